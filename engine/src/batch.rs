@@ -1,0 +1,250 @@
+//! An atomic group of writes.
+
+use std::ops::Range;
+
+use orlop_formats::ids::Kind;
+use orlop_formats::limits::{MAX_BATCH_LEN, MAX_KEY_LEN, MAX_VALUE_LEN};
+
+use crate::database::{Database, check_name};
+use crate::error::{Error, Result};
+use crate::flow::write;
+use crate::options::Durability;
+use crate::state::catalog::{CatalogOp, DatabaseOptions, Target};
+use crate::store::Core;
+use crate::sync::Arc;
+
+/// What one item costs in the log at most, beside its key and value.
+const ITEM_OVERHEAD: usize = 32;
+
+/// What a change of the catalog, or a database's birth, costs in the log at most.
+const CATALOG_OVERHEAD: usize = 640;
+
+/// The writes of one commit, in order. The bytes stand in `data`, the items point there.
+#[derive(Debug, Default)]
+pub(crate) struct WriteSet {
+    pub(crate) items: Vec<Item>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) data: Vec<u8>,
+    /// Bytes this takes in the log at most.
+    pub(crate) encoded_bound: usize,
+    /// Whether any item is a change of the catalog.
+    pub(crate) has_catalog_ops: bool,
+}
+
+/// One item of a [`WriteSet`].
+#[derive(Debug)]
+pub(crate) enum Item {
+    Write { target: usize, kind: Kind, key: Range<usize>, value: Range<usize> },
+    Catalog(CatalogOp),
+}
+
+impl WriteSet {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        target: Target,
+        kind: Kind,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<()> {
+        check_key(key)?;
+        too_large("value", MAX_VALUE_LEN, value.len())?;
+        let target_index = self.target(target);
+        self.grow(key.len() + value.len() + ITEM_OVERHEAD)?;
+        let start = self.data.len();
+        self.data.extend_from_slice(key);
+        let middle = self.data.len();
+        self.data.extend_from_slice(value);
+        self.items.push(Item::Write {
+            target: target_index,
+            kind,
+            key: start..middle,
+            value: middle..self.data.len(),
+        });
+        Ok(())
+    }
+
+    pub(crate) fn catalog(&mut self, op: CatalogOp) -> Result<()> {
+        self.grow(2 * CATALOG_OVERHEAD)?;
+        self.has_catalog_ops = true;
+        self.items.push(Item::Catalog(op));
+        Ok(())
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<()> {
+        too_large("batch", MAX_BATCH_LEN, self.encoded_bound + bytes)?;
+        self.encoded_bound += bytes;
+        Ok(())
+    }
+
+    /// The index of a target; items of one database that follow each other share it.
+    fn target(&mut self, target: Target) -> usize {
+        let same = |other: &Target| match (other, &target) {
+            (Target::Slot(a), Target::Slot(b)) => Arc::ptr_eq(a, b),
+            (Target::Name(a), Target::Name(b)) => a == b,
+            _ => false,
+        };
+        if let Some(last) = self.targets.last()
+            && same(last)
+        {
+            return self.targets.len() - 1;
+        }
+        if let Some(found) = self.targets.iter().rposition(same) {
+            return found;
+        }
+        self.encoded_bound += CATALOG_OVERHEAD;
+        self.targets.push(target);
+        self.targets.len() - 1
+    }
+}
+
+/// Refuses a key over the limit, at every door.
+pub(crate) fn check_key(key: &[u8]) -> Result<()> {
+    too_large("key", MAX_KEY_LEN, key.len())
+}
+
+fn too_large(what: &'static str, limit: usize, found: usize) -> Result<()> {
+    if found <= limit {
+        return Ok(());
+    }
+    Err(Error::TooLarge { what, limit: limit as u64, found: found as u64 })
+}
+
+/// An atomic group of writes, across any databases of one store.
+///
+/// All of it happens or none of it does, also through a crash; the last write of a key wins.
+/// Keys hold 0 to 65,535 bytes, values 0 bytes to 64 MiB, a batch 256 MiB in all.
+///
+/// ```
+/// # fn main() -> orlop::Result<()> {
+/// let store = orlop::Store::in_memory()?;
+/// let (users, log) = (store.database("users")?, store.database("log")?);
+/// let mut batch = store.batch();
+/// batch.put(&users, "ada", "1815")?;
+/// batch.put(&log, "0001", "ada joined")?;
+/// batch.commit()?;
+/// assert_eq!(users.get("ada")?.as_deref(), Some(&b"1815"[..]));
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Batch {
+    core: Arc<Core>,
+    writes: WriteSet,
+    durability: Option<Durability>,
+}
+
+impl Batch {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core, writes: WriteSet::default(), durability: None }
+    }
+
+    /// Adds a write of `value` under `key`. A database that does not exist is created with it.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for an oversized key, value or batch, [`Error::WrongStore`]; the batch
+    /// is then as before.
+    pub fn put(
+        &mut self,
+        database: &Database,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) -> Result<()> {
+        let target = self.admit(database)?;
+        self.writes.write(target, Kind::Put, key.as_ref(), value.as_ref())
+    }
+
+    /// Adds a delete of `key`. Deleting what is not there is no error.
+    ///
+    /// # Errors
+    /// As [`Batch::put`].
+    pub fn delete(&mut self, database: &Database, key: impl AsRef<[u8]>) -> Result<()> {
+        let target = self.admit(database)?;
+        self.writes.write(target, Kind::Delete, key.as_ref(), b"")
+    }
+
+    /// Adds the creation of a database with options; committing fails if it exists.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::TooLarge`].
+    pub fn create_database(&mut self, name: &str, options: DatabaseOptions) -> Result<()> {
+        self.writes.catalog(CatalogOp::Create { name: check_name(name)?, options })
+    }
+
+    /// Adds the drop of a database; committing fails if there is none.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::TooLarge`].
+    pub fn drop_database(&mut self, name: &str) -> Result<()> {
+        self.writes.catalog(CatalogOp::Drop { name: check_name(name)? })
+    }
+
+    /// Adds the removal of everything in a database. Writes that follow in this batch stay.
+    ///
+    /// # Errors
+    /// [`Error::WrongStore`], [`Error::TooLarge`].
+    pub fn clear(&mut self, database: &Database) -> Result<()> {
+        let target = self.admit(database)?;
+        self.writes.catalog(CatalogOp::Clear { target })
+    }
+
+    /// Adds a rename; handles of the old name end. Committing fails if `from` does not exist or
+    /// `to` does.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::TooLarge`].
+    pub fn rename_database(&mut self, from: &str, to: &str) -> Result<()> {
+        self.writes.catalog(CatalogOp::Rename { from: check_name(from)?, to: check_name(to)? })
+    }
+
+    /// Adds an exchange of two databases' contents: handles keep their name and see the other's
+    /// data, or none if the other did not exist. If neither exists, committing fails.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::TooLarge`].
+    pub fn swap_databases(&mut self, first: &str, second: &str) -> Result<()> {
+        self.writes
+            .catalog(CatalogOp::Swap { first: check_name(first)?, second: check_name(second)? })
+    }
+
+    /// Number of writes added so far.
+    pub fn len(&self) -> usize {
+        self.writes.items.len()
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// Commits with the strongest default of the databases that it touches.
+    ///
+    /// # Errors
+    /// Nothing of the batch happens when a database was dropped, created, or is missing against
+    /// what the batch needs, when the disk is full, or when the store is closed, read-only or
+    /// poisoned. After [`Error::Io`] from the log it is unknown whether the batch is durable, and
+    /// the store is poisoned.
+    pub fn commit(self) -> Result<()> {
+        let durability = self.durability.unwrap_or(self.core.shared.options.durability);
+        self.commit_with(durability)
+    }
+
+    /// Commits with a durability of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Batch::commit`].
+    pub fn commit_with(self, durability: Durability) -> Result<()> {
+        write::commit(&self.core.shared, self.writes, durability).map(|_| ())
+    }
+
+    fn admit(&mut self, database: &Database) -> Result<Target> {
+        if !Arc::ptr_eq(&self.core, database.core()) {
+            return Err(Error::WrongStore);
+        }
+        let target = database.target();
+        self.durability = self.durability.max(Some(database.durability()));
+        Ok(target)
+    }
+}

@@ -1,0 +1,148 @@
+//! Whole files as byte slices, and the one system call that reserves space for a file.
+//!
+//! Of the two places in `env` that may say `unsafe` this is one: both things below are about
+//! where a file's bytes live, in memory and on the device.
+
+use std::fmt::{self, Debug};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+/// The bytes of a finished file. Cheap to clone; the bytes live as long as the last clone, also
+/// after the file was removed.
+///
+/// A mapped file must never be written or shortened by anybody: the engine maps only files that
+/// are finished, synced and immutable. A device that cannot read a page raises `SIGBUS` in
+/// whoever touches it.
+#[derive(Clone)]
+pub struct Mapping {
+    owner: Owner,
+}
+
+/// A closed set, so that [`Mapping::bytes`] is a branch and not a virtual call.
+#[derive(Clone)]
+enum Owner {
+    Mmap(Arc<memmap2::Mmap>),
+    Image(Arc<Vec<u8>>),
+}
+
+impl Mapping {
+    /// A mapping of bytes in memory: simulated files, and files of an in-memory store.
+    pub fn image(bytes: Arc<Vec<u8>>) -> Mapping {
+        Mapping { owner: Owner::Image(bytes) }
+    }
+
+    /// Maps the whole of an open file.
+    pub(super) fn of_file(file: &File) -> io::Result<Mapping> {
+        // An empty range cannot be mapped.
+        if file.metadata()?.len() == 0 {
+            return Ok(Mapping::image(Arc::new(Vec::new())));
+        }
+        // SAFETY: a mapping is sound while nobody changes the bytes under it. `Env::map` is only
+        // for finished files: the engine never opens one for writing again, never shortens one,
+        // and only ever removes its name, which leaves the mapped pages alone. A stranger who
+        // writes into the store's files from outside breaks this; every block is checksummed
+        // for that reason, and no code relies on mapped bytes staying equal for its safety.
+        let map = unsafe { memmap2::Mmap::map(file)? };
+        Ok(Mapping { owner: Owner::Mmap(Arc::new(map)) })
+    }
+
+    /// All bytes of the file.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        match &self.owner {
+            Owner::Mmap(map) => map,
+            Owner::Image(bytes) => bytes,
+        }
+    }
+}
+
+impl Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.owner {
+            Owner::Mmap(_) => "mmap",
+            Owner::Image(_) => "image",
+        };
+        write!(f, "Mapping({kind}, {} bytes)", self.bytes().len())
+    }
+}
+
+/// Reserves the first `len` bytes of a new file, which then read as zeros and count to its length.
+#[cfg(target_os = "linux")]
+pub(super) fn reserve(file: &File, len: u64) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    if len == 0 {
+        return Ok(()); // fallocate calls an empty range invalid
+    }
+    let size = libc::off_t::try_from(len)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "file length out of range"))?;
+    loop {
+        // SAFETY: fallocate takes no pointers; the descriptor is open as long as `file` is
+        // borrowed here.
+        if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, size) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            // The file system cannot reserve space: then it cannot promise it either.
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return file.set_len(len),
+            _ => return Err(error),
+        }
+    }
+}
+
+/// Sets the length of a new file: this system has no common call that reserves space.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(super) fn reserve(file: &File, len: u64) -> io::Result<()> {
+    file.set_len(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_mapping_outlives_the_name_of_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        File::create(&path).unwrap().write_all(b"stores").unwrap();
+        let mapping = Mapping::of_file(&File::open(&path).unwrap()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(mapping.clone().bytes(), b"stores");
+        assert_eq!(format!("{mapping:?}"), "Mapping(mmap, 6 bytes)");
+    }
+
+    #[test]
+    fn an_empty_file_maps_to_no_bytes() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(Mapping::of_file(&file).unwrap().bytes().is_empty());
+    }
+
+    #[test]
+    fn an_image_shares_its_bytes() {
+        let bytes = Arc::new(b"image".to_vec());
+        let mapping = Mapping::image(Arc::clone(&bytes));
+        assert_eq!(mapping.bytes().as_ptr(), bytes.as_ptr());
+    }
+
+    #[test]
+    fn reserved_space_reads_as_zeros() {
+        let file = tempfile::tempfile().unwrap();
+        reserve(&file, 0).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 0);
+        reserve(&file, 10_000).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 10_000);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_length_no_file_can_have_is_refused() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(reserve(&file, u64::MAX).is_err());
+        // 8 EiB: the kernel refuses it, with EFBIG or ENOSPC.
+        assert!(reserve(&file, i64::MAX as u64).is_err());
+    }
+}

@@ -1,0 +1,299 @@
+//! The environment of plain system calls: the fallback where io_uring is denied, all verbs but
+//! the log's everywhere, and what strace can inject faults into.
+//!
+//! `std::fs` retries interrupted calls, opens close-on-exec and makes new files 0644 less the
+//! umask, so what is left here is to choose the right call for each verb.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{
+    DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile, map, nothing_in_flight,
+    parse_pid, write_in_flight,
+};
+
+/// Files through plain system calls: `pwrite`, `fdatasync`, `mmap`.
+#[derive(Debug, Clone, Default)]
+pub struct PosixEnv {
+    fallback: Option<String>,
+}
+
+impl PosixEnv {
+    /// The environment of plain system calls, chosen for its own sake.
+    pub fn new() -> PosixEnv {
+        PosixEnv::default()
+    }
+
+    /// The environment to use because io_uring was denied, and remembers why.
+    #[cfg(target_os = "linux")]
+    pub(super) fn instead_of_uring(denied: &io::Error) -> PosixEnv {
+        PosixEnv { fallback: Some(denied.to_string()) }
+    }
+
+    /// The file behind [`Env::create_log`], for whoever writes to it.
+    pub(super) fn create_log_file(path: &Path, preallocate: u64) -> io::Result<File> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        match map::reserve(&file, preallocate) {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                // Half a reservation must not stay behind on a full disk. If even the removal
+                // fails, the first error is still the one to tell.
+                let _ = fs::remove_file(path);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The path to open for a directory: the empty path is the parent of `store` in `store`.
+fn openable(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
+}
+
+impl Env for PosixEnv {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(openable(dir))? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            match entry.metadata() {
+                Ok(meta) if meta.is_file() => entries.push(DirEntry { name, len: meta.len() }),
+                Ok(_) => {}
+                // Removed since the directory was read: a live writer does that.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        Ok(Box::new(PosixFile { file }))
+    }
+
+    fn open_write(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        Ok(Box::new(PosixFile { file: OpenOptions::new().write(true).open(path)? }))
+    }
+
+    fn create_log(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn LogFile>> {
+        let file = PosixEnv::create_log_file(path, preallocate)?;
+        Ok(Box::new(PosixLog { file, in_flight: None }))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Mapping> {
+        Mapping::of_file(&File::open(path)?)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(openable(dir))?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn Lock>, LockError> {
+        // Not truncated: until the lock is ours, the pid in it is somebody else's.
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(held(&file)),
+            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+        }
+        file.set_len(0)?;
+        file.write_all_at(format!("pid {}\n", std::process::id()).as_bytes(), 0)?;
+        Ok(Box::new(PosixLock { _file: file }))
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let urandom = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+        if urandom.is_err() {
+            // A jail without devices: hash with the keys std drew from the system.
+            for half in bytes.chunks_exact_mut(8) {
+                let mut hasher = RandomState::new().build_hasher();
+                hasher.write_u64(self.now_ms());
+                half.copy_from_slice(&hasher.finish().to_le_bytes());
+            }
+        }
+        bytes
+    }
+
+    fn now_ms(&self) -> u64 {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn log_path(&self) -> LogPath {
+        LogPath { name: "posix", fallback: self.fallback.clone() }
+    }
+
+    fn disk_usage(&self, path: &Path) -> io::Result<u64> {
+        // st_blocks counts 512-byte units whatever the block size is.
+        Ok(fs::metadata(path)?.blocks() * 512)
+    }
+}
+
+/// Who holds the lock file we could not lock, as far as it says.
+fn held(mut file: &File) -> LockError {
+    let mut text = Vec::new();
+    let read = file.read_to_end(&mut text);
+    LockError::Held { pid: read.ok().and_then(|_| parse_pid(&text)) }
+}
+
+struct PosixLock {
+    /// The lock goes when the last handle of the file is closed, and this is the only one.
+    _file: File,
+}
+
+impl Lock for PosixLock {}
+
+struct PosixFile {
+    file: File,
+}
+
+impl WriteFile for PosixFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+}
+
+struct PosixLog {
+    file: File,
+    in_flight: Option<Submitted>,
+}
+
+/// A write already done, whose outcome waits to be reaped.
+struct Submitted {
+    bytes: Vec<u8>,
+    written: io::Result<()>,
+    sync: bool,
+}
+
+impl LogFile for PosixLog {
+    /// Writes at once: into the page cache that takes less time than any hand-over.
+    fn submit(&mut self, offset: u64, bytes: Vec<u8>, sync: bool) -> io::Result<()> {
+        if self.in_flight.is_some() {
+            return Err(write_in_flight());
+        }
+        let written = self.file.write_all_at(&bytes, offset);
+        self.in_flight = Some(Submitted { bytes, written, sync });
+        Ok(())
+    }
+
+    fn reap(&mut self) -> io::Result<Vec<u8>> {
+        let Submitted { bytes, written, sync } =
+            self.in_flight.take().ok_or_else(nothing_in_flight)?;
+        written?;
+        if sync {
+            self.file.sync_data()?;
+        }
+        Ok(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        if self.in_flight.is_some() {
+            return Err(write_in_flight());
+        }
+        self.file.set_len(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_names_the_process_that_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let env = PosixEnv::new();
+        // A longer text of an earlier holder must not shine through.
+        fs::write(&path, "pid 4000000000 and some more\n").unwrap();
+        let lock = env.lock(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("pid {}\n", std::process::id()));
+        let Err(LockError::Held { pid }) = env.lock(&path) else { panic!("locked twice") };
+        assert_eq!(pid, Some(std::process::id()));
+        drop(lock);
+        env.lock(&path).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_with_no_pid_in_it_is_held_by_nobody_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let _lock = PosixEnv::new().lock(&path).unwrap();
+        fs::write(&path, b"\xff\xff").unwrap();
+        let Err(held) = PosixEnv::new().lock(&path) else { panic!("locked twice") };
+        assert_eq!(held.to_string(), "locked by another process");
+    }
+
+    #[test]
+    fn a_log_occupies_what_it_reserved() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let env = PosixEnv::new();
+        drop(env.create_log(&path, 1 << 20).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
+        // Only Linux reserves, and not on every file system.
+        assert!(env.disk_usage(&path).unwrap() <= 2 << 20);
+    }
+
+    #[test]
+    fn no_file_is_left_where_space_could_not_be_reserved() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        assert!(PosixEnv::new().create_log(&path, u64::MAX).is_err());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn random_bytes_do_not_repeat() {
+        let env = PosixEnv::new();
+        assert_ne!(env.random(), env.random());
+        assert!(env.now_ms() > 1_600_000_000_000);
+    }
+
+    #[test]
+    fn the_parent_of_a_bare_name_can_be_synced_and_listed() {
+        let env = PosixEnv::new();
+        let parent = Path::new("store").parent().unwrap();
+        env.sync_dir(parent).unwrap();
+        env.list(parent).unwrap();
+    }
+}

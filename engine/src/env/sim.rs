@@ -1,0 +1,332 @@
+//! The simulated environment: a disk that forgets what was not synced.
+//!
+//! Writes go to a page cache, which the program sees. Each is also a pending *unit* until a sync
+//! makes it durable: of the file for its bytes and length, of the directory for names. A crash
+//! takes the durable state and whatever pending units it likes.
+//!
+//! What this disk does *not* do yet: flip bits, return stale or misdirected sectors, fail reads,
+//! let a killed process's writes land late, or grow a file whose bytes it lost.
+
+mod disk;
+mod file;
+mod image;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::disk::Disk;
+use self::file::{SimFile, SimLock, SimLog};
+use self::image::{Change, Inode};
+use super::memory::{normal, not_found};
+use super::{DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile, parse_pid};
+
+/// A disk in memory whose power can be cut. Clones are handles of the same disk.
+///
+/// Every path is absolute: `store` and `/store` are the same. Only the root exists at first, and
+/// it is durable. Everything is deterministic: the same seed and the same calls give the same
+/// bytes, ids, times and [`trace`](SimEnv::trace).
+///
+/// # Operations
+/// Each call that changes something is one operation, numbered from 1: `create_dir`, `create`,
+/// `create_log`, `rename`, `remove`, `link`, `sync_dir`, `lock`, and of an open file `write_at`,
+/// `set_len`, `submit`, `reap` and `sync`. Calls refused for a reason of their own (no such file,
+/// the name is taken, the lock is held) are none, and neither are reading calls.
+///
+/// # Example
+/// Crash a program after each of its operations:
+/// ```ignore
+/// let whole = SimEnv::new(1);
+/// program(&whole)?;
+/// for n in 0..=whole.operations() {
+///     let env = SimEnv::new(1);
+///     env.cut_after(n);
+///     let _ = program(&env);
+///     for keep in [Keep::Nothing, Keep::Everything, Keep::Random(n)] {
+///         check(&env.crash(keep));
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct SimEnv {
+    disk: Arc<Mutex<Disk>>,
+}
+
+/// Which pending units survive a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// None: what was not synced is lost.
+    Nothing,
+    /// All: the disk was faster than the power cut.
+    Everything,
+    /// Each by the dice of this seed, without regard to order; of a write, each 512-byte sector.
+    Random(u64),
+    /// The first so many in the order they were made.
+    Prefix(usize),
+}
+
+/// How an operation fails once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The disk is full: [`io::ErrorKind::StorageFull`].
+    StorageFull,
+    /// The device reports an error: [`io::ErrorKind::Other`].
+    Io,
+}
+
+impl FaultKind {
+    fn error(self) -> io::Error {
+        match self {
+            FaultKind::StorageFull => {
+                io::Error::new(io::ErrorKind::StorageFull, "simulated full disk")
+            }
+            FaultKind::Io => io::Error::other("simulated device error"),
+        }
+    }
+}
+
+impl SimEnv {
+    /// An empty disk. The seed decides what [`Env::random`] gives.
+    pub fn new(seed: u64) -> SimEnv {
+        SimEnv::of(Disk::new(seed))
+    }
+
+    fn of(disk: Disk) -> SimEnv {
+        SimEnv { disk: Arc::new(Mutex::new(disk)) }
+    }
+
+    /// A panicking test leaves the disk as it was between two operations.
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Number of operations done so far, those that failed by [`fail_at`](SimEnv::fail_at)
+    /// included, those refused after a power cut not.
+    pub fn operations(&self) -> u64 {
+        self.disk().record.operations
+    }
+
+    /// Cuts the power after operation `n`: all later ones fail with "simulated power cut" and
+    /// nothing more happens to the disk. Reading goes on, from the page cache of a dying machine.
+    pub fn cut_after(&self, n: u64) {
+        self.disk().record.cut = Some(n);
+    }
+
+    /// Was an operation refused because the power is cut?
+    pub fn is_cut(&self) -> bool {
+        self.disk().record.refused
+    }
+
+    /// Makes operation `n` fail once. It does nothing then, with two exceptions: a file sync (or
+    /// reap) that fails leaves its file's pending writes to chance, in the page cache but out of
+    /// the reach of any later sync, as Linux does; and a failed reap leaves nothing in flight.
+    pub fn fail_at(&self, n: u64, kind: FaultKind) {
+        self.disk().record.faults.insert(n, kind);
+    }
+
+    /// The operations done so far, one a line, with names stripped of their directories:
+    /// `create-dir store`, `create 000001.log`, `submit 000001.log 128+4096` (offset + length, and
+    /// ` sync` if asked for), `reap 000001.log`, `write 000002.sst 0+512`, `set-len 000002.sst 9`,
+    /// `sync 000002.sst`, `sync-dir store`, `rename A B`, `link A B`, `remove A`, `lock LOCK`.
+    /// The root is `/`. A line ends with ` failed` when [`fail_at`](SimEnv::fail_at) made it fail.
+    pub fn trace(&self) -> Vec<String> {
+        self.disk().record.trace.clone()
+    }
+
+    /// Number of pending units: what a crash may keep or lose, and the useful range of
+    /// [`Keep::Prefix`].
+    pub fn pending(&self) -> usize {
+        self.disk().pending()
+    }
+
+    /// The disk as the next boot finds it: the durable state and what `keep` says. This disk goes
+    /// on undisturbed. The new one has no locks held, no faults planned, and counts from 0; its
+    /// random numbers go on where these are.
+    pub fn crash(&self, keep: Keep) -> SimEnv {
+        SimEnv::of(self.disk().crash(keep))
+    }
+
+    /// The disk as the next process finds it after this one was killed: the page cache is there,
+    /// what was not durable still is not. Otherwise as [`crash`](SimEnv::crash).
+    pub fn kill(&self) -> SimEnv {
+        SimEnv::of(self.disk().kill())
+    }
+
+    /// Sets the clock, which otherwise stands still.
+    pub fn set_now(&self, ms: u64) {
+        self.disk().now_ms = ms;
+    }
+
+    fn handle(&self, path: &Path, inode: Inode) -> SimFile {
+        SimFile { env: self.clone(), name: name(path), inode }
+    }
+}
+
+/// A file's name without its directory, for the trace.
+fn name(path: &Path) -> String {
+    path.file_name().map_or_else(|| "/".into(), |name| name.to_string_lossy().into_owned())
+}
+
+impl Env for SimEnv {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = normal(dir);
+        let mut disk = self.disk();
+        disk.cache.vacant(&dir)?;
+        disk.record.begin(format!("create-dir {}", name(&dir)))?;
+        disk.change(Change::MakeDir { dir }).map(drop)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let dir = normal(dir);
+        let disk = self.disk();
+        if !disk.cache.has_dir(&dir) {
+            return Err(not_found());
+        }
+        let inside = disk.cache.names.iter().filter(|(path, _)| path.parent() == Some(&dir));
+        Ok(inside
+            .filter_map(|(path, inode)| {
+                let name = path.file_name()?.to_str()?.to_owned();
+                Some(DirEntry { name, len: disk.cache.bytes(*inode).len() as u64 })
+            })
+            .collect())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let path = normal(path);
+        let mut disk = self.disk();
+        disk.cache.vacant(&path)?;
+        disk.record.begin(format!("create {}", name(&path)))?;
+        let inode = disk.new_file(path.clone())?;
+        Ok(Box::new(self.handle(&path, inode)))
+    }
+
+    fn open_write(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let path = normal(path);
+        let inode = self.disk().cache.lookup(&path)?;
+        Ok(Box::new(self.handle(&path, inode)))
+    }
+
+    fn create_log(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn LogFile>> {
+        let path = normal(path);
+        let mut disk = self.disk();
+        disk.cache.vacant(&path)?;
+        disk.record.begin(format!("create {}", name(&path)))?;
+        let inode = disk.new_file(path.clone())?;
+        if let Err(error) = disk.change(Change::SetLen { inode, len: preallocate }) {
+            disk.change(Change::Leave { path })?;
+            return Err(error);
+        }
+        Ok(Box::new(SimLog::new(self.handle(&path, inode))))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let disk = self.disk();
+        let inode = disk.cache.lookup(&normal(path))?;
+        Ok(disk.cache.bytes(inode).as_ref().clone())
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Mapping> {
+        let disk = self.disk();
+        let inode = disk.cache.lookup(&normal(path))?;
+        Ok(Mapping::image(disk.cache.bytes(inode)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (normal(from), normal(to));
+        let mut disk = self.disk();
+        let inode = disk.cache.lookup(&from)?;
+        if disk.cache.lookup(&to).is_err() {
+            disk.cache.vacant(&to)?;
+        }
+        disk.record.begin(format!("rename {} {}", name(&from), name(&to)))?;
+        if disk.cache.lookup(&to).ok() == Some(inode) {
+            return Ok(()); // POSIX: two names of one file both stay
+        }
+        if from.parent() == to.parent() {
+            disk.change(Change::Rename { from, to, inode })?;
+        } else {
+            // Two directories, two syncs: until both, a crash may show either name or both or none.
+            disk.change(Change::Enter { path: to, inode })?;
+            disk.change(Change::Leave { path: from })?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let path = normal(path);
+        let mut disk = self.disk();
+        disk.cache.lookup(&path)?;
+        disk.record.begin(format!("remove {}", name(&path)))?;
+        disk.change(Change::Leave { path }).map(drop)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (normal(from), normal(to));
+        let mut disk = self.disk();
+        let inode = disk.cache.lookup(&from)?;
+        disk.cache.vacant(&to)?;
+        disk.record.begin(format!("link {} {}", name(&from), name(&to)))?;
+        disk.change(Change::Enter { path: to, inode }).map(drop)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = normal(dir);
+        let mut disk = self.disk();
+        if !disk.cache.has_dir(&dir) {
+            return Err(not_found());
+        }
+        disk.record.begin(format!("sync-dir {}", name(&dir)))?;
+        disk.sync_dir(&dir)
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn Lock>, LockError> {
+        let path = normal(path);
+        let mut disk = self.disk();
+        let found = disk.cache.lookup(&path).ok();
+        if disk.locks.contains(&path) {
+            let pid = found.and_then(|inode| parse_pid(&disk.cache.bytes(inode)));
+            return Err(LockError::Held { pid });
+        }
+        if found.is_none() {
+            disk.cache.vacant(&path)?;
+        }
+        disk.record.begin(format!("lock {}", name(&path)))?;
+        let inode = match found {
+            Some(inode) => inode,
+            None => disk.new_file(path.clone())?,
+        };
+        disk.change(Change::SetLen { inode, len: 0 })?;
+        // Not the real id: it would make two runs of one seed differ.
+        disk.change(Change::Write { inode, offset: 0, bytes: b"pid 1\n".to_vec() })?;
+        disk.locks.insert(path.clone());
+        Ok(Box::new(SimLock { env: self.clone(), path }))
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut disk = self.disk();
+        let mut bytes = [0; 16];
+        for half in bytes.chunks_exact_mut(8) {
+            half.copy_from_slice(&disk.random.next().to_le_bytes());
+        }
+        bytes
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.disk().now_ms
+    }
+
+    fn log_path(&self) -> LogPath {
+        LogPath { name: "sim", fallback: None }
+    }
+
+    fn disk_usage(&self, path: &Path) -> io::Result<u64> {
+        let disk = self.disk();
+        let inode = disk.cache.lookup(&normal(path))?;
+        Ok(disk.cache.bytes(inode).len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod tests;

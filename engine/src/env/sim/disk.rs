@@ -1,0 +1,249 @@
+//! The simulated disk: a page cache, a medium, and the changes that are in one and not yet in
+//! the other. [`super::SimEnv`] puts the verbs on top.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::mem;
+use std::path::{Path, PathBuf};
+
+use super::image::{Change, Image, Inode};
+use super::{FaultKind, Keep};
+
+/// Any time will do, as long as it is always the same: a day in November 2023.
+const START_MS: u64 = 1_700_000_000_000;
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    /// What the running program sees.
+    pub(super) cache: Image,
+    /// What every crash leaves.
+    media: Image,
+    /// The way from `media` to `cache`, in the order it was gone.
+    units: Vec<Unit>,
+    next_unit: u64,
+    next_inode: Inode,
+    pub(super) locks: BTreeSet<PathBuf>,
+    pub(super) random: Random,
+    pub(super) now_ms: u64,
+    pub(super) record: Record,
+}
+
+/// A change that a crash may keep or lose.
+#[derive(Debug, Clone)]
+struct Unit {
+    id: u64,
+    change: Change,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Submitted and not reaped: no sync covers it.
+    InFlight,
+    /// In the page cache: the next sync makes it durable.
+    Waiting,
+    /// A sync over it failed and the kernel marked its pages clean: no later sync makes it
+    /// durable, however well it succeeds.
+    Forgotten,
+}
+
+/// What was done so far, and what is to go wrong.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    pub(super) operations: u64,
+    pub(super) cut: Option<u64>,
+    /// Was an operation refused because the power is cut?
+    pub(super) refused: bool,
+    pub(super) faults: BTreeMap<u64, FaultKind>,
+    pub(super) trace: Vec<String>,
+}
+
+impl Record {
+    /// Counts and notes one operation, which may turn out not to happen.
+    pub(super) fn begin(&mut self, what: String) -> io::Result<()> {
+        if self.cut.is_some_and(|n| self.operations >= n) {
+            self.refused = true;
+            return Err(io::Error::other("simulated power cut"));
+        }
+        self.operations += 1;
+        match self.faults.remove(&self.operations) {
+            None => {
+                self.trace.push(what);
+                Ok(())
+            }
+            Some(kind) => {
+                self.trace.push(format!("{what} failed"));
+                Err(kind.error())
+            }
+        }
+    }
+}
+
+impl Disk {
+    pub(super) fn new(seed: u64) -> Disk {
+        Disk::holding(Image::default(), Random::of(seed), START_MS, 0)
+    }
+
+    /// A disk just switched on.
+    fn holding(image: Image, random: Random, now_ms: u64, next_inode: Inode) -> Disk {
+        Disk {
+            media: image.clone(),
+            cache: image,
+            units: Vec::new(),
+            next_unit: 0,
+            next_inode,
+            locks: BTreeSet::new(),
+            random,
+            now_ms,
+            record: Record::default(),
+        }
+    }
+
+    /// Changes the page cache; the medium follows when it is told to. Gives the id of the unit.
+    pub(super) fn change(&mut self, change: Change) -> io::Result<u64> {
+        self.cache.apply(&change)?;
+        let id = self.next_unit;
+        self.next_unit += 1;
+        self.units.push(Unit { id, change, state: State::Waiting });
+        Ok(id)
+    }
+
+    /// A change that no sync covers before [`Disk::landed`].
+    pub(super) fn change_in_flight(&mut self, change: Change) -> io::Result<u64> {
+        let id = self.change(change)?;
+        self.set_state(id, State::InFlight);
+        Ok(id)
+    }
+
+    /// A change in flight arrived in the page cache.
+    pub(super) fn landed(&mut self, id: u64) {
+        self.set_state(id, State::Waiting);
+    }
+
+    /// A change in flight failed: nobody knows what of it will reach the medium.
+    pub(super) fn failed(&mut self, id: u64) {
+        self.set_state(id, State::Forgotten);
+    }
+
+    fn set_state(&mut self, id: u64, state: State) {
+        if let Some(unit) = self.units.iter_mut().rev().find(|unit| unit.id == id) {
+            unit.state = state;
+        }
+    }
+
+    pub(super) fn new_file(&mut self, path: PathBuf) -> io::Result<Inode> {
+        let inode = self.next_inode;
+        self.next_inode += 1;
+        self.change(Change::Enter { path, inode })?;
+        Ok(inode)
+    }
+
+    /// The names of one directory become durable.
+    pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
+        self.make_durable(|change| change.is_of_dir(dir))
+    }
+
+    /// The bytes and the length of one file become durable, as far as they are not in flight.
+    pub(super) fn sync_file(&mut self, file: Inode) -> io::Result<()> {
+        self.make_durable(|change| change.is_of_file(file))
+    }
+
+    fn make_durable(&mut self, covered: impl Fn(&Change) -> bool) -> io::Result<()> {
+        let (covered, left): (Vec<_>, Vec<_>) = mem::take(&mut self.units)
+            .into_iter()
+            .partition(|unit| unit.state != State::InFlight && covered(&unit.change));
+        self.units = left;
+        for unit in covered {
+            // What was forgotten is lost now for good: keeping it in a crash could put it over
+            // younger bytes that are durable.
+            if unit.state == State::Waiting {
+                self.media.apply(&unit.change)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A sync of the file failed.
+    pub(super) fn forget(&mut self, file: Inode) {
+        for unit in &mut self.units {
+            if unit.state == State::Waiting && unit.change.is_of_file(file) {
+                unit.state = State::Forgotten;
+            }
+        }
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.units.len()
+    }
+
+    /// The disk after a power cut.
+    pub(super) fn crash(&self, keep: Keep) -> Disk {
+        let mut image = self.media.clone();
+        let mut dice = Random::of(if let Keep::Random(seed) = keep { seed } else { 0 });
+        for (n, unit) in self.units.iter().enumerate() {
+            let kept = match keep {
+                Keep::Nothing => Vec::new(),
+                Keep::Everything => vec![unit.change.clone()],
+                Keep::Prefix(units) if n < units => vec![unit.change.clone()],
+                Keep::Prefix(_) => Vec::new(),
+                Keep::Random(_) => dice.some_of(&unit.change),
+            };
+            for change in kept {
+                image.apply(&change).expect("what fits into the page cache fits on the medium");
+            }
+        }
+        image.forget_unreachable();
+        Disk::holding(image, self.random.clone(), self.now_ms, self.next_inode)
+    }
+
+    /// The disk after the process was killed: all is there, and as volatile as before.
+    pub(super) fn kill(&self) -> Disk {
+        let mut units = self.units.clone();
+        for unit in units.iter_mut().filter(|unit| unit.state == State::InFlight) {
+            unit.state = State::Waiting; // what the kernel has, it goes on to write
+        }
+        Disk {
+            cache: self.cache.clone(),
+            media: self.media.clone(),
+            units,
+            next_unit: self.next_unit,
+            next_inode: self.next_inode,
+            locks: BTreeSet::new(),
+            random: self.random.clone(),
+            now_ms: self.now_ms,
+            record: Record::default(),
+        }
+    }
+}
+
+/// SplitMix64: enough for dice, and the same on every machine.
+#[derive(Debug, Clone)]
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn of(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn coin(&mut self) -> bool {
+        self.next() & 1 == 1
+    }
+
+    /// What a crash keeps of a change. Half of them whole or not at all: a coin for each sector
+    /// alone would never keep a large write.
+    fn some_of(&mut self, change: &Change) -> Vec<Change> {
+        match (self.coin(), self.coin()) {
+            (true, true) => vec![change.clone()],
+            (true, false) => Vec::new(),
+            (false, _) => change.pieces().into_iter().filter(|_| self.coin()).collect(),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The contents of a disk at one moment, and the changes that lead from one to the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::memory::{already_exists, not_found, resize, too_large, write_into};
+
+/// What a disk writes whole or not at all.
+const SECTOR: u64 = 512;
+
+/// Number of a file, whatever its names.
+pub(super) type Inode = u64;
+
+/// Directories, names and bytes. Both the page cache and the medium are one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Image {
+    dirs: BTreeSet<PathBuf>,
+    pub(super) names: BTreeMap<PathBuf, Inode>,
+    /// Shared with the other image and with mappings while equal, hence cheap to clone.
+    files: BTreeMap<Inode, Arc<Vec<u8>>>,
+}
+
+/// One step from an image to the next.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Write {
+        inode: Inode,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    SetLen {
+        inode: Inode,
+        len: u64,
+    },
+    MakeDir {
+        dir: PathBuf,
+    },
+    /// A create, a link, or the arriving half of a rename between directories.
+    Enter {
+        path: PathBuf,
+        inode: Inode,
+    },
+    /// A remove, or the leaving half of a rename between directories.
+    Leave {
+        path: PathBuf,
+    },
+    /// A rename within one directory: both halves or none.
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+        inode: Inode,
+    },
+}
+
+impl Change {
+    /// Is this a change of the bytes or the length of a file?
+    pub(super) fn is_of_file(&self, file: Inode) -> bool {
+        match self {
+            Change::Write { inode, .. } | Change::SetLen { inode, .. } => *inode == file,
+            _ => false,
+        }
+    }
+
+    /// Is this a change of the names in a directory?
+    pub(super) fn is_of_dir(&self, dir: &Path) -> bool {
+        match self {
+            Change::Write { .. } | Change::SetLen { .. } => false,
+            Change::MakeDir { dir: path }
+            | Change::Enter { path, .. }
+            | Change::Leave { path }
+            | Change::Rename { to: path, .. } => path.parent() == Some(dir),
+        }
+    }
+
+    /// What the disk may keep or lose by itself: the sectors of a write, anything else whole.
+    pub(super) fn pieces(&self) -> Vec<Change> {
+        let Change::Write { inode, offset, bytes } = self else { return vec![self.clone()] };
+        let mut pieces = Vec::new();
+        let (mut offset, mut rest) = (*offset, &bytes[..]);
+        while !rest.is_empty() {
+            let to_sector_end = (SECTOR - offset % SECTOR) as usize;
+            let (piece, after) = rest.split_at(to_sector_end.min(rest.len()));
+            pieces.push(Change::Write { inode: *inode, offset, bytes: piece.to_vec() });
+            offset += piece.len() as u64;
+            rest = after;
+        }
+        pieces
+    }
+}
+
+impl Image {
+    pub(super) fn apply(&mut self, change: &Change) -> io::Result<()> {
+        match change {
+            Change::Write { inode, offset, bytes } => {
+                write_into(self.file_mut(*inode), *offset, bytes)?;
+            }
+            Change::SetLen { inode, len } => {
+                let len = usize::try_from(*len).map_err(|_| too_large())?;
+                resize(self.file_mut(*inode), len)?;
+            }
+            Change::MakeDir { dir } => drop(self.dirs.insert(dir.clone())),
+            Change::Enter { path, inode } => drop(self.names.insert(path.clone(), *inode)),
+            Change::Leave { path } => drop(self.names.remove(path)),
+            Change::Rename { from, to, inode } => {
+                self.names.remove(from);
+                self.names.insert(to.clone(), *inode);
+            }
+        }
+        Ok(())
+    }
+
+    /// A file no byte of which arrived is empty, though its name may be there.
+    fn file_mut(&mut self, inode: Inode) -> &mut Vec<u8> {
+        Arc::make_mut(self.files.entry(inode).or_default())
+    }
+
+    pub(super) fn bytes(&self, inode: Inode) -> Arc<Vec<u8>> {
+        self.files.get(&inode).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn lookup(&self, path: &Path) -> io::Result<Inode> {
+        self.names.get(path).copied().ok_or_else(not_found)
+    }
+
+    pub(super) fn has_dir(&self, dir: &Path) -> bool {
+        dir.as_os_str().is_empty() || self.dirs.contains(dir)
+    }
+
+    /// Checks that `path` is free to become a file or directory.
+    pub(super) fn vacant(&self, path: &Path) -> io::Result<()> {
+        if self.has_dir(path) || self.names.contains_key(path) {
+            return Err(already_exists());
+        }
+        if path.parent().is_some_and(|parent| self.has_dir(parent)) {
+            Ok(())
+        } else {
+            Err(not_found())
+        }
+    }
+
+    /// Drops what nobody can reach by a path: what was in a lost directory, and the bytes of
+    /// files without a name.
+    pub(super) fn forget_unreachable(&mut self) {
+        // Parents sort before their children, so one pass sees a lost parent first.
+        let mut reachable = BTreeSet::new();
+        for dir in &self.dirs {
+            let parent = dir.parent().unwrap_or(Path::new(""));
+            if parent.as_os_str().is_empty() || reachable.contains(parent) {
+                reachable.insert(dir.clone());
+            }
+        }
+        self.dirs = reachable;
+        let dirs = &self.dirs;
+        self.names.retain(|path, _| {
+            path.parent().is_some_and(|dir| dir.as_os_str().is_empty() || dirs.contains(dir))
+        });
+        let named: BTreeSet<_> = self.names.values().copied().collect();
+        self.files.retain(|inode, _| named.contains(inode));
+    }
+}

@@ -1,0 +1,328 @@
+//! The manifest: the log of changes to the set of live files (SPEC "manifest").
+//!
+//! Every writing open starts a manifest of its own, with the whole state as the first edit, before
+//! it serves anything: what it read from an earlier one may have been in the page cache only.
+//! A manifest of an earlier open is never appended to. To begin one:
+//!
+//! 1. write header and snapshot edit, sync the file
+//! 2. sync the directory
+//! 3. if the superblock's current slot is of an earlier open, write and sync the same bytes again:
+//!    it may have been in the page cache only, too, and must stand while the other one is written
+//! 4. write the other slot, sync it: the new manifest is the current one
+//! 5. remove the old manifest
+//!
+//! Each later edit is one frame, synced before anything that depends on it happens.
+
+use std::path::{Path, PathBuf};
+
+use orlop_formats::error::DecodeError;
+use orlop_formats::file_header::{FileHeader, FileKind};
+use orlop_formats::filename::FileName;
+use orlop_formats::frame::{self, Fields, FrameKind, Walk};
+use orlop_formats::ids::{FileId, FileNumber, Seqno};
+use orlop_formats::limits::SECTOR;
+use orlop_formats::manifest::{PROLOGUE_LEN, SegmentEnd, TableMeta, VersionEdit};
+use orlop_formats::superblock::Superblock;
+
+use crate::env::{Env, WriteFile};
+use crate::error::{Error, Result};
+use crate::files::superblock;
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// A manifest that has grown over this many bytes is replaced by a fresh one.
+const ROTATE_BYTES: u64 = 1 << 20;
+
+/// Everything a manifest says, edits folded together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    pub(crate) tables: Vec<TableMeta>,
+    pub(crate) next_file_number: FileNumber,
+    pub(crate) log_number: FileNumber,
+    pub(crate) flushed_seqno: Seqno,
+    pub(crate) last_seqno: Seqno,
+    pub(crate) next_database_id: u32,
+    pub(crate) clock_ms: u64,
+    pub(crate) segment_ends: Vec<SegmentEnd>,
+}
+
+impl State {
+    /// Folds one edit in.
+    ///
+    /// # Errors
+    /// A sentence, when the edit does not fit the state.
+    pub(crate) fn apply(&mut self, edit: VersionEdit) -> Result<(), String> {
+        if edit.snapshot {
+            *self = State::default();
+        }
+        for number in &edit.removed {
+            let at = self.tables.iter().position(|table| table.number == *number);
+            let at = at.ok_or(format!("an edit removes table {number}, which is not live"))?;
+            self.tables.swap_remove(at);
+        }
+        for table in edit.added {
+            if self.tables.iter().any(|other| other.number == table.number) {
+                return Err(format!("an edit adds table {} twice", table.number));
+            }
+            self.tables.push(table);
+        }
+        self.next_file_number = edit.next_file_number.unwrap_or(self.next_file_number);
+        self.log_number = edit.log_number.unwrap_or(self.log_number);
+        self.flushed_seqno = edit.flushed_seqno.unwrap_or(self.flushed_seqno);
+        self.last_seqno = edit.last_seqno.unwrap_or(self.last_seqno);
+        self.next_database_id = edit.next_database_id.unwrap_or(self.next_database_id);
+        self.clock_ms = edit.clock_ms.unwrap_or(self.clock_ms);
+        self.segment_ends.extend(edit.segment_ends);
+        let log_number = self.log_number;
+        self.segment_ends.retain(|end| end.number >= log_number);
+        Ok(())
+    }
+
+    /// The whole state as one edit.
+    fn snapshot(&self) -> VersionEdit {
+        VersionEdit {
+            snapshot: true,
+            next_file_number: Some(self.next_file_number),
+            log_number: Some(self.log_number),
+            flushed_seqno: Some(self.flushed_seqno),
+            next_database_id: Some(self.next_database_id),
+            clock_ms: Some(self.clock_ms),
+            last_seqno: Some(self.last_seqno),
+            added: self.tables.clone(),
+            removed: Vec::new(),
+            segment_ends: self.segment_ends.clone(),
+        }
+    }
+}
+
+/// Reads the manifest that the superblock names.
+pub(crate) fn load(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Result<State> {
+    let path = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
+    let bytes = env.read(&path).map_err(|source| Error::io("read", &path, source))?;
+    decode(&bytes, superblock).map_err(|source| Error::decode(&path, source))
+}
+
+fn decode(bytes: &[u8], superblock: &Superblock) -> Result<State, DecodeError> {
+    let header = FileHeader::decode_expecting(
+        bytes,
+        FileKind::Manifest,
+        Some(superblock.store),
+        superblock.manifest_number,
+    )?;
+    if header.id != superblock.manifest_id {
+        return Err(DecodeError::corrupt(
+            "manifest",
+            0,
+            format!("file id {} as in the superblock", superblock.manifest_id),
+            header.id.to_string(),
+        ));
+    }
+    let mut state = State::default();
+    let mut edits = 0;
+    let mut walk = Walk::new(bytes, PROLOGUE_LEN, bytes.len() as u64, header.id);
+    for frame in walk.by_ref() {
+        let offset = frame.offset;
+        let fail = |found: String| {
+            DecodeError::corrupt("version edit", offset, "an edit that fits its past", found)
+        };
+        let edit = VersionEdit::decode(frame.payload)
+            .map_err(|source| source.at(offset + frame::HEADER_LEN as u64))?;
+        if frame.kind != FrameKind::Edit || (edits == 0) != edit.snapshot {
+            return Err(fail("an edit out of place".to_owned()));
+        }
+        state.apply(edit).map_err(fail)?;
+        edits += 1;
+    }
+    // Every edit is synced before the next is written: one that is followed was not torn.
+    let lost = frame::later_proof(bytes, walk.end(), &header.id, edits);
+    let damage = if edits == 0 || lost.is_some() { walk.stop().cloned() } else { None };
+    match damage {
+        Some(damage) => Err(damage),
+        None if edits == 0 || lost.is_some() => Err(DecodeError::corrupt(
+            "version edit",
+            walk.end(),
+            format!("edit {}", edits + 1),
+            "none, but edits behind it",
+        )),
+        None => Ok(state),
+    }
+}
+
+/// The manifest of a writing open.
+pub(crate) struct Manifest {
+    env: Arc<dyn Env>,
+    dir: PathBuf,
+    numbers: Arc<AtomicU64>,
+    superblock: Superblock,
+    state: State,
+    /// `None` until this open writes its first edit.
+    tail: Option<Tail>,
+    /// A sync failed: what is on the device is unknown, so nothing more is written.
+    failed: Option<Error>,
+}
+
+struct Tail {
+    path: PathBuf,
+    id: FileId,
+    file: Box<dyn WriteFile>,
+    end: u64,
+    edits: u64,
+}
+
+impl Manifest {
+    /// Continues from the state of an earlier open, in a manifest of its own.
+    pub(crate) fn resume(
+        env: Arc<dyn Env>,
+        dir: &Path,
+        numbers: Arc<AtomicU64>,
+        superblock: Superblock,
+        state: State,
+    ) -> Self {
+        Self { env, dir: dir.to_owned(), numbers, superblock, state, tail: None, failed: None }
+    }
+
+    /// Writes the first manifest of a new store, before its superblock exists.
+    pub(crate) fn create(
+        env: Arc<dyn Env>,
+        dir: &Path,
+        numbers: Arc<AtomicU64>,
+        mut superblock: Superblock,
+        state: State,
+    ) -> Result<Self> {
+        superblock.generation = 1;
+        let mut manifest = Self::resume(env, dir, numbers, superblock, state);
+        let tail = manifest.begin()?;
+        manifest.tail = Some(tail);
+        superblock::create(&*manifest.env, dir, &manifest.superblock)?;
+        Ok(manifest)
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(crate) fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// Makes an edit durable, in a fresh manifest when this open has none yet or it has grown.
+    ///
+    /// On an error nothing that depends on the edit may happen. A full disk leaves the manifest
+    /// as it was, and the same edit can be tried again; after any other failure nothing can (see
+    /// [`Manifest::failed`]).
+    pub(crate) fn append(&mut self, mut edit: VersionEdit) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        edit.next_file_number = Some(self.numbers.load(Ordering::Relaxed));
+        let mut next = self.state.clone();
+        next.apply(edit.clone()).map_err(|found| self.corrupt(found))?;
+        match &mut self.tail {
+            Some(tail) if tail.end < ROTATE_BYTES => {
+                let written = append_edit(tail, &edit);
+                self.guard(written)?;
+                self.state = next;
+                Ok(())
+            }
+            _ => {
+                let before = std::mem::replace(&mut self.state, next);
+                let rotated = self.rotate();
+                if rotated.is_err() {
+                    self.state = before;
+                }
+                self.guard(rotated)
+            }
+        }
+    }
+
+    /// Makes the state durable in a manifest of this open, unless an edit has done so already.
+    pub(crate) fn begin_if_new(&mut self) -> Result<()> {
+        if self.tail.is_some() { Ok(()) } else { self.append(VersionEdit::default()) }
+    }
+
+    fn corrupt(&self, found: String) -> Error {
+        Error::corrupt(&self.dir, "version edit", 0, "an edit that fits the live version", found)
+    }
+
+    /// Remembers a failure after which it is unknown whether the edit is on the device. A write
+    /// that found the disk full, and a file that could not be created, are none.
+    fn guard(&mut self, result: Result<()>) -> Result<()> {
+        result.inspect_err(|error| {
+            if !matches!(error, Error::DiskFull { .. } | Error::Io { op: "create", .. }) {
+                self.failed = Some(error.clone());
+            }
+        })
+    }
+
+    /// Whether a failure has ended this manifest: the last edit may or may not be in effect.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Steps 1 to 5. Until the superblock's slot is synced, the old manifest is the current one.
+    fn rotate(&mut self) -> Result<()> {
+        let old = self.superblock;
+        let rotated = self.begin().and_then(|tail| {
+            if self.tail.is_none() {
+                superblock::update(&*self.env, &self.dir, &old)?;
+            }
+            self.superblock.generation += 1;
+            superblock::update(&*self.env, &self.dir, &self.superblock)?;
+            Ok(tail)
+        });
+        // Whether the slot was written or not: both manifests stay, and nothing more is appended.
+        self.tail = Some(rotated.inspect_err(|_| self.superblock = old)?);
+        let old_path = self.dir.join(FileName::Manifest(old.manifest_number).to_string());
+        // It is an orphan now: if it cannot be removed here, the next open does it.
+        let _ = self.env.remove(&old_path);
+        Ok(())
+    }
+
+    /// Steps 1 and 2: a new manifest file that holds the whole state.
+    fn begin(&mut self) -> Result<Tail> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        self.state.next_file_number = self.numbers.load(Ordering::Relaxed);
+        let path = self.dir.join(FileName::Manifest(number).to_string());
+        let id = FileId(self.env.random());
+        let header =
+            FileHeader { kind: FileKind::Manifest, store: self.superblock.store, number, id };
+        let fail = |op| {
+            let path = path.clone();
+            move |source| Error::io(op, &path, source)
+        };
+        let mut file = self.env.create(&path).map_err(fail("create"))?;
+        let written = file.write_at(0, &header.encode()).map_err(fail("write")).and_then(|()| {
+            let mut tail = Tail { path: path.clone(), id, file, end: PROLOGUE_LEN, edits: 0 };
+            append_edit(&mut tail, &self.state.snapshot())?;
+            self.env.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
+            Ok(tail)
+        });
+        let tail = written.inspect_err(|_| {
+            // Nothing names it. If it cannot be removed here, the next open does it.
+            let _ = self.env.remove(&path);
+        })?;
+        self.superblock.manifest_number = number;
+        self.superblock.manifest_id = id;
+        Ok(tail)
+    }
+}
+
+fn append_edit(tail: &mut Tail, edit: &VersionEdit) -> Result<()> {
+    let offset = tail.end.next_multiple_of(SECTOR);
+    let mut bytes = Vec::new();
+    frame::begin(&mut bytes);
+    edit.encode(&mut bytes);
+    let fields = Fields {
+        kind: FrameKind::Edit,
+        count: 1,
+        first: tail.edits + 1,
+        synced: tail.edits,
+        offset,
+        previous_end: tail.end,
+    };
+    frame::finish(&mut bytes, 0, &tail.id, &fields);
+    tail.file.write_at(offset, &bytes).map_err(|e| Error::io("write", &tail.path, e))?;
+    tail.file.sync().map_err(|e| Error::io("sync", &tail.path, e))?;
+    tail.end = offset + bytes.len() as u64;
+    tail.edits += 1;
+    Ok(())
+}

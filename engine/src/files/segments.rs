@@ -1,0 +1,243 @@
+//! Reading the log back (SPEC "log", "recovery").
+//!
+//! [`scan`] checks every live segment without keeping anything and says how far each is good;
+//! [`visit`] then hands out the batches. Where a segment stops being good:
+//!
+//! 1. the manifest knows its end (clean close): it must be good up to there
+//! 2. otherwise, if a later frame, here or in a later segment, proves that the lost bytes had
+//!    been synced: corruption
+//! 3. otherwise the tail was torn: it and everything behind it is cut
+
+use std::path::{Path, PathBuf};
+
+use orlop_formats::batch::{self, Op};
+use orlop_formats::error::DecodeError;
+use orlop_formats::filename::FileName;
+use orlop_formats::frame::{self, FrameKind, Walk};
+use orlop_formats::ids::{FileId, FileNumber, Seqno, StoreId};
+use orlop_formats::log;
+
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::files::manifest::State;
+
+/// A segment and how far it is good.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) number: FileNumber,
+    path: PathBuf,
+    id: FileId,
+    /// Where its last good frame ends.
+    pub(crate) end: u64,
+}
+
+/// What [`scan`] found.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    /// The segments to replay, oldest first.
+    pub(crate) live: Vec<Live>,
+    /// The last sequence number in them, or 0.
+    pub(crate) last_seqno: Seqno,
+    /// Every segment was ended by a clean close.
+    pub(crate) clean: bool,
+    /// Where a torn tail was cut, if one was.
+    pub(crate) torn: Option<(PathBuf, u64)>,
+}
+
+struct Scanner<'a> {
+    env: &'a dyn Env,
+    store: StoreId,
+    state: &'a State,
+    scan: Scan,
+    /// The highest sequence number that is accounted for.
+    good: Seqno,
+    /// The sequence number that the next frame must start with, once known.
+    expected: Option<Seqno>,
+    /// The damage behind which only proof of an earlier sync is looked for.
+    cut: Option<(PathBuf, DecodeError)>,
+}
+
+/// Checks all segments of the log; see the module.
+pub(crate) fn scan(env: &dyn Env, dir: &Path, store: StoreId, state: &State) -> Result<Scan> {
+    let entries = env.list(dir).map_err(|source| Error::io("list", dir, source))?;
+    let mut numbers: Vec<FileNumber> = entries
+        .iter()
+        .filter_map(|entry| match FileName::parse(&entry.name) {
+            Some(FileName::Log(number)) if number >= state.log_number => Some(number),
+            _ => None,
+        })
+        .collect();
+    numbers.sort_unstable();
+    let mut scanner = Scanner {
+        env,
+        store,
+        state,
+        scan: Scan { clean: true, ..Scan::default() },
+        good: state.flushed_seqno,
+        expected: None,
+        cut: None,
+    };
+    for number in numbers {
+        scanner.segment(number, dir.join(FileName::Log(number).to_string()))?;
+    }
+    if let Some(end) = state.segment_ends.iter().find(|end| !scanner.seen(end.number)) {
+        let path = dir.join(FileName::Log(end.number).to_string());
+        return Err(Error::corrupt(&path, "log segment", 0, "the segment", "no such file"));
+    }
+    let mut scan = scanner.scan;
+    scan.torn = scanner.cut.map(|(path, damage)| (path, damage.offset));
+    scan.clean &= scan.torn.is_none();
+    Ok(scan)
+}
+
+impl Scanner<'_> {
+    fn seen(&self, number: FileNumber) -> bool {
+        self.scan.live.iter().any(|live| live.number == number)
+    }
+
+    fn segment(&mut self, number: FileNumber, path: PathBuf) -> Result<()> {
+        let bytes = self.env.read(&path).map_err(|source| Error::io("read", &path, source))?;
+        if never_started(&bytes) {
+            // Its name became durable before its prologue: nothing was ever written behind it.
+            return Ok(());
+        }
+        let fail = |source| Error::decode(&path, source);
+        let (header, segment) =
+            log::decode_prologue(&bytes, number, Some(self.store)).map_err(fail)?;
+        if let Some((cut_path, damage)) = &self.cut {
+            return match frame::later_proof(&bytes, log::PROLOGUE_LEN, &header.id, self.good) {
+                Some(_) => Err(Error::decode(cut_path, damage.clone())),
+                None => Ok(()),
+            };
+        }
+        self.check_chain(&segment).map_err(fail)?;
+        if let Some(previous) = self.scan.live.last()
+            && previous.end < segment.predecessor_end
+        {
+            // Its tail was lost after this segment had been started.
+            let what = format!("frames up to {}", segment.predecessor_end);
+            let damage = DecodeError::corrupt("log segment", previous.end, what, "no more frames");
+            self.cut = Some((previous.path.clone(), damage));
+            return self.segment(number, path);
+        }
+        let fresh = self.expected.is_none_or(|expected| segment.first_seqno == expected);
+        if !fresh {
+            return Err(fail(DecodeError::corrupt(
+                "log segment",
+                0,
+                format!("first sequence number {}", self.expected.unwrap_or_default()),
+                segment.first_seqno.to_string(),
+            )));
+        }
+        self.frames(number, path, &bytes, header.id, segment.first_seqno)
+    }
+
+    fn check_chain(&self, segment: &log::SegmentHeader) -> Result<(), DecodeError> {
+        let good = match self.scan.live.last() {
+            Some(previous) => {
+                segment.predecessor == previous.number && segment.predecessor_end >= previous.end
+            }
+            None => segment.predecessor < self.state.log_number.max(1),
+        };
+        if good {
+            return Ok(());
+        }
+        let expected = match self.scan.live.last() {
+            Some(previous) => format!("predecessor {} ending at {}", previous.number, previous.end),
+            None => format!("a predecessor below {}", self.state.log_number),
+        };
+        let found =
+            format!("predecessor {} ending at {}", segment.predecessor, segment.predecessor_end);
+        Err(DecodeError::corrupt("log segment chain", 64, expected, found))
+    }
+
+    fn frames(
+        &mut self,
+        number: FileNumber,
+        path: PathBuf,
+        bytes: &[u8],
+        id: FileId,
+        first_seqno: Seqno,
+    ) -> Result<()> {
+        let fail = |source| Error::decode(&path, source);
+        let known = self.state.segment_ends.iter().find(|end| end.number == number);
+        let limit = known.map_or(bytes.len() as u64, |end| end.end);
+        let mut expected = first_seqno;
+        let mut walk = Walk::new(bytes, log::PROLOGUE_LEN, limit, id);
+        for frame in walk.by_ref() {
+            if frame.kind != FrameKind::Group || frame.first != expected {
+                return Err(fail(DecodeError::corrupt(
+                    "group",
+                    frame.offset,
+                    format!("batches from sequence number {expected}"),
+                    format!("{:?} from {}", frame.kind, frame.first),
+                )));
+            }
+            for ops in batch::read_batches(frame.payload, frame.count) {
+                let base = frame.offset + frame::HEADER_LEN as u64;
+                let mut ops = ops.map_err(|source| fail(source.at(base)))?;
+                ops.try_for_each(|op| op.map(|_| ())).map_err(|source| fail(source.at(base)))?;
+            }
+            expected = frame.first + u64::from(frame.count);
+        }
+        let end = walk.end();
+        self.good = self.good.max(expected.saturating_sub(1));
+        self.expected = Some(expected);
+        self.scan.last_seqno = self.scan.last_seqno.max(expected.saturating_sub(1));
+        self.scan.clean &= known.is_some();
+        let damage = walk.stop().cloned();
+        self.scan.live.push(Live { number, path: path.clone(), id, end });
+        if known.is_some() {
+            return if end == limit { Ok(()) } else { Err(fail(missing(damage, end, limit))) };
+        }
+        if frame::later_proof(bytes, end, &id, self.good).is_some() {
+            return Err(fail(missing(damage, end, limit)));
+        }
+        if let Some(damage) = damage {
+            self.cut = Some((path, damage));
+        }
+        Ok(())
+    }
+}
+
+fn missing(damage: Option<DecodeError>, end: u64, limit: u64) -> DecodeError {
+    damage.unwrap_or_else(|| {
+        DecodeError::corrupt("group", end, format!("frames up to {limit}"), "free space")
+    })
+}
+
+/// Whether a segment's creation was cut short: it holds nothing but zeros.
+fn never_started(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
+}
+
+/// Hands out the operations of every batch with a sequence number above `after`, in order.
+pub(crate) fn visit(
+    env: &dyn Env,
+    scan: &Scan,
+    after: Seqno,
+    mut batch: impl FnMut(Seqno, &[Op<'_>]) -> Result<()>,
+) -> Result<()> {
+    for live in &scan.live {
+        let path = &live.path;
+        let bytes = env.read(path).map_err(|source| Error::io("read", path, source))?;
+        let mut walk = Walk::new(&bytes, log::PROLOGUE_LEN, live.end, live.id);
+        for frame in walk.by_ref() {
+            let base = frame.offset + frame::HEADER_LEN as u64;
+            let fail = |source: DecodeError| Error::decode(path, source.at(base));
+            for (seqno, ops) in (frame.first..).zip(batch::read_batches(frame.payload, frame.count))
+            {
+                if seqno > after {
+                    let ops: Vec<Op<'_>> =
+                        ops.map_err(fail)?.collect::<Result<_, _>>().map_err(fail)?;
+                    batch(seqno, &ops)?;
+                }
+            }
+        }
+        if walk.end() != live.end {
+            // Someone changed the file between the scan and now.
+            return Err(Error::decode(path, missing(walk.stop().cloned(), walk.end(), live.end)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,312 @@
+//! Walks the entries of one run, in both directions.
+//!
+//! A run's tables do not overlap, so that one position (table, partition, block, entry) is enough.
+//! The key of the entry is rebuilt into a buffer; the value stays where it lies unless its block
+//! is compressed, then the block's values are decompressed once and kept until the block is left.
+
+use std::ops::Range;
+
+use orlop_formats::block::Block;
+use orlop_formats::ids::{DatabaseId, Kind, Seqno};
+
+use crate::error::{Error, Result};
+use crate::files::sstable::Table;
+use crate::sync::Arc;
+
+/// See the module.
+pub(crate) struct RunCursor {
+    tables: Vec<Arc<Table>>,
+    /// `None`: all databases of all tables.
+    database: Option<DatabaseId>,
+    position: Option<Position>,
+    key: Vec<u8>,
+    seqno: Seqno,
+    kind: Kind,
+    expiry: Option<u64>,
+    /// The values of the current block, once one was asked for and they are compressed.
+    plain: Option<Vec<u8>>,
+    value: Range<usize>,
+}
+
+#[derive(Clone)]
+struct Position {
+    table: usize,
+    part: usize,
+    block: usize,
+    entry: usize,
+    /// The block's body in the table's mapping.
+    body: Range<usize>,
+}
+
+/// Which end of a span to stand on.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
+}
+
+impl RunCursor {
+    /// A cursor over one database in tables that are in order.
+    pub(crate) fn new(tables: Vec<Arc<Table>>, database: DatabaseId) -> Self {
+        Self::over(tables, Some(database))
+    }
+
+    /// A cursor over everything, standing on the first entry: what a compaction reads.
+    pub(crate) fn over_all(tables: Vec<Arc<Table>>) -> Result<Self> {
+        let mut cursor = Self::over(tables, None);
+        let first = cursor.span(0, 0);
+        cursor.enter(first, End::First)?;
+        Ok(cursor)
+    }
+
+    fn over(tables: Vec<Arc<Table>>, database: Option<DatabaseId>) -> Self {
+        Self {
+            tables,
+            database,
+            position: None,
+            key: Vec::new(),
+            seqno: 0,
+            kind: Kind::Delete,
+            expiry: None,
+            plain: None,
+            value: 0..0,
+        }
+    }
+
+    pub(crate) fn valid(&self) -> bool {
+        self.position.is_some()
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    pub(crate) fn seqno(&self) -> Seqno {
+        self.seqno
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn expiry(&self) -> Option<u64> {
+        self.expiry
+    }
+
+    pub(crate) fn database(&self) -> DatabaseId {
+        let Some(position) = &self.position else { return DatabaseId(0) };
+        self.database.unwrap_or_else(|| {
+            let table = &self.tables[position.table];
+            table.databases().nth(position.part).unwrap_or(DatabaseId(0))
+        })
+    }
+
+    /// Stands on the first entry whose key is `key` or greater.
+    pub(crate) fn seek_ge(&mut self, key: &[u8]) -> Result<()> {
+        let database = self.database.unwrap_or(DatabaseId(0));
+        let table = self.tables.partition_point(|table| {
+            let (last_database, last_key) = &table.meta().largest;
+            (*last_database, last_key.as_slice()) < (database, key)
+        });
+        let Some((table, part)) = self.span(table, 0) else {
+            self.position = None;
+            return Ok(());
+        };
+        let block = self.tables[table].find_block(part, key)?;
+        if block == self.tables[table].blocks(part) {
+            return self.leave_forward(table, part);
+        }
+        let (found, body) = self.load(table, part, block)?;
+        let entry = found.lower_bound(key);
+        let len = found.len();
+        self.plain = None;
+        self.position = Some(Position { table, part, block, entry, body });
+        if entry == len {
+            return self.next_block();
+        }
+        self.read_entry()
+    }
+
+    /// Stands on the last entry whose key is less than `key`; `None`: the last entry.
+    pub(crate) fn seek_lt(&mut self, key: Option<&[u8]>) -> Result<()> {
+        let Some(key) = key else {
+            let last = self.span_back(self.tables.len());
+            return self.enter(last, End::Last);
+        };
+        let database = self.database.unwrap_or(DatabaseId(0));
+        let after = self.tables.partition_point(|table| {
+            let (first_database, first_key) = &table.meta().smallest;
+            (*first_database, first_key.as_slice()) < (database, key)
+        });
+        let Some((table, part)) = self.span_back(after) else {
+            self.position = None;
+            return Ok(());
+        };
+        let blocks = self.tables[table].blocks(part);
+        let block = self.tables[table].find_block(part, key)?;
+        if block == blocks {
+            return self.enter(Some((table, part)), End::Last);
+        }
+        let (found, body) = self.load(table, part, block)?;
+        let entry = found.lower_bound(key);
+        self.plain = None;
+        self.position = Some(Position { table, part, block, entry, body });
+        self.prev()
+    }
+
+    /// Steps to the next entry; past the last one the cursor is not valid any more.
+    pub(crate) fn next(&mut self) -> Result<()> {
+        let Some(position) = &mut self.position else { return Ok(()) };
+        position.entry += 1;
+        let entry = position.entry;
+        if entry < self.block()?.len() {
+            return self.read_entry();
+        }
+        self.next_block()
+    }
+
+    /// Steps to the entry before; before the first one the cursor is not valid any more.
+    pub(crate) fn prev(&mut self) -> Result<()> {
+        let Some(position) = &mut self.position else { return Ok(()) };
+        if position.entry > 0 {
+            position.entry -= 1;
+            return self.read_entry();
+        }
+        let (table, part, block) = (position.table, position.part, position.block);
+        if block > 0 {
+            return self.stand(table, part, block - 1, End::Last);
+        }
+        let before = if self.database.is_none() && part > 0 {
+            Some((table, part - 1))
+        } else {
+            self.span_back(table)
+        };
+        self.enter(before, End::Last)
+    }
+
+    /// Makes [`RunCursor::value`] available.
+    pub(crate) fn load_value(&mut self) -> Result<()> {
+        let Some(position) = &self.position else { return Ok(()) };
+        let table = Arc::clone(&self.tables[position.table]);
+        let base = position.body.start as u64;
+        let fail = |source: orlop_formats::error::DecodeError| {
+            Error::decode(table.path(), source.at(base))
+        };
+        let block = self.block()?;
+        let range = block.value_range(position.entry).map_err(fail)?;
+        if block.is_compressed() && self.plain.is_none() {
+            let mut plain = Vec::new();
+            block.decompress_values(&mut plain).map_err(fail)?;
+            self.plain = Some(plain);
+        }
+        self.value = range;
+        Ok(())
+    }
+
+    /// The value of the entry, after [`RunCursor::load_value`].
+    pub(crate) fn value(&self) -> &[u8] {
+        if let Some(plain) = &self.plain {
+            return plain.get(self.value.clone()).unwrap_or_default();
+        }
+        let values = self.block().ok().and_then(|block| block.plain_values()).unwrap_or_default();
+        values.get(self.value.clone()).unwrap_or_default()
+    }
+
+    /// The current block; its layout is checked again at each call, which is cheap.
+    fn block(&self) -> Result<Block<'_>> {
+        let Some(position) = &self.position else { return Err(Error::Closed) };
+        let table = &self.tables[position.table];
+        let body = table.mapping().bytes().get(position.body.clone()).unwrap_or_default();
+        Block::parse(body)
+            .map_err(|source| Error::decode(table.path(), source.at(position.body.start as u64)))
+    }
+
+    /// The first span at or after a table and part: a part of a table that this cursor reads.
+    fn span(&self, table: usize, part: usize) -> Option<(usize, usize)> {
+        for at in table..self.tables.len() {
+            match self.database {
+                Some(database) => {
+                    if let Some(part) = self.tables[at].part(database) {
+                        return Some((at, part));
+                    }
+                }
+                None => {
+                    let part = if at == table { part } else { 0 };
+                    if part < self.tables[at].databases().count() {
+                        return Some((at, part));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The last span in the tables before `table`.
+    fn span_back(&self, table: usize) -> Option<(usize, usize)> {
+        (0..table).rev().find_map(|at| {
+            let part = match self.database {
+                Some(database) => self.tables[at].part(database),
+                None => self.tables[at].databases().count().checked_sub(1),
+            };
+            part.map(|part| (at, part))
+        })
+    }
+
+    fn enter(&mut self, span: Option<(usize, usize)>, end: End) -> Result<()> {
+        let Some((table, part)) = span else {
+            self.position = None;
+            return Ok(());
+        };
+        let last = self.tables[table].blocks(part).saturating_sub(1);
+        let block = match end {
+            End::First => 0,
+            End::Last => last,
+        };
+        self.stand(table, part, block, end)
+    }
+
+    fn stand(&mut self, table: usize, part: usize, block: usize, end: End) -> Result<()> {
+        let (found, body) = self.load(table, part, block)?;
+        let entry = match end {
+            End::First => 0,
+            End::Last => found.len().saturating_sub(1),
+        };
+        self.plain = None;
+        self.position = Some(Position { table, part, block, entry, body });
+        self.read_entry()
+    }
+
+    fn load(&self, table: usize, part: usize, block: usize) -> Result<(Block<'_>, Range<usize>)> {
+        self.tables[table].block(part, block)
+    }
+
+    fn next_block(&mut self) -> Result<()> {
+        let Some(position) = &self.position else { return Ok(()) };
+        let (table, part, block) = (position.table, position.part, position.block + 1);
+        if block < self.tables[table].blocks(part) {
+            return self.stand(table, part, block, End::First);
+        }
+        self.leave_forward(table, part)
+    }
+
+    fn leave_forward(&mut self, table: usize, part: usize) -> Result<()> {
+        let next = match self.database {
+            Some(_) => self.span(table + 1, 0),
+            None => self.span(table, part + 1),
+        };
+        self.enter(next, End::First)
+    }
+
+    fn read_entry(&mut self) -> Result<()> {
+        let Some(position) = &self.position else { return Ok(()) };
+        let table = Arc::clone(&self.tables[position.table]);
+        let (entry, base) = (position.entry, position.body.start as u64);
+        let mut key = std::mem::take(&mut self.key);
+        let block = self.block()?;
+        let read = block.key_into(entry, &mut key).and_then(|()| block.kind(entry));
+        let kind = read.map_err(|source| Error::decode(table.path(), source.at(base)))?;
+        (self.seqno, self.expiry) = (block.seqno(entry), block.expiry(entry));
+        (self.key, self.kind) = (key, kind);
+        Ok(())
+    }
+}

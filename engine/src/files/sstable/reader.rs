@@ -1,0 +1,424 @@
+//! One open sstable.
+//!
+//! Opening checks the header, the footer, the partitions and the properties; the filter and every
+//! block are checked at their first touch. A table that a version no longer names is deleted when
+//! its last reader lets go: it is put into the [`Graveyard`], which the background empties.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use orlop_formats::block::Block;
+use orlop_formats::checksum::{self, Place};
+use orlop_formats::error::DecodeError;
+use orlop_formats::file_header::{FileHeader, FileKind};
+use orlop_formats::filter;
+use orlop_formats::ids::{DatabaseId, Kind, Seqno};
+use orlop_formats::manifest::TableMeta;
+use orlop_formats::sstable::{
+    FOOTER_LEN, Footer, Handle, Partition, Properties, decode_partitions,
+};
+
+use crate::env::{Env, Mapping};
+use crate::error::{Error, Result};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+
+/// Files that nobody names or reads any more.
+#[derive(Debug, Default)]
+pub(crate) struct Graveyard {
+    paths: Mutex<Vec<PathBuf>>,
+}
+
+impl Graveyard {
+    pub(crate) fn bury(&self, path: PathBuf) {
+        self.paths.lock().push(path);
+    }
+
+    /// Takes all of them, to be removed.
+    pub(crate) fn empty(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut *self.paths.lock())
+    }
+}
+
+/// A partition, and the ordinal of its first block in the whole table.
+#[derive(Debug)]
+struct Part {
+    partition: Partition,
+    first_block: usize,
+}
+
+/// An open sstable; see the module.
+pub(crate) struct Table {
+    meta: TableMeta,
+    path: PathBuf,
+    place: Place,
+    map: Mapping,
+    parts: Vec<Part>,
+    properties: Properties,
+    filter: (u64, u64),
+    data_end: u64,
+    /// One bit for each data block that was found good.
+    verified_blocks: Vec<AtomicU64>,
+    /// One bit for each partition's index, and one more for the filter.
+    verified_regions: Vec<AtomicU64>,
+    obsolete: AtomicBool,
+    graveyard: Arc<Graveyard>,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("number", &self.meta.number).finish_non_exhaustive()
+    }
+}
+
+/// Where a value was found.
+pub(crate) enum Payload {
+    /// In the mapping, at these bytes.
+    Mapped(Range<usize>),
+    /// Decompressed.
+    Owned(Vec<u8>),
+}
+
+/// A version of a key found in a table.
+pub(crate) struct Found {
+    pub(crate) kind: Kind,
+    pub(crate) value: Payload,
+}
+
+fn bits(count: usize) -> Vec<AtomicU64> {
+    (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect()
+}
+
+fn is_set(bits: &[AtomicU64], at: usize) -> bool {
+    bits.get(at / 64).is_some_and(|word| word.load(Ordering::Acquire) >> (at % 64) & 1 == 1)
+}
+
+fn set(bits: &[AtomicU64], at: usize) {
+    if let Some(word) = bits.get(at / 64) {
+        word.fetch_or(1 << (at % 64), Ordering::AcqRel);
+    }
+}
+
+impl Table {
+    /// Maps a table and checks that it is the one the manifest names.
+    pub(crate) fn open(
+        env: &dyn Env,
+        path: PathBuf,
+        place: Place,
+        meta: TableMeta,
+        graveyard: Arc<Graveyard>,
+    ) -> Result<Self> {
+        let map = env.map(&path).map_err(|source| Error::io("open", &path, source))?;
+        let decoded = decode(map.bytes(), &place, &meta);
+        let (footer, partitions, properties) =
+            decoded.map_err(|source| Error::decode(&path, source))?;
+        let mut first_block = 0;
+        let mut parts = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let blocks = partition.blocks as usize;
+            parts.push(Part { partition, first_block });
+            first_block += blocks;
+        }
+        Ok(Self {
+            verified_blocks: bits(first_block),
+            verified_regions: bits(parts.len() + 1),
+            meta,
+            path,
+            place,
+            map,
+            parts,
+            properties,
+            filter: footer.filter,
+            data_end: footer.data_end,
+            obsolete: AtomicBool::new(false),
+            graveyard,
+        })
+    }
+
+    pub(crate) fn meta(&self) -> &TableMeta {
+        &self.meta
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn mapping(&self) -> &Mapping {
+        &self.map
+    }
+
+    pub(crate) fn filter_bytes(&self) -> u64 {
+        self.filter.1
+    }
+
+    /// Bytes of data blocks of databases for which `dead` holds, and of all of them.
+    pub(crate) fn dead_bytes(&self, dead: impl Fn(DatabaseId) -> bool) -> (u64, u64) {
+        let mut sums = (0, 0);
+        for Part { partition, .. } in &self.parts {
+            sums.1 += partition.data_bytes;
+            if dead(partition.database) {
+                sums.0 += partition.data_bytes;
+            }
+        }
+        sums
+    }
+
+    /// Deletes the file once nobody reads it any more.
+    pub(crate) fn mark_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+
+    fn part_index(&self, database: DatabaseId) -> Option<usize> {
+        self.parts.binary_search_by_key(&database, |part| part.partition.database).ok()
+    }
+
+    /// Whether the table holds entries of a database.
+    pub(crate) fn holds(&self, database: DatabaseId) -> bool {
+        self.part_index(database).is_some()
+    }
+
+    /// The databases in the table, ascending.
+    pub(crate) fn databases(&self) -> impl Iterator<Item = DatabaseId> {
+        self.parts.iter().map(|part| part.partition.database)
+    }
+
+    fn corrupt(&self, source: DecodeError) -> Error {
+        Error::decode(&self.path, source)
+    }
+
+    fn sealed(&self, offset: u64, len: u64, what: &'static str) -> Result<&[u8]> {
+        let range = usize::try_from(offset)
+            .ok()
+            .and_then(|start| Some(start..start.checked_add(usize::try_from(len).ok()?)?));
+        range.and_then(|range| self.map.bytes().get(range)).ok_or_else(|| {
+            self.corrupt(DecodeError::corrupt(
+                what,
+                offset,
+                format!("a region inside the file of {} bytes", self.meta.size),
+                format!("{len} bytes at {offset}"),
+            ))
+        })
+    }
+
+    /// A sealed region's body, verified if its bit is not set yet.
+    fn body(
+        &self,
+        region: (u64, u64),
+        what: &'static str,
+        verified: (&[AtomicU64], usize),
+    ) -> Result<&[u8]> {
+        let (offset, len) = region;
+        let sealed = self.sealed(offset, len, what)?;
+        let (bits, at) = verified;
+        if is_set(bits, at) {
+            return Ok(&sealed[..sealed.len().saturating_sub(8)]);
+        }
+        let body = checksum::open(sealed, &self.place, offset, what)
+            .map_err(|source| self.corrupt(source))?;
+        set(bits, at);
+        Ok(body)
+    }
+
+    fn may_contain(&self, hash: u64) -> Result<bool> {
+        let lines = self.body(self.filter, "filter", (&self.verified_regions, self.parts.len()))?;
+        Ok(filter::may_contain(lines, hash))
+    }
+
+    /// The index of one partition: separators and, as values, handles.
+    fn index(&self, part: usize) -> Result<Block<'_>> {
+        let Some(Part { partition, .. }) = self.parts.get(part) else {
+            return Err(self.corrupt(DecodeError::corrupt(
+                "partition",
+                0,
+                format!("fewer than {}", self.parts.len()),
+                part.to_string(),
+            )));
+        };
+        let Handle { offset, len } = partition.index;
+        let region = (offset, u64::from(len));
+        let body = self.body(region, "index block", (&self.verified_regions, part))?;
+        let block = Block::parse(body).map_err(|source| self.corrupt(source.at(offset)))?;
+        if block.len() == partition.blocks as usize {
+            return Ok(block);
+        }
+        Err(self.corrupt(DecodeError::corrupt(
+            "index block",
+            offset,
+            format!("{} fences", partition.blocks),
+            block.len().to_string(),
+        )))
+    }
+
+    fn handle(&self, index: Block<'_>, at: usize) -> Result<Handle> {
+        let decoded = index.value_range(at).and_then(|range| {
+            let values = index.plain_values().unwrap_or_default();
+            Handle::decode(values.get(range).unwrap_or_default())
+        });
+        decoded.map_err(|source| self.corrupt(source))
+    }
+
+    /// Data block number `at` of a partition, and where its body lies in the file.
+    pub(crate) fn block(&self, part: usize, at: usize) -> Result<(Block<'_>, Range<usize>)> {
+        let index = self.index(part)?;
+        self.block_of(part, index, at)
+    }
+
+    fn block_of(
+        &self,
+        part: usize,
+        index: Block<'_>,
+        at: usize,
+    ) -> Result<(Block<'_>, Range<usize>)> {
+        let Handle { offset, len } = self.handle(index, at)?;
+        let first = self.parts.get(part).map_or(0, |part| part.first_block);
+        if offset.saturating_add(u64::from(len)) > self.data_end {
+            return Err(self.corrupt(DecodeError::corrupt(
+                "block handle",
+                offset,
+                format!("a block before {}", self.data_end),
+                format!("{len} bytes at {offset}"),
+            )));
+        }
+        let verified = (self.verified_blocks.as_slice(), first + at);
+        let body = self.body((offset, u64::from(len)), "data block", verified)?;
+        let block = Block::parse(body).map_err(|source| self.corrupt(source.at(offset)))?;
+        if block.is_empty() {
+            return Err(self.corrupt(DecodeError::corrupt(
+                "data block",
+                offset,
+                "at least one entry",
+                "none",
+            )));
+        }
+        let start = offset as usize;
+        Ok((block, start..start + body.len()))
+    }
+
+    /// Number of data blocks of a partition.
+    pub(crate) fn blocks(&self, part: usize) -> usize {
+        self.parts.get(part).map_or(0, |part| part.partition.blocks as usize)
+    }
+
+    /// The partition of a database, as the other functions take it.
+    pub(crate) fn part(&self, database: DatabaseId) -> Option<usize> {
+        self.part_index(database)
+    }
+
+    /// The first block of a partition that can hold a key of `key` or greater.
+    pub(crate) fn find_block(&self, part: usize, key: &[u8]) -> Result<usize> {
+        Ok(self.index(part)?.lower_bound(key))
+    }
+
+    /// The newest version of a key that `seqno` can see.
+    pub(crate) fn get(
+        &self,
+        database: DatabaseId,
+        key: &[u8],
+        hash: u64,
+        seqno: Seqno,
+    ) -> Result<Option<Found>> {
+        let Some(part) = self.part_index(database) else { return Ok(None) };
+        if !self.may_contain(hash)? {
+            return Ok(None);
+        }
+        let index = self.index(part)?;
+        // Versions of one key can go on in the next block.
+        for at in index.lower_bound(key)..index.len() {
+            let (block, body) = self.block_of(part, index, at)?;
+            for entry in block.lower_bound(key)..block.len() {
+                if block.compare(entry, key).is_ne() {
+                    return Ok(None);
+                }
+                if block.seqno(entry) <= seqno {
+                    return self.found(&block, body.start, entry).map(Some);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn found(&self, block: &Block<'_>, body_start: usize, entry: usize) -> Result<Found> {
+        let fail = |source: DecodeError| self.corrupt(source.at(body_start as u64));
+        Ok(Found { kind: block.kind(entry).map_err(fail)?, value: self.value(block, entry)? })
+    }
+
+    fn value(&self, block: &Block<'_>, entry: usize) -> Result<Payload> {
+        let range = block.value_range(entry).map_err(|source| self.corrupt(source))?;
+        match block.plain_values() {
+            Some(values) => {
+                let value = values.get(range).unwrap_or_default();
+                Ok(Payload::Mapped(self.range_of(value)))
+            }
+            None => {
+                let mut plain = Vec::new();
+                block.decompress_values(&mut plain).map_err(|source| self.corrupt(source))?;
+                plain.truncate(range.end);
+                plain.drain(..range.start);
+                Ok(Payload::Owned(plain))
+            }
+        }
+    }
+
+    /// Where a slice of the mapping stands in it.
+    fn range_of(&self, slice: &[u8]) -> Range<usize> {
+        let start = slice.as_ptr().addr().saturating_sub(self.map.bytes().as_ptr().addr());
+        start..start + slice.len()
+    }
+
+    /// The properties block.
+    pub(crate) fn properties(&self) -> &Properties {
+        &self.properties
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire) {
+            self.graveyard.bury(self.path.clone());
+        }
+    }
+}
+
+type Decoded = (Footer, Vec<Partition>, Properties);
+
+fn decode(bytes: &[u8], place: &Place, meta: &TableMeta) -> Result<Decoded, DecodeError> {
+    let header =
+        FileHeader::decode_expecting(bytes, FileKind::Sstable, Some(place.store), place.file)?;
+    if bytes.len() as u64 != meta.size || header.id != meta.id {
+        return Err(DecodeError::corrupt(
+            "sstable",
+            0,
+            format!("{} bytes with file id {}", meta.size, meta.id),
+            format!("{} bytes with file id {}", bytes.len(), header.id),
+        ));
+    }
+    let footer_offset = bytes.len().saturating_sub(FOOTER_LEN);
+    let footer_bytes = bytes.get(footer_offset..).unwrap_or_default();
+    let footer = Footer::decode(footer_bytes, place, footer_offset as u64)?;
+    let checksum = Footer::checksum_of(footer_bytes);
+    if checksum != meta.footer_checksum || footer.id != meta.id || footer.file_len != meta.size {
+        return Err(DecodeError::corrupt(
+            "footer",
+            footer_offset as u64,
+            format!("checksum {:016x} as in the manifest", meta.footer_checksum),
+            format!("{checksum:016x}"),
+        ));
+    }
+    let region = |(offset, len): (u64, u64), what: &'static str| {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
+        let sealed = bytes.get(start..end).ok_or_else(|| {
+            DecodeError::corrupt(
+                what,
+                offset,
+                format!("a region inside the file of {} bytes", bytes.len()),
+                format!("{len} bytes"),
+            )
+        })?;
+        checksum::open(sealed, place, offset, what)
+    };
+    let partitions = decode_partitions(region(footer.partitions, "partitions")?)
+        .map_err(|source| source.at(footer.partitions.0))?;
+    let properties = Properties::decode(region(footer.properties, "properties")?)
+        .map_err(|source| source.at(footer.properties.0))?;
+    Ok((footer, partitions, properties))
+}

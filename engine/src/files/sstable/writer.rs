@@ -1,0 +1,315 @@
+//! Writes one sstable, front to back.
+//!
+//! 1. data blocks as entries arrive; each leaves a fence (separator key and handle) behind
+//! 2. one index block per database, from its fences
+//! 3. filter, partitions, properties, footer
+//! 4. sync; the caller syncs the directory before a manifest edit names the file
+
+use std::path::PathBuf;
+
+use orlop_formats::block::{BlockBuilder, Compression, separator};
+use orlop_formats::checksum::{self, Place};
+use orlop_formats::file_header::{FileHeader, FileKind};
+use orlop_formats::filter::{self, FilterBuilder};
+use orlop_formats::ids::{DatabaseId, FileId, FileNumber, Kind, Seqno};
+use orlop_formats::manifest::TableMeta;
+use orlop_formats::sstable::{
+    FOOTER_LEN, Footer, Handle, Partition, Properties, encode_partitions, place_block,
+};
+
+use crate::env::{Env, WriteFile};
+use crate::error::{Error, Result};
+use crate::options::Options;
+
+/// Bytes gathered before a write.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// One entry on its way into a table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    pub(crate) database: DatabaseId,
+    pub(crate) key: &'a [u8],
+    pub(crate) seqno: Seqno,
+    pub(crate) kind: Kind,
+    pub(crate) expiry: Option<u64>,
+    pub(crate) value: &'a [u8],
+}
+
+/// A data block that is written, and whose fence waits for the next block's first key.
+struct Fence {
+    handle: Handle,
+    last_key: Vec<u8>,
+    last_seqno: Seqno,
+}
+
+/// See the module.
+pub(crate) struct TableWriter {
+    path: PathBuf,
+    place: Place,
+    id: FileId,
+    file: Box<dyn WriteFile>,
+    /// Bytes not written yet; the first stands at `written` in the file.
+    buffer: Vec<u8>,
+    written: u64,
+    block_size: usize,
+    block: BlockBuilder,
+    index: BlockBuilder,
+    fence: Option<Fence>,
+    scratch: Vec<u8>,
+    /// The database whose entries arrive.
+    partition: Option<Partition>,
+    last_seqno: Seqno,
+    partitions: Vec<Partition>,
+    /// Bodies of the index blocks of finished databases.
+    indexes: Vec<Vec<u8>>,
+    filter: Option<FilterBuilder>,
+    properties: Properties,
+    last_hash: Option<u64>,
+}
+
+impl TableWriter {
+    /// Creates the file of table `place.file`.
+    pub(crate) fn create(
+        env: &dyn Env,
+        path: PathBuf,
+        place: Place,
+        options: &Options,
+        compression: Compression,
+    ) -> Result<Self> {
+        let file = env.create(&path).map_err(|source| Error::io("create", &path, source))?;
+        let id = FileId(env.random());
+        let header =
+            FileHeader { kind: FileKind::Sstable, store: place.store, number: place.file, id };
+        let bits = options.filter_bits;
+        Ok(Self {
+            path,
+            place,
+            id,
+            file,
+            buffer: header.encode().to_vec(),
+            written: 0,
+            block_size: options.block_size,
+            block: BlockBuilder::new(compression),
+            index: BlockBuilder::new(Compression::None),
+            fence: None,
+            scratch: Vec::new(),
+            partition: None,
+            last_seqno: 0,
+            partitions: Vec::new(),
+            indexes: Vec::new(),
+            filter: (bits > 0).then(|| FilterBuilder::new(bits)),
+            properties: Properties {
+                min_seqno: Seqno::MAX,
+                filter_bits: bits,
+                compression,
+                ..Properties::default()
+            },
+            last_hash: None,
+        })
+    }
+
+    /// Bytes of the file so far, without what follows the data.
+    pub(crate) fn size(&self) -> u64 {
+        self.position()
+    }
+
+    /// The table's file number.
+    pub(crate) fn number(&self) -> FileNumber {
+        self.place.file
+    }
+
+    /// Adds an entry. The caller keeps the order: database, key ascending; seqno descending.
+    pub(crate) fn add(&mut self, entry: Entry<'_>) -> Result<()> {
+        if self.partition.as_ref().map(|p| p.database) != Some(entry.database) {
+            self.end_partition()?;
+            self.begin_partition(&entry);
+        }
+        if !self.block.is_empty()
+            && self.block.size_with_entry(
+                entry.key,
+                entry.seqno,
+                entry.kind,
+                entry.expiry,
+                entry.value.len(),
+            ) > self.block_size
+        {
+            self.end_block()?;
+        }
+        if self.block.is_empty() {
+            self.place_fence(Some(entry.key));
+        }
+        self.block.add(entry.key, entry.seqno, entry.kind, entry.expiry, entry.value);
+        self.last_seqno = entry.seqno;
+        self.account(&entry);
+        Ok(())
+    }
+
+    fn account(&mut self, entry: &Entry<'_>) {
+        let tombstone = u64::from(entry.kind == Kind::Delete);
+        if let Some(partition) = &mut self.partition {
+            partition.entries += 1;
+            partition.tombstones += tombstone;
+        }
+        let properties = &mut self.properties;
+        properties.entries += 1;
+        properties.tombstones += tombstone;
+        properties.min_seqno = properties.min_seqno.min(entry.seqno);
+        properties.max_seqno = properties.max_seqno.max(entry.seqno);
+        properties.raw_key_bytes += entry.key.len() as u64;
+        properties.raw_value_bytes += entry.value.len() as u64;
+        properties.max_expiry = properties.max_expiry.max(entry.expiry);
+        if let Some(filter) = &mut self.filter {
+            // Versions of one key follow each other: one hash for all of them.
+            let hash = filter::hash(entry.database, entry.key);
+            if self.last_hash.replace(hash) != Some(hash) {
+                filter.add(hash);
+            }
+        }
+    }
+
+    fn begin_partition(&mut self, entry: &Entry<'_>) {
+        if self.properties.entries == 0 {
+            self.properties.smallest = (entry.database, entry.key.to_vec());
+        }
+        self.partition = Some(Partition { database: entry.database, ..Partition::default() });
+    }
+
+    fn end_partition(&mut self) -> Result<()> {
+        if self.partition.is_none() {
+            return Ok(());
+        }
+        self.end_block()?;
+        self.place_fence(None);
+        if let Some(partition) = self.partition.take() {
+            let mut body = Vec::new();
+            self.index.finish(&mut body);
+            self.indexes.push(body);
+            self.partitions.push(partition);
+        }
+        Ok(())
+    }
+
+    fn end_block(&mut self) -> Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let last_key = self.block.last_key().to_vec();
+        let mut body = std::mem::take(&mut self.scratch);
+        body.clear();
+        self.block.finish(&mut body);
+        let handle = self.put_block(&mut body)?;
+        self.scratch = body;
+        if let Some(partition) = &mut self.partition {
+            self.properties.largest = (partition.database, last_key.clone());
+            partition.blocks += 1;
+            partition.data_bytes += u64::from(handle.len);
+        }
+        self.properties.blocks += 1;
+        self.fence = Some(Fence { handle, last_key, last_seqno: self.last_seqno });
+        Ok(())
+    }
+
+    /// Adds the fence of the last block to the index, now that the first key behind it is known.
+    fn place_fence(&mut self, next: Option<&[u8]>) {
+        let Some(fence) = self.fence.take() else { return };
+        let handle = fence.handle.encode();
+        match next {
+            // The key goes on in the next block: the fence needs its seqno to stay in order.
+            Some(next) if next == fence.last_key => {
+                self.index.add(next, fence.last_seqno, Kind::Put, None, &handle);
+            }
+            Some(next) => {
+                let separator = separator(&fence.last_key, next);
+                self.index.add(&separator, 0, Kind::Put, None, &handle);
+            }
+            None => self.index.add(&fence.last_key, 0, Kind::Put, None, &handle),
+        }
+    }
+
+    fn position(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    fn pad_to(&mut self, start: u64) {
+        let padding = start.saturating_sub(self.position()) as usize;
+        self.buffer.resize(self.buffer.len() + padding, 0);
+    }
+
+    /// Seals a body and puts it behind what is there, by the page rule.
+    fn put_block(&mut self, body: &mut Vec<u8>) -> Result<Handle> {
+        let sealed_len = body.len() as u64 + 8;
+        let offset = place_block(self.position(), sealed_len);
+        self.pad_to(offset);
+        checksum::seal(body, 0, &self.place, offset);
+        self.buffer.extend_from_slice(body);
+        self.write_out(WRITE_BYTES)?;
+        let len = u32::try_from(sealed_len).map_err(|_| Error::TooLarge {
+            what: "sstable block",
+            limit: u64::from(u32::MAX),
+            found: sealed_len,
+        })?;
+        Ok(Handle { offset, len })
+    }
+
+    /// Seals a region behind the data, on the next multiple of 8.
+    fn put_region(&mut self, mut body: Vec<u8>) -> Result<(u64, u64)> {
+        let offset = self.position().next_multiple_of(8);
+        self.pad_to(offset);
+        checksum::seal(&mut body, 0, &self.place, offset);
+        self.buffer.extend_from_slice(&body);
+        self.write_out(WRITE_BYTES)?;
+        Ok((offset, body.len() as u64))
+    }
+
+    fn write_out(&mut self, at_least: usize) -> Result<()> {
+        if self.buffer.len() < at_least {
+            return Ok(());
+        }
+        self.file
+            .write_at(self.written, &self.buffer)
+            .map_err(|source| Error::io("write", &self.path, source))?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes what follows the data (steps 2 to 4) and describes the table for the manifest.
+    pub(crate) fn finish(mut self, level: u8, run: u64) -> Result<TableMeta> {
+        self.end_partition()?;
+        let data_end = self.position();
+        let indexes = std::mem::take(&mut self.indexes);
+        for (at, body) in indexes.into_iter().enumerate() {
+            let (offset, len) = self.put_region(body)?;
+            if let Some(partition) = self.partitions.get_mut(at) {
+                partition.index = Handle { offset, len: len as u32 };
+            }
+        }
+        let lines = self.filter.take().map(FilterBuilder::finish).unwrap_or_default();
+        let filter = self.put_region(lines)?;
+        let partitions = self.put_region(encode_partitions(&self.partitions))?;
+        let properties = self.put_region(self.properties.encode())?;
+        let footer_offset = self.position().next_multiple_of(8);
+        self.pad_to(footer_offset);
+        let size = footer_offset + FOOTER_LEN as u64;
+        let footer =
+            Footer { file_len: size, filter, partitions, properties, data_end, id: self.id };
+        let bytes = footer.encode(&self.place);
+        self.buffer.extend_from_slice(&bytes);
+        self.write_out(0)?;
+        self.file.sync().map_err(|source| Error::io("sync", &self.path, source))?;
+        Ok(TableMeta {
+            level,
+            run,
+            number: self.place.file,
+            id: self.id,
+            size,
+            footer_checksum: Footer::checksum_of(&bytes),
+            smallest: self.properties.smallest,
+            largest: self.properties.largest,
+            min_seqno: self.properties.min_seqno,
+            max_seqno: self.properties.max_seqno,
+            entries: self.properties.entries,
+            tombstones: self.properties.tombstones,
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! SUPER: the file that makes a directory a store, and names the current manifest
+//! (SPEC "superblock").
+//!
+//! Two slots in separate sectors are written in turn, so that a torn write always leaves the
+//! other one whole.
+
+use std::path::Path;
+
+use orlop_formats::file_header::{FileHeader, FileKind};
+use orlop_formats::filename::FileName;
+use orlop_formats::ids::FileId;
+use orlop_formats::superblock::{self as format, Superblock};
+
+use crate::env::Env;
+use crate::error::{Error, Result};
+
+/// Reads the newest slot.
+pub(crate) fn read(env: &dyn Env, dir: &Path) -> Result<Superblock> {
+    let path = dir.join(FileName::Superblock.to_string());
+    let bytes = env.read(&path).map_err(|source| Error::io("read", &path, source))?;
+    let decoded = format::decode_file(&bytes).map_err(|source| Error::decode(&path, source))?;
+    Ok(decoded.newest)
+}
+
+/// Makes the directory a store:
+/// 1. write the whole file under a temporary name and sync it
+/// 2. rename it: from now on there is a store
+/// 3. sync the directory
+pub(crate) fn create(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Result<()> {
+    let path = dir.join(FileName::Superblock.to_string());
+    let temporary = dir.join(format!("{}.tmp", FileName::Superblock));
+    let header = FileHeader {
+        kind: FileKind::Superblock,
+        store: superblock.store,
+        number: 0,
+        id: FileId(env.random()),
+    };
+    let fail = |op| {
+        let temporary = temporary.clone();
+        move |source| Error::io(op, &temporary, source)
+    };
+    let mut file = env.create(&temporary).map_err(fail("create"))?;
+    file.write_at(0, &format::encode_file(&header, superblock)).map_err(fail("write"))?;
+    file.sync().map_err(fail("sync"))?;
+    env.rename(&temporary, &path).map_err(fail("rename"))?;
+    env.sync_dir(dir).map_err(|source| Error::io("sync", dir, source))
+}
+
+/// Writes the next generation into its slot and syncs it.
+pub(crate) fn update(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Result<()> {
+    let path = dir.join(FileName::Superblock.to_string());
+    let fail = |op| {
+        let path = path.clone();
+        move |source| Error::io(op, &path, source)
+    };
+    let mut file = env.open_write(&path).map_err(fail("open"))?;
+    let offset = format::slot_offset(superblock.generation);
+    file.write_at(offset, &superblock.encode_slot()).map_err(fail("write"))?;
+    file.sync().map_err(fail("sync"))
+}

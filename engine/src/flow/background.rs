@@ -1,0 +1,120 @@
+//! Work that nobody waits for, one step at a time.
+//!
+//! In production one thread loops over [`step`]; with [`Background::Manual`] the caller does, so
+//! that every run is the same run. The order of urgency: flush, compact, collect.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::flow::compact::job;
+use crate::flow::{collect, flush};
+use crate::state::shared::Shared;
+use crate::sync::{Arc, JoinHandle, spawn};
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// There was nothing to do.
+    Idle,
+    /// A memtable became sstables.
+    Flushed,
+    /// Sstables were merged or moved.
+    Compacted,
+    /// Files, or the remains of dropped databases, were removed.
+    Collected,
+}
+
+/// How long the background waits after a failure before it tries again: doubling, in between.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How long it sleeps while dropped databases wait for a snapshot or a sync to pass.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Does the most urgent piece of work.
+pub(crate) fn step(shared: &Shared) -> Result<Progress> {
+    shared.check_poison()?;
+    if flush::run(shared)? {
+        return Ok(Progress::Flushed);
+    }
+    let (search_dead, full) = {
+        let state = shared.background.lock();
+        (state.search_dead, state.full)
+    };
+    if full {
+        if step_full(shared)? {
+            return Ok(Progress::Compacted);
+        }
+        shared.background.lock().full = false;
+        shared.changed.notify_all();
+    }
+    if let Some(job) = job::next(shared, false, search_dead) {
+        job::run(shared, &job)?;
+        return Ok(Progress::Compacted);
+    }
+    if collect::run(shared)? {
+        return Ok(Progress::Collected);
+    }
+    Ok(Progress::Idle)
+}
+
+/// One step towards one level; false when everything is there.
+pub(crate) fn step_full(shared: &Shared) -> Result<bool> {
+    match job::next(shared, true, false) {
+        Some(job) => job::run(shared, &job).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Databases were dropped: their remains are to be looked for.
+pub(crate) fn search_dead(shared: &Shared) {
+    let mut state = shared.background.lock();
+    (state.search_dead, state.trim_log, state.wake) = (true, true, true);
+    drop(state);
+    shared.changed.notify_all();
+}
+
+/// Starts the thread that loops over [`step`] until the store closes.
+pub(crate) fn start(shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    let dir = shared.dir.clone();
+    spawn("orlop-background", move || work(&shared))
+        .map_err(|source| Error::io("start a thread for", &dir, source))
+}
+
+fn work(shared: &Shared) {
+    let mut back_off = BACK_OFF.0;
+    loop {
+        shared.background.lock().wake = false;
+        let outcome = step(shared);
+        let mut state = shared.background.lock();
+        if state.stop {
+            return;
+        }
+        match outcome {
+            Ok(Progress::Idle) => {
+                state.error = None;
+                if state.wake {
+                    continue;
+                }
+                if state.search_dead {
+                    drop(shared.changed.wait_timeout(state, PATIENCE));
+                } else {
+                    drop(shared.changed.wait(state));
+                }
+            }
+            Ok(_) => {
+                state.error = None;
+                back_off = BACK_OFF.0;
+                drop(state);
+                shared.changed.notify_all();
+            }
+            Err(error) => {
+                state.error = Some(error);
+                shared.changed.notify_all();
+                drop(shared.changed.wait_timeout(state, back_off));
+                back_off = (back_off * 2).min(BACK_OFF.1);
+            }
+        }
+    }
+}

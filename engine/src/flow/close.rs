@@ -1,0 +1,72 @@
+//! Ending an open.
+//!
+//! 1. take the log away: later commits are refused
+//! 2. end the background after its step
+//! 3. flush what would take long to replay; finish small compactions
+//! 4. sync the log and give its unused space back
+//! 5. record in the manifest where each segment ended: the next open finds a clean store
+//! 6. remove files whose last reader has let go
+//!
+//! A poisoned store skips 3 to 5: what it left is for recovery to judge.
+
+use orlop_formats::manifest::VersionEdit;
+
+use crate::error::Result;
+use crate::files::wal::Log;
+use crate::flow::compact::job;
+use crate::flow::{collect, flush, room, write};
+use crate::options::{CLOSE_COMPACT_BYTES, CLOSE_FLUSH_BYTES, CLOSE_FLUSH_SEGMENTS};
+use crate::state::shared::Shared;
+use crate::sync::{JoinHandle, Mutex, Ordering};
+
+/// Closes a store. The second and later calls do nothing.
+pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Result<()> {
+    let log = write::close(shared);
+    shared.background.lock().stop = true;
+    shared.changed.notify_all();
+    if let Some(worker) = worker.lock().take() {
+        // It ends by itself, and panics are not ours to pass on inside a drop.
+        let _ = worker.join();
+    }
+    let Ok(mut log) = log else { return Ok(()) };
+    shared.background.lock().stop = false;
+    let result = shared.check_poison().and_then(|()| settle(shared, &mut log));
+    shared.background.lock().stop = true;
+    drop(log);
+    shared.view.reclaim(1_000);
+    collect::remove_buried(shared);
+    result
+}
+
+fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
+    let (bytes, empty) =
+        shared.view.with(|view| (view.active.live_bytes(), view.active.is_empty()));
+    let segments = log.live_segments();
+    if !empty && (bytes > CLOSE_FLUSH_BYTES || segments > CLOSE_FLUSH_SEGMENTS) {
+        log.retire();
+        room::seal(shared, log);
+    }
+    while flush::run(shared)? {}
+    while let Some(job) = job::next(shared, false, false) {
+        if job.bytes > CLOSE_COMPACT_BYTES {
+            break;
+        }
+        job::run(shared, &job)?;
+    }
+    log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
+    let ends = log.finish().inspect_err(|error| shared.poison(error))?;
+    shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
+    if ends.is_empty() {
+        return Ok(());
+    }
+    let mut manifest = shared.manifest.lock();
+    let Some(manifest) = manifest.as_mut() else { return Ok(()) };
+    let edit = VersionEdit {
+        segment_ends: ends,
+        last_seqno: Some(shared.assigned.load(Ordering::Relaxed)),
+        next_database_id: Some(crate::sync::read(&shared.catalog).next_id()),
+        clock_ms: Some(manifest.state().clock_ms.max(shared.env.now_ms())),
+        ..VersionEdit::default()
+    };
+    manifest.append(edit)
+}

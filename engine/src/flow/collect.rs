@@ -1,0 +1,77 @@
+//! Giving space back: files that nobody names, remains of dropped databases.
+//!
+//! A dropped database's entries may go once no snapshot sees the database any more and the drop
+//! itself is on the device. Tables that hold much of it are then found by the compaction picker.
+//! What it left in memtables and log goes with a flush, which this asks for.
+
+use crate::error::Result;
+use crate::files::wal::Log;
+use crate::flow::{room, write};
+use crate::options::SEGMENT_MIN;
+use crate::state::shared::Shared;
+use crate::sync::{self, Ordering, read};
+
+/// Does one piece; false when there is nothing to do now.
+pub(crate) fn run(shared: &Shared) -> Result<bool> {
+    if remove_buried(shared) {
+        return Ok(true);
+    }
+    if !shared.background.lock().search_dead {
+        return Ok(false);
+    }
+    advance_ends(shared)
+}
+
+/// Removes files whose last reader has let go.
+pub(crate) fn remove_buried(shared: &Shared) -> bool {
+    let paths = shared.graveyard.empty();
+    for path in &paths {
+        // What cannot be removed now is an orphan that the next open removes.
+        let _ = shared.env.remove(path);
+    }
+    !paths.is_empty()
+}
+
+/// Brings dropped databases closer to their end; true when tables should be searched again.
+///
+/// 1. what they left in the active memtable and its segment is flushed away, if that is worth it
+/// 2. a drop that is not on the device yet is synced
+/// 3. once no snapshot sees them either, there is nothing more to look for
+fn advance_ends(shared: &Shared) -> Result<bool> {
+    if shared.background.lock().trim_log {
+        let done = write::try_with_log(shared, |log| trim(shared, log));
+        shared.background.lock().trim_log = done.is_none();
+        return Ok(done.is_some());
+    }
+    let durable = shared.durable();
+    if read(&shared.catalog).pending_ends(durable, durable) {
+        let done = write::try_with_log(shared, |log| {
+            log.sync().inspect_err(|error| shared.poison(error))?;
+            shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
+            Ok(())
+        });
+        return done.transpose().map(|done| done.is_some());
+    }
+    let oldest = shared.snapshots.oldest(&shared.visible);
+    let mut catalog = sync::write(&shared.catalog);
+    if catalog.pending_ends(oldest, durable) {
+        return Ok(false);
+    }
+    catalog.forget_ends(oldest, durable);
+    drop(catalog);
+    // A drop that came in between has set it again after its commit; its wake-up follows.
+    shared.background.lock().search_dead = false;
+    Ok(false)
+}
+
+fn trim(shared: &Shared, log: &mut Log) {
+    let worth_it = shared.view.with(|view| {
+        view.sealed.is_empty()
+            && !view.active.is_empty()
+            && (view.active.live_bytes() as u64 > SEGMENT_MIN || log.capacity() > SEGMENT_MIN)
+    });
+    if worth_it {
+        log.retire();
+        room::seal(shared, log);
+    }
+}

@@ -1,0 +1,196 @@
+//! Carries out one compaction.
+//!
+//! 1. pick it from the current version
+//! 2. merge the inputs into new tables, synced, their directory synced
+//! 3. make the edit durable: outputs in, inputs out
+//! 4. replace the view; inputs are deleted when their last reader lets go
+
+use std::collections::HashSet;
+
+use orlop_formats::filename::FileName;
+use orlop_formats::ids::{DatabaseId, FileNumber};
+use orlop_formats::manifest::{TableMeta, VersionEdit};
+
+use crate::error::{Error, Result};
+use crate::files::sstable::{RunCursor, Table};
+use crate::flow::compact::fold::Fold;
+use crate::flow::compact::pick::{self, Action, Candidate, Job, Shape, Targets};
+use crate::flow::compact::rewrite::{Output, Plan, rewrite};
+use crate::flow::flush;
+use crate::options::{Compression, FIRST_COMPRESSED_LEVEL, L0_COMPACT};
+use crate::state::catalog::Liveness;
+use crate::state::iter::{Merge, Source};
+use crate::state::shared::Shared;
+use crate::state::version::{Run, Version};
+use crate::state::view::View;
+use crate::sync::Arc;
+
+/// A table is rewritten when more than one part in this many belongs to dropped databases.
+const STALE_SHARE: u64 = 20;
+
+/// The compaction that is due, if any. `full`: until everything lies in one level.
+pub(crate) fn next(shared: &Shared, full: bool, search_dead: bool) -> Option<Job> {
+    let version = Arc::clone(&shared.view.pin().version);
+    let liveness = search_dead.then(|| shared.liveness());
+    let shape = shape(&version, liveness.as_ref());
+    let targets = Targets {
+        level0_runs: L0_COMPACT,
+        level_base: shared.options.level_base,
+        multiplier: shared.options.level_multiplier,
+        compressed_from: (shared.options.compression != Compression::None)
+            .then_some(FIRST_COMPRESSED_LEVEL),
+    };
+    if full { pick::pick_full(&shape, &targets) } else { pick::pick(&shape, &targets) }
+}
+
+fn shape(version: &Version, liveness: Option<&Liveness>) -> Shape {
+    let candidate = |table: &Arc<Table>| {
+        let (dead, all) = match liveness {
+            Some(liveness) => table.dead_bytes(|id| liveness.is_dead(id)),
+            None => (0, 0),
+        };
+        Candidate {
+            meta: table.meta().clone(),
+            compressed: table.properties().compression != Compression::None,
+            stale: dead > 0 && dead * STALE_SHARE >= all,
+        }
+    };
+    let tables = |run: &Run| run.tables.iter().map(candidate).collect();
+    let level = |at| version.level(at).iter().map(tables).collect();
+    Shape { levels: (0..crate::options::LEVELS).map(level).collect() }
+}
+
+/// Runs one compaction; see the module.
+pub(crate) fn run(shared: &Shared, job: &Job) -> Result<()> {
+    let version = Arc::clone(&shared.view.pin().version);
+    let inputs = job.input_set();
+    let tables: Vec<&Arc<Table>> =
+        version.tables().filter(|table| inputs.contains(&table.meta().number)).collect();
+    let output = match job.action {
+        Action::Move => moved(&tables, job),
+        Action::Merge => merge(shared, &version, &inputs, job)?,
+    };
+    let bytes_out = output.bytes();
+    install(shared, job, output)?;
+    if job.action == Action::Merge {
+        tables.iter().for_each(|table| table.mark_obsolete());
+    }
+    shared.counters.count_compaction(job.bytes, bytes_out);
+    Ok(())
+}
+
+fn moved(tables: &[&Arc<Table>], job: &Job) -> Output {
+    let to = |meta: &TableMeta| TableMeta { level: job.level, run: job.run, ..meta.clone() };
+    Output::of(tables.iter().map(|table| to(table.meta())).collect())
+}
+
+fn merge(
+    shared: &Shared,
+    version: &Version,
+    inputs: &HashSet<FileNumber>,
+    job: &Job,
+) -> Result<Output> {
+    let mut sources = Vec::new();
+    for run in version.runs() {
+        let tables: Vec<Arc<Table>> = run
+            .tables
+            .iter()
+            .filter(|table| inputs.contains(&table.meta().number))
+            .cloned()
+            .collect();
+        if !tables.is_empty() {
+            sources.push(Source::Run(RunCursor::over_all(tables)?));
+        }
+    }
+    let bottom = |database: DatabaseId, key: &[u8]| is_bottom(version, inputs, job, database, key);
+    let plan = Plan {
+        level: job.level,
+        run: Some(job.run),
+        fold: Fold::new(shared.snapshots.boundaries(&shared.visible)),
+        liveness: shared.liveness(),
+        bottom: &bottom,
+        pause: &mut || pause(shared),
+    };
+    rewrite(shared, &mut Merge::new(sources), plan)
+}
+
+/// Whether no table outside of the merge can hold an older version of a key. The tables that can
+/// are those on the output's level and below; with a rewrite in place, older runs beside it too.
+fn is_bottom(
+    version: &Version,
+    inputs: &HashSet<FileNumber>,
+    job: &Job,
+    database: DatabaseId,
+    key: &[u8],
+) -> bool {
+    (usize::from(job.level)..crate::options::LEVELS).flat_map(|level| version.level(level)).all(
+        |run| {
+            run.table_for(database, key).is_none_or(|table| inputs.contains(&table.meta().number))
+        },
+    )
+}
+
+/// Flushes go first; a closing store ends the job.
+fn pause(shared: &Shared) -> Result<()> {
+    if shared.background.lock().stop {
+        return Err(Error::Closed);
+    }
+    shared.check_poison()?;
+    while flush::run(shared)? {}
+    Ok(())
+}
+
+/// Steps 3 and 4, for flushes of tables into the tree too.
+fn install(shared: &Shared, job: &Job, output: Output) -> Result<()> {
+    let mut manifest = shared.manifest.lock();
+    let Some(manifest) = manifest.as_mut() else { return Err(Error::ReadOnly) };
+    let added = open_tables(shared, &output.tables)?;
+    let edit = VersionEdit {
+        added: output.tables.clone(),
+        removed: job.inputs.clone(),
+        ..VersionEdit::default()
+    };
+    if let Err(error) = manifest.append(edit) {
+        if manifest.failed() {
+            shared.poison(&error);
+        } else if job.action == Action::Merge {
+            output.discard(shared);
+        }
+        return Err(error);
+    }
+    replace_version(shared, &job.input_set(), &added)
+}
+
+/// Opens new tables, so that readers never wait for it.
+pub(crate) fn open_tables(shared: &Shared, metas: &[TableMeta]) -> Result<Vec<Arc<Table>>> {
+    let open = |meta: &TableMeta| {
+        let path = shared.path_of(FileName::Sstable(meta.number));
+        let graveyard = Arc::clone(&shared.graveyard);
+        Table::open(&*shared.env, path, shared.place(meta.number), meta.clone(), graveyard)
+            .map(Arc::new)
+    };
+    metas.iter().map(open).collect()
+}
+
+fn replace_version(
+    shared: &Shared,
+    removed: &HashSet<FileNumber>,
+    added: &[Arc<Table>],
+) -> Result<()> {
+    let mut outcome = Ok(());
+    shared.view.update(|view| match view.version.apply(removed, added) {
+        Ok(version) => View { version: Arc::new(version), ..view.clone() },
+        Err(found) => {
+            outcome = Err(found);
+            view.clone()
+        }
+    });
+    outcome.map_err(|found| {
+        let error = Error::corrupt(&shared.dir, "version edit", 0, "a valid version", found);
+        // The manifest and the view disagree: nothing more may be built on either.
+        shared.poison(&error);
+        error
+    })?;
+    shared.wake();
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Merging sstables so that reads stay short and space comes back.
+//!
+//! [`pick`] says what, [`fold`] which versions survive, [`rewrite`] makes the tables, [`job`]
+//! carries a compaction out.
+
+pub(crate) mod fold;
+pub(crate) mod job;
+pub(crate) mod pick;
+pub(crate) mod rewrite;

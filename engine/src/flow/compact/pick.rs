@@ -1,0 +1,208 @@
+//! What to compact next. Pure: a function of the tree's shape.
+//!
+//! 1. level 0 with too many runs goes into level 1, all of it, so that no newer version of a key
+//!    ever lies below an older one
+//! 2. the level that is furthest over its target gives one table to the next: the one that
+//!    overlaps least there
+//! 3. a table full of dropped databases is rewritten where it is
+
+use std::collections::HashSet;
+
+use orlop_formats::ids::{DatabaseId, FileNumber};
+use orlop_formats::manifest::TableMeta;
+
+/// A table as far as picking needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) meta: TableMeta,
+    /// Whether its blocks went through compression.
+    pub(crate) compressed: bool,
+    /// Whether enough of it belongs to dropped databases to be worth a rewrite.
+    pub(crate) stale: bool,
+}
+
+/// Levels, each a list of runs, newest first, each a list of tables in key order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shape {
+    pub(crate) levels: Vec<Vec<Vec<Candidate>>>,
+}
+
+/// When a level is too large.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Targets {
+    /// Runs in level 0.
+    pub(crate) level0_runs: usize,
+    /// Bytes of level 1.
+    pub(crate) level_base: u64,
+    /// How much larger each level is than the one above.
+    pub(crate) multiplier: u64,
+    /// Levels from this one down hold compressed tables; `None`: no level does.
+    pub(crate) compressed_from: Option<u8>,
+}
+
+/// What to do with the inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Merge them into new tables.
+    Merge,
+    /// Name them on the new level; nothing overlaps there.
+    Move,
+}
+
+/// One compaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Job {
+    pub(crate) action: Action,
+    /// Every table that goes in.
+    pub(crate) inputs: Vec<FileNumber>,
+    pub(crate) level: u8,
+    /// The run that the output forms or joins.
+    pub(crate) run: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The id of the only run of a level below 0.
+pub(crate) const LEVELED_RUN: u64 = 0;
+
+/// The most urgent compaction, if any is due.
+pub(crate) fn pick(shape: &Shape, targets: &Targets) -> Option<Job> {
+    if shape.runs(0).len() >= targets.level0_runs {
+        return level_zero(shape, targets);
+    }
+    over_target(shape, targets).or_else(|| stale(shape))
+}
+
+/// Everything into the lowest level in use: what an explicit compaction does, step by step.
+pub(crate) fn pick_full(shape: &Shape, targets: &Targets) -> Option<Job> {
+    if !shape.runs(0).is_empty() {
+        return level_zero(shape, targets);
+    }
+    let bottom = (0..shape.levels.len()).rev().find(|&level| shape.bytes(level) > 0)?;
+    let upper = (1..bottom).find(|&level| shape.bytes(level) > 0)?;
+    let inputs: Vec<&Candidate> = shape.tables(upper).collect();
+    Some(down(shape, targets, &inputs, upper + 1))
+}
+
+impl Shape {
+    fn runs(&self, level: usize) -> &[Vec<Candidate>] {
+        self.levels.get(level).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn tables(&self, level: usize) -> impl Iterator<Item = &Candidate> {
+        self.runs(level).iter().flatten()
+    }
+
+    fn bytes(&self, level: usize) -> u64 {
+        self.tables(level).map(|table| table.meta.size).sum()
+    }
+
+    fn overlapping<'a>(
+        &'a self,
+        level: usize,
+        range: KeyRange<'a>,
+    ) -> impl Iterator<Item = &'a Candidate> {
+        self.tables(level).filter(move |table| range.overlaps(&table.meta))
+    }
+}
+
+type Bound<'a> = (DatabaseId, &'a [u8]);
+
+/// The keys from the smallest to the largest of some tables.
+struct KeyRange<'a> {
+    smallest: Bound<'a>,
+    largest: Bound<'a>,
+}
+
+fn bound(key: &(DatabaseId, Vec<u8>)) -> Bound<'_> {
+    (key.0, &key.1)
+}
+
+impl<'a> KeyRange<'a> {
+    fn of(tables: &[&'a Candidate]) -> Option<Self> {
+        let smallest = tables.iter().map(|table| bound(&table.meta.smallest)).min()?;
+        let largest = tables.iter().map(|table| bound(&table.meta.largest)).max()?;
+        Some(Self { smallest, largest })
+    }
+
+    fn overlaps(&self, meta: &TableMeta) -> bool {
+        bound(&meta.smallest) <= self.largest && bound(&meta.largest) >= self.smallest
+    }
+}
+
+fn level_zero(shape: &Shape, targets: &Targets) -> Option<Job> {
+    let inputs: Vec<&Candidate> = shape.tables(0).collect();
+    (!inputs.is_empty()).then(|| down(shape, targets, &inputs, 1))
+}
+
+fn over_target(shape: &Shape, targets: &Targets) -> Option<Job> {
+    let last = shape.levels.len().saturating_sub(1);
+    let mut target = targets.level_base;
+    let mut worst: Option<(f64, usize)> = None;
+    for level in 1..last {
+        let score = shape.bytes(level) as f64 / target as f64;
+        if score > worst.map_or(1.0, |(score, _)| score) {
+            worst = Some((score, level));
+        }
+        target = target.saturating_mul(targets.multiplier);
+    }
+    let (_, level) = worst?;
+    let table = shape.tables(level).min_by(|a, b| {
+        let share = |table: &Candidate| {
+            let range = KeyRange::of(&[table]);
+            let overlap: u64 = range.map_or(0, |range| {
+                shape.overlapping(level + 1, range).map(|other| other.meta.size).sum()
+            });
+            overlap as f64 / table.meta.size.max(1) as f64
+        };
+        share(a).total_cmp(&share(b)).then(a.meta.number.cmp(&b.meta.number))
+    })?;
+    Some(down(shape, targets, &[table], level + 1))
+}
+
+/// Takes `inputs` down to `level`, with what they overlap there.
+fn down<'a>(shape: &'a Shape, targets: &Targets, inputs: &[&'a Candidate], level: usize) -> Job {
+    let below: Vec<&Candidate> = match KeyRange::of(inputs) {
+        Some(range) => shape.overlapping(level, range).collect(),
+        None => Vec::new(),
+    };
+    let to_compress = targets.compressed_from.is_some_and(|from| level >= usize::from(from));
+    let movable = below.is_empty()
+        && disjoint(inputs)
+        && inputs.iter().all(|table| !table.stale && (table.compressed || !to_compress));
+    let all = inputs.iter().chain(&below);
+    Job {
+        action: if movable { Action::Move } else { Action::Merge },
+        inputs: all.clone().map(|table| table.meta.number).collect(),
+        level: level as u8,
+        run: LEVELED_RUN,
+        bytes: all.map(|table| table.meta.size).sum(),
+    }
+}
+
+fn disjoint(tables: &[&Candidate]) -> bool {
+    let mut sorted: Vec<&TableMeta> = tables.iter().map(|table| &table.meta).collect();
+    sorted.sort_by(|a, b| a.smallest.cmp(&b.smallest));
+    sorted.windows(2).all(|pair| match pair {
+        [left, right] => left.largest < right.smallest,
+        _ => true,
+    })
+}
+
+fn stale(shape: &Shape) -> Option<Job> {
+    let tables = (0..shape.levels.len()).flat_map(|level| shape.tables(level));
+    let table = tables.filter(|table| table.stale).max_by_key(|table| table.meta.size)?;
+    Some(Job {
+        action: Action::Merge,
+        inputs: vec![table.meta.number],
+        level: table.meta.level,
+        run: table.meta.run,
+        bytes: table.meta.size,
+    })
+}
+
+impl Job {
+    /// The inputs as a set.
+    pub(crate) fn input_set(&self) -> HashSet<FileNumber> {
+        self.inputs.iter().copied().collect()
+    }
+}

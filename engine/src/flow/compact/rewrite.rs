@@ -1,0 +1,165 @@
+//! From sorted sources to new tables: what a flush and a compaction have in common.
+//!
+//! 1. drop entries of dead databases, and versions that nobody can see
+//! 2. write the rest; cut a table when it is large enough, but never between versions of one key
+//! 3. sync each file; then their directory
+
+use std::path::PathBuf;
+
+use orlop_formats::block::Compression;
+use orlop_formats::filename::FileName;
+use orlop_formats::ids::DatabaseId;
+use orlop_formats::manifest::TableMeta;
+
+use crate::error::{Error, Result};
+use crate::files::sstable::{Entry, TableWriter};
+use crate::flow::compact::fold::Fold;
+use crate::options::FIRST_COMPRESSED_LEVEL;
+use crate::state::catalog::Liveness;
+use crate::state::iter::{Merge, is_live};
+use crate::state::shared::Shared;
+
+/// Where the new tables will stand, and what may be left out of them.
+pub(crate) struct Plan<'a> {
+    pub(crate) level: u8,
+    /// `None`: each table of level 0 opens the run with its own number; the first one's counts.
+    pub(crate) run: Option<u64>,
+    pub(crate) fold: Fold,
+    pub(crate) liveness: Liveness,
+    /// Whether no older version of a key exists outside of the sources.
+    pub(crate) bottom: &'a dyn Fn(DatabaseId, &[u8]) -> bool,
+    /// Called now and then: does what is more urgent, or ends the job with an error.
+    pub(crate) pause: &'a mut dyn FnMut() -> Result<()>,
+}
+
+/// Entries between two calls of `pause`.
+const PAUSE_ENTRIES: u64 = 512;
+
+/// A database that ends in a table of at least this share of its full size ends the table too,
+/// so that dropping the database later frees whole files.
+const WORTH_A_FILE: u64 = 4;
+
+/// What a rewrite made.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    pub(crate) tables: Vec<TableMeta>,
+    paths: Vec<PathBuf>,
+}
+
+impl Output {
+    /// Tables whose files exist already.
+    pub(crate) fn of(tables: Vec<TableMeta>) -> Self {
+        Self { tables, paths: Vec::new() }
+    }
+
+    /// Removes the files: nothing names them.
+    pub(crate) fn discard(&self, shared: &Shared) {
+        for path in &self.paths {
+            // What cannot be removed now is an orphan that the next open removes.
+            let _ = shared.env.remove(path);
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.tables.iter().map(|table| table.size).sum()
+    }
+}
+
+/// Writes what survives of `merge`; see the module. On an error nothing is left behind.
+pub(crate) fn rewrite(shared: &Shared, merge: &mut Merge, mut plan: Plan<'_>) -> Result<Output> {
+    let mut output = Output::default();
+    match fill(shared, merge, &mut plan, &mut output) {
+        Ok(()) => Ok(output),
+        Err(error) => {
+            output.discard(shared);
+            Err(error)
+        }
+    }
+}
+
+fn fill(
+    shared: &Shared,
+    merge: &mut Merge,
+    plan: &mut Plan<'_>,
+    output: &mut Output,
+) -> Result<()> {
+    let mut writer: Option<TableWriter> = None;
+    let mut current: Option<(DatabaseId, Vec<u8>)> = None;
+    let mut read: u64 = 0;
+    while let Some(source) = merge.entry() {
+        read += 1;
+        if read.is_multiple_of(PAUSE_ENTRIES) {
+            (plan.pause)()?;
+        }
+        let (database, seqno, kind) = (source.database(), source.seqno(), source.kind());
+        let same_database = current.as_ref().is_some_and(|(last, _)| *last == database);
+        let same_key = same_database && current.as_ref().is_some_and(|(_, k)| k == source.key());
+        if !same_key {
+            plan.fold.next_key();
+            if cut_here(shared, writer.as_ref(), same_database) {
+                end(plan, &mut writer, output)?;
+            }
+            let (last_database, last_key) = current.get_or_insert((database, Vec::new()));
+            *last_database = database;
+            last_key.clear();
+            last_key.extend_from_slice(source.key());
+        }
+        let bottom = || (plan.bottom)(database, source.key());
+        if plan.liveness.is_dead(database) || !plan.fold.keep(seqno, kind, bottom) {
+            merge.next()?;
+            continue;
+        }
+        // A kind that this version does not write is refused rather than lost.
+        is_live(kind)?;
+        merge.load_value()?;
+        if let Some(source) = merge.entry() {
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                None => writer.insert(begin(shared, plan.level, output)?),
+            };
+            writer.add(Entry {
+                database,
+                key: source.key(),
+                seqno,
+                kind,
+                expiry: source.expiry(),
+                value: source.value(),
+            })?;
+        }
+        merge.next()?;
+    }
+    end(plan, &mut writer, output)?;
+    if output.tables.is_empty() {
+        return Ok(());
+    }
+    shared.env.sync_dir(&shared.dir).map_err(|source| Error::io("sync", &shared.dir, source))
+}
+
+fn cut_here(shared: &Shared, writer: Option<&TableWriter>, same_database: bool) -> bool {
+    let enough = if same_database {
+        shared.options.table_size
+    } else {
+        shared.options.table_size / WORTH_A_FILE
+    };
+    writer.is_some_and(|writer| writer.size() >= enough)
+}
+
+fn begin(shared: &Shared, level: u8, output: &mut Output) -> Result<TableWriter> {
+    let number = shared.next_number();
+    let path = shared.path_of(FileName::Sstable(number));
+    output.paths.push(path.clone());
+    let compression = if level >= FIRST_COMPRESSED_LEVEL {
+        shared.options.compression
+    } else {
+        Compression::None
+    };
+    TableWriter::create(&*shared.env, path, shared.place(number), &shared.options, compression)
+}
+
+fn end(plan: &mut Plan<'_>, writer: &mut Option<TableWriter>, output: &mut Output) -> Result<()> {
+    if let Some(writer) = writer.take() {
+        let run = *plan.run.get_or_insert(writer.number());
+        output.tables.push(writer.finish(plan.level, run)?);
+    }
+    Ok(())
+}

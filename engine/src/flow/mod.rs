@@ -1,0 +1,12 @@
+//! Floor 5: one module for each journey.
+
+pub(crate) mod background;
+pub(crate) mod close;
+pub(crate) mod collect;
+pub(crate) mod compact;
+pub(crate) mod flush;
+pub(crate) mod read;
+pub(crate) mod recover;
+pub(crate) mod room;
+pub(crate) mod scan;
+pub(crate) mod write;

@@ -1,0 +1,69 @@
+//! The way up for one key: memtables, then runs, newest first.
+
+use orlop_formats::filter;
+use orlop_formats::ids::{DatabaseId, Seqno};
+
+use crate::error::Result;
+use crate::files::sstable::{Payload, Table};
+use crate::state::iter::is_live;
+use crate::state::memtable::MemEntry;
+use crate::state::view::View;
+use crate::value::Value;
+
+/// Where [`find`] found a value.
+enum Place<'a> {
+    Record(MemEntry),
+    Table(&'a Table, Payload),
+}
+
+/// The value of a key as of `seqno`.
+pub(crate) fn get(
+    view: &View,
+    database: DatabaseId,
+    key: &[u8],
+    seqno: Seqno,
+) -> Result<Option<Value>> {
+    Ok(find(view, database, key, seqno)?.map(|place| match place {
+        Place::Record(entry) => Value::from_record(entry.record, entry.value_start),
+        Place::Table(table, Payload::Mapped(range)) => Value::from_mapping(table.mapping(), range),
+        Place::Table(_, Payload::Owned(value)) => Value::from_vec(value),
+    }))
+}
+
+/// Hands the value of a key to `read` without copying it or counting a reference to a table.
+pub(crate) fn get_with<R>(
+    view: &View,
+    database: DatabaseId,
+    key: &[u8],
+    seqno: Seqno,
+    read: impl FnOnce(&[u8]) -> R,
+) -> Result<Option<R>> {
+    Ok(find(view, database, key, seqno)?.map(|place| match place {
+        Place::Record(entry) => read(entry.value()),
+        Place::Table(table, Payload::Mapped(range)) => {
+            read(table.mapping().bytes().get(range).unwrap_or_default())
+        }
+        Place::Table(_, Payload::Owned(value)) => read(&value),
+    }))
+}
+
+fn find<'a>(
+    view: &'a View,
+    database: DatabaseId,
+    key: &[u8],
+    seqno: Seqno,
+) -> Result<Option<Place<'a>>> {
+    for memtable in std::iter::once(&view.active).chain(&view.sealed) {
+        if let Some(entry) = memtable.get(database, key, seqno) {
+            return Ok(is_live(entry.kind)?.then_some(Place::Record(entry)));
+        }
+    }
+    let hash = filter::hash(database, key);
+    for run in view.version.runs() {
+        let Some(table) = run.table_for(database, key) else { continue };
+        if let Some(found) = table.get(database, key, hash, seqno)? {
+            return Ok(is_live(found.kind)?.then_some(Place::Table(table, found.value)));
+        }
+    }
+    Ok(None)
+}

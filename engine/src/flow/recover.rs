@@ -1,0 +1,430 @@
+//! Opening a store.
+//!
+//! 1. is there a store, and may there be one: nothing is made before that is known
+//! 2. lock the directory
+//! 3. superblock, manifest, tables: everything that the version names must be there
+//! 4. scan the log to its end; nothing has been changed so far
+//! 5. replay it into memtables
+//! 6. after a crash, flush these: what was replayed is on the device again before it is served
+//! 7. start a manifest of this open, which is surely on the device; then remove files that nobody
+//!    names
+//! 8. load the catalog; start the background
+//!
+//! A read-only open takes no lock and does 3, 4, 5 and the first half of 8; beside a live writer
+//! it starts over with the newer manifest when a file has gone meanwhile.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use orlop_formats::catalog::{CatalogKey, CatalogRecord};
+use orlop_formats::filename::FileName;
+use orlop_formats::ids::{FileId, FileNumber, Kind, SYSTEM_DATABASE, StoreId};
+use orlop_formats::limits::SECTOR;
+use orlop_formats::superblock::Superblock;
+
+use crate::env::{Env, Lock, LockError};
+use crate::error::{Error, Result};
+use crate::files::manifest::{self, Manifest, State};
+use crate::files::segments::{self, Scan};
+use crate::files::sstable::{Graveyard, Table};
+use crate::files::superblock;
+use crate::files::wal::{Log, Origin};
+use crate::flow::write::CommitQueue;
+use crate::flow::{flush, scan};
+use crate::options::Options;
+use crate::state::catalog::Catalog;
+use crate::state::memtable::Memtable;
+use crate::state::shared::{BackgroundState, Shared};
+use crate::state::snapshots::Snapshots;
+use crate::state::version::Version;
+use crate::state::view::{View, ViewCell};
+use crate::stats::Counters;
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, write};
+
+/// How often a read-only open starts over when files vanish under it.
+const READ_ONLY_TRIES: usize = 20;
+
+/// What is at a path.
+enum Found {
+    Store,
+    /// A directory in which a store may be created.
+    Vacant,
+    Nothing,
+}
+
+/// Opens for writing, and creates the store if that is allowed.
+pub(crate) fn open(
+    env: Arc<dyn Env>,
+    dir: &Path,
+    options: Options,
+) -> Result<(Arc<Shared>, Box<dyn Lock>)> {
+    options.check()?;
+    // 1. Is there a store?
+    match look(&*env, dir)? {
+        Found::Store => {}
+        _ if !options.create => return Err(Error::StoreMissing { path: dir.to_owned() }),
+        Found::Vacant => {}
+        Found::Nothing => {
+            env.create_dir(dir).map_err(|e| Error::io("create directory", dir, e))?;
+        }
+    }
+    // 2. Lock; then look again, since another process may have been faster.
+    let lock = lock(&*env, dir)?;
+    let shared = match look(&*env, dir)? {
+        Found::Store => recover(env, dir, options)?,
+        Found::Vacant | Found::Nothing => create(env, dir, options)?,
+    };
+    Ok((shared, lock))
+}
+
+/// Opens for reading only. What a live writer does meanwhile can look like damage: a file that is
+/// gone, a segment that another one follows. So an error counts only if it stays.
+pub(crate) fn open_read_only(
+    env: Arc<dyn Env>,
+    dir: &Path,
+    options: Options,
+) -> Result<Arc<Shared>> {
+    options.check()?;
+    let mut outcome = Ok(None);
+    for _ in 0..READ_ONLY_TRIES {
+        if !matches!(look(&*env, dir)?, Found::Store) {
+            return Err(Error::StoreMissing { path: dir.to_owned() });
+        }
+        outcome = attach(Arc::clone(&env), dir, &options);
+        if let Ok(Some(shared)) = outcome {
+            return Ok(shared);
+        }
+        crate::sync::yield_now();
+    }
+    outcome.and_then(|_| {
+        let found = "a writer that flushed during each of them".to_owned();
+        let expected = format!("a moment of rest in {READ_ONLY_TRIES} tries");
+        Err(Error::InvalidArgument { what: "read-only open", expected, found })
+    })
+}
+
+fn look(env: &dyn Env, dir: &Path) -> Result<Found> {
+    let entries = match env.list(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            let found = "a file, not a directory".to_owned();
+            return Err(Error::NotAStore { path: dir.to_owned(), found });
+        }
+        Err(error) => return Err(Error::io("list", dir, error)),
+    };
+    let mut foreign = None;
+    let mut data = None;
+    for entry in &entries {
+        match FileName::parse(&entry.name) {
+            Some(FileName::Superblock) => return Ok(Found::Store),
+            Some(FileName::Lock | FileName::Manifest(_)) => {}
+            Some(_) => data = Some(&entry.name),
+            None if FileName::is_temporary(&entry.name) => {}
+            None => foreign = Some(&entry.name),
+        }
+    }
+    let found = match (data, foreign) {
+        (Some(data), _) => format!("{data} is there, but SUPER is missing"),
+        (None, Some(foreign)) => format!("a directory with other files, {foreign} for one"),
+        (None, None) => return Ok(Found::Vacant),
+    };
+    Err(Error::NotAStore { path: dir.to_owned(), found })
+}
+
+fn lock(env: &dyn Env, dir: &Path) -> Result<Box<dyn Lock>> {
+    let path = dir.join(FileName::Lock.to_string());
+    env.lock(&path).map_err(|error| match error {
+        LockError::Held { pid } => Error::Locked { path: dir.to_owned(), pid },
+        LockError::Io(source) => Error::io("lock", &path, source),
+    })
+}
+
+/// Creates an empty store. Until its superblock is in place, there is none.
+fn create(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared>> {
+    remove_leftovers(&*env, dir)?;
+    // Whoever made the directory may have died before its name was on the device.
+    let parent = dir.parent().unwrap_or(Path::new(""));
+    env.sync_dir(parent).map_err(|source| Error::io("sync", parent, source))?;
+    let store = StoreId(env.random());
+    let numbers = Arc::new(AtomicU64::new(1));
+    let superblock = Superblock {
+        generation: 1,
+        store,
+        origin: None,
+        manifest_number: 0,
+        manifest_id: FileId([0; 16]),
+        sector_size: SECTOR as u32,
+    };
+    let state = State { clock_ms: env.now_ms(), log_number: 1, ..State::default() };
+    let manifest =
+        Manifest::create(Arc::clone(&env), dir, Arc::clone(&numbers), superblock, state)?;
+    let log_number = numbers.load(Ordering::Relaxed);
+    let parts = Parts {
+        store,
+        numbers,
+        version: Version::empty(),
+        graveyard: Arc::default(),
+        last_seqno: 0,
+        next_database_id: 0,
+        log_number,
+    };
+    let shared = assemble(&env, dir, options, parts, Memtable::new(log_number), Some(manifest));
+    write(&shared.catalog).set_loaded();
+    let origin = Origin { predecessor: 0, predecessor_end: 0, synced: 0, replayed: 0 };
+    Ok(Arc::new(with_log(shared, origin)))
+}
+
+/// What a creation that was cut short has left.
+fn remove_leftovers(env: &dyn Env, dir: &Path) -> Result<()> {
+    for entry in env.list(dir).map_err(|source| Error::io("list", dir, source))? {
+        let manifest = matches!(FileName::parse(&entry.name), Some(FileName::Manifest(_)));
+        if manifest || FileName::is_temporary(&entry.name) {
+            let path = dir.join(&entry.name);
+            env.remove(&path).map_err(|source| Error::io("remove", &path, source))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the files of a store say.
+struct Loaded {
+    superblock: Superblock,
+    state: State,
+    version: Version,
+    graveyard: Arc<Graveyard>,
+    scan: Scan,
+}
+
+/// Steps 3 and 4.
+fn load(env: &dyn Env, dir: &Path) -> Result<Loaded> {
+    let superblock = superblock::read(env, dir)?;
+    let state = manifest::load(env, dir, &superblock)?;
+    let graveyard: Arc<Graveyard> = Arc::default();
+    let mut tables = Vec::with_capacity(state.tables.len());
+    for meta in &state.tables {
+        let path = dir.join(FileName::Sstable(meta.number).to_string());
+        let place = orlop_formats::checksum::Place { store: superblock.store, file: meta.number };
+        let table = Table::open(env, path, place, meta.clone(), Arc::clone(&graveyard))?;
+        tables.push(Arc::new(table));
+    }
+    let version = Version::empty().apply(&HashSet::new(), &tables).map_err(|found| {
+        let path = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
+        Error::corrupt(&path, "manifest", 0, "a valid version", found)
+    })?;
+    let scan = segments::scan(env, dir, superblock.store, &state)?;
+    Ok(Loaded { superblock, state, version, graveyard, scan })
+}
+
+/// Steps 3 to 8 of a writing open.
+fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared>> {
+    let Loaded { superblock, state, version, graveyard, scan } = load(&*env, dir)?;
+    let numbers = Arc::new(AtomicU64::new(next_number(&*env, dir, &state)?));
+    let last_seqno = state.last_seqno.max(state.flushed_seqno).max(scan.last_seqno);
+    let flushed = state.flushed_seqno;
+    let old_floor = scan.live.first().map_or(state.log_number, |live| live.number);
+    let parts = Parts {
+        store: superblock.store,
+        numbers: Arc::clone(&numbers),
+        version,
+        graveyard,
+        last_seqno,
+        next_database_id: state.next_database_id,
+        log_number: state.log_number,
+    };
+    let manifest = Manifest::resume(Arc::clone(&env), dir, numbers, superblock, state);
+    let shared = assemble(&env, dir, options, parts, Memtable::new(old_floor), Some(manifest));
+
+    // 5. and 6. Replay; flush what is too large to keep, and after a crash everything.
+    replay(&shared, &scan, flushed, |shared| {
+        let limit = shared.options.memtable_size;
+        if shared.view.with(|view| view.active.live_bytes() >= limit) {
+            seal(shared, old_floor);
+            flush::run(shared)?;
+        }
+        Ok(())
+    })?;
+    let mut origin = Origin { predecessor: 0, predecessor_end: 0, synced: last_seqno, replayed: 0 };
+    if scan.clean {
+        if let Some(last) = scan.live.last() {
+            (origin.predecessor, origin.predecessor_end) = (last.number, last.end);
+            origin.replayed = scan.live.len();
+        }
+    } else {
+        seal(&shared, shared.numbers.load(Ordering::Relaxed));
+        while flush::run(&shared)? {}
+    }
+    shared.durable.store(last_seqno, Ordering::Release);
+
+    // 7. A manifest of this open; then what nobody names can go.
+    if let Some(manifest) = shared.manifest.lock().as_mut() {
+        manifest.begin_if_new()?;
+    }
+    for path in orphans(&shared)? {
+        // One that stays is found again by the next open.
+        let _ = shared.env.remove(&path);
+    }
+
+    // 8. The catalog.
+    load_catalog(&shared)?;
+    let shared = with_log(shared, origin);
+    *shared.background.lock() =
+        BackgroundState { search_dead: true, wake: true, ..BackgroundState::default() };
+    Ok(Arc::new(shared))
+}
+
+/// One try of a read-only open; `None` when the writer flushed while the log was read.
+fn attach(env: Arc<dyn Env>, dir: &Path, options: &Options) -> Result<Option<Arc<Shared>>> {
+    let Loaded { superblock, state, version, graveyard, scan } = load(&*env, dir)?;
+    let parts = Parts {
+        store: superblock.store,
+        numbers: Arc::new(AtomicU64::new(state.next_file_number)),
+        version,
+        graveyard,
+        last_seqno: state.last_seqno.max(state.flushed_seqno).max(scan.last_seqno),
+        next_database_id: state.next_database_id,
+        log_number: state.log_number,
+    };
+    let shared = assemble(&env, dir, options.clone(), parts, Memtable::new(0), None);
+    replay(&shared, &scan, state.flushed_seqno, |_| Ok(()))?;
+    load_catalog(&shared)?;
+    // The segments were listed after the manifest was read: none of them may have gone between.
+    let now = manifest::load(&*env, dir, &superblock::read(&*env, dir)?)?;
+    Ok((now.log_number == state.log_number).then(|| Arc::new(shared)))
+}
+
+/// What [`assemble`] needs to know.
+struct Parts {
+    store: StoreId,
+    numbers: Arc<AtomicU64>,
+    version: Version,
+    graveyard: Arc<Graveyard>,
+    last_seqno: u64,
+    next_database_id: u32,
+    log_number: FileNumber,
+}
+
+fn assemble(
+    env: &Arc<dyn Env>,
+    dir: &Path,
+    options: Options,
+    parts: Parts,
+    active: Memtable,
+    manifest: Option<Manifest>,
+) -> Shared {
+    let view =
+        View { active: Arc::new(active), sealed: Vec::new(), version: Arc::new(parts.version) };
+    let seqno = || AtomicU64::new(parts.last_seqno);
+    Shared {
+        env: Arc::clone(env),
+        dir: dir.to_owned(),
+        options,
+        store: parts.store,
+        read_only: manifest.is_none(),
+        graveyard: parts.graveyard,
+        view: ViewCell::new(view),
+        assigned: seqno(),
+        visible: seqno(),
+        durable: seqno(),
+        numbers: parts.numbers,
+        log_number: AtomicU64::new(parts.log_number),
+        counters: Counters::default(),
+        poison: OnceLock::new(),
+        queue: Mutex::new(CommitQueue::refusing(Error::ReadOnly)),
+        manifest: Mutex::new(manifest),
+        catalog: RwLock::new(Catalog::new(parts.next_database_id)),
+        snapshots: Snapshots::default(),
+        background: Mutex::new(BackgroundState::default()),
+        changed: Condvar::default(),
+    }
+}
+
+fn with_log(mut shared: Shared, origin: Origin) -> Shared {
+    let log = Log::new(
+        Arc::clone(&shared.env),
+        &shared.dir,
+        shared.store,
+        Arc::clone(&shared.numbers),
+        origin,
+    );
+    shared.queue = Mutex::new(CommitQueue::new(log));
+    shared
+}
+
+/// No number in the directory is ever used again.
+fn next_number(env: &dyn Env, dir: &Path, state: &State) -> Result<FileNumber> {
+    let entries = env.list(dir).map_err(|source| Error::io("list", dir, source))?;
+    let used = entries.iter().filter_map(|entry| FileName::parse(&entry.name)?.number());
+    Ok(used.max().map_or(1, |number| number + 1).max(state.next_file_number))
+}
+
+fn seal(shared: &Shared, floor: FileNumber) {
+    if shared.view.with(|view| view.active.is_empty() && view.active.log_floor() == floor) {
+        return;
+    }
+    shared.view.update(|view| View {
+        active: Arc::new(Memtable::new(floor)),
+        sealed: vec![Arc::clone(&view.active)],
+        version: Arc::clone(&view.version),
+    });
+}
+
+fn replay(
+    shared: &Shared,
+    scan: &Scan,
+    flushed: u64,
+    mut after_each: impl FnMut(&Shared) -> Result<()>,
+) -> Result<()> {
+    segments::visit(&*shared.env, scan, flushed, |seqno, ops| {
+        shared.view.with(|view| {
+            for op in ops {
+                view.active.insert(op.database, op.key, seqno, op.kind, op.value);
+            }
+        });
+        // A flush in the middle of the replay must record every id that was ever given out.
+        for op in ops.iter().filter(|op| op.database == SYSTEM_DATABASE && op.kind == Kind::Put) {
+            if let Ok(record) = CatalogRecord::decode(op.value) {
+                write(&shared.catalog).reserve(record.id);
+            }
+        }
+        after_each(shared)
+    })
+}
+
+/// Reads system database 0.
+fn load_catalog(shared: &Shared) -> Result<()> {
+    let view = shared.view.pin();
+    let mut entries = scan::open(&view, SYSTEM_DATABASE, u64::MAX);
+    let mut catalog = write(&shared.catalog);
+    while entries.next()? {
+        let (key, value) = entries.entry();
+        let decoded = CatalogKey::decode(key)
+            .and_then(|key| CatalogRecord::decode(value).map(|record| (key, record)));
+        let (key, record) = decoded.map_err(|source| Error::decode(&shared.dir, source))?;
+        catalog.load(key, record);
+    }
+    catalog.set_loaded();
+    Ok(())
+}
+
+/// Files of ours that nothing names.
+fn orphans(shared: &Shared) -> Result<Vec<PathBuf>> {
+    let live: HashSet<FileNumber> =
+        shared.view.with(|view| view.version.tables().map(|table| table.meta().number).collect());
+    let guard = shared.manifest.lock();
+    let Some(manifest) = guard.as_ref() else { return Ok(Vec::new()) };
+    let current = manifest.superblock().manifest_number;
+    let log_number = manifest.state().log_number;
+    let entries = shared.env.list(&shared.dir);
+    let entries = entries.map_err(|source| Error::io("list", &shared.dir, source))?;
+    let is_orphan = |name: &str| match FileName::parse(name) {
+        Some(FileName::Superblock | FileName::Lock) => false,
+        Some(FileName::Log(number)) => number < log_number,
+        Some(FileName::Manifest(number)) => number != current,
+        Some(FileName::Sstable(number)) => !live.contains(&number),
+        Some(FileName::Blob(_)) => false,
+        None => FileName::is_temporary(name),
+    };
+    let names = entries.into_iter().map(|entry| entry.name).filter(|name| is_orphan(name));
+    Ok(names.map(|name| shared.dir.join(name)).collect())
+}

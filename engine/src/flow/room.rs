@@ -1,0 +1,92 @@
+//! Room for writes: when a memtable is sealed, and when a writer waits.
+//!
+//! A memtable is sealed by its size. A writer waits while too many sealed memtables wait for
+//! their flush or too many runs for their compaction; when the background cannot go on because
+//! the disk is full, the writer is told instead.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::files::wal::Log;
+use crate::flow::background::{self, Progress};
+use crate::options::{Background, L0_STALL, SEALED_LIMIT};
+use crate::state::memtable::Memtable;
+use crate::state::shared::Shared;
+use crate::state::view::View;
+use crate::sync::Arc;
+
+/// Returns when the active memtable can take a group.
+pub(crate) fn make(shared: &Shared, log: &Log) -> Result<()> {
+    loop {
+        let full =
+            shared.view.with(|view| view.active.live_bytes() >= shared.options.memtable_size);
+        if !full {
+            return Ok(());
+        }
+        if !stalled(shared) {
+            seal(shared, log);
+            return Ok(());
+        }
+        shared.counters.count_stall();
+        wait(shared)?;
+    }
+}
+
+fn stalled(shared: &Shared) -> bool {
+    shared
+        .view
+        .with(|view| view.sealed.len() >= SEALED_LIMIT || view.version.level(0).len() >= L0_STALL)
+}
+
+/// Puts an empty memtable in front of the active one.
+pub(crate) fn seal(shared: &Shared, log: &Log) {
+    let active = Arc::new(Memtable::new(log.floor()));
+    shared.view.update(|view| {
+        let mut sealed = Vec::with_capacity(view.sealed.len() + 1);
+        sealed.push(Arc::clone(&view.active));
+        sealed.extend(view.sealed.iter().cloned());
+        View { active, sealed, version: Arc::clone(&view.version) }
+    });
+    shared.wake();
+}
+
+fn wait(shared: &Shared) -> Result<()> {
+    if shared.options.background == Background::Manual {
+        background::step(shared)?;
+        return Ok(());
+    }
+    let state = shared.background.lock();
+    if let Some(error @ Error::DiskFull { .. }) = &state.error {
+        return Err(error.clone());
+    }
+    if !stalled(shared) {
+        return Ok(());
+    }
+    // The background tells when something is done; the timeout only bounds what a lost word costs.
+    let _ = shared.changed.wait_timeout(state, Duration::from_millis(100));
+    shared.check_poison()
+}
+
+/// Waits for the background to bring something about; its failure, if it has one, is the answer.
+pub(crate) fn wait_until(shared: &Shared, done: impl Fn() -> bool) -> Result<()> {
+    loop {
+        if shared.options.background == Background::Manual {
+            if done() || background::step(shared)? == Progress::Idle {
+                return Ok(());
+            }
+            continue;
+        }
+        if done() {
+            return Ok(());
+        }
+        shared.check_poison()?;
+        let state = shared.background.lock();
+        if let Some(error) = &state.error {
+            return Err(error.clone());
+        }
+        if state.stop {
+            return Err(Error::Closed);
+        }
+        let _ = shared.changed.wait_timeout(state, Duration::from_millis(20));
+    }
+}

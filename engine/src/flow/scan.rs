@@ -1,0 +1,26 @@
+//! The way up for many keys: one merge over everything that holds entries of a database.
+
+use orlop_formats::ids::{DatabaseId, Seqno};
+
+use crate::files::sstable::RunCursor;
+use crate::state::iter::{Merge, Source, Visible};
+use crate::state::memtable::MemCursor;
+use crate::state::view::View;
+use crate::sync::Arc;
+
+/// Every key of a database as of `seqno`.
+pub(crate) fn open(view: &View, database: DatabaseId, seqno: Seqno) -> Visible {
+    let mut sources = Vec::new();
+    for memtable in std::iter::once(&view.active).chain(&view.sealed) {
+        if !memtable.is_empty() {
+            sources.push(Source::Memory(MemCursor::new(Arc::clone(memtable), database)));
+        }
+    }
+    for run in view.version.runs() {
+        let tables = run.tables_of(database);
+        if tables.iter().any(|table| table.holds(database)) {
+            sources.push(Source::Run(RunCursor::new(tables.to_vec(), database)));
+        }
+    }
+    Visible::new(Merge::new(sources), seqno)
+}

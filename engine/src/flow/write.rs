@@ -1,0 +1,408 @@
+//! The way down: from a batch to the log, the memtable and the readers.
+//!
+//! Writers queue; whoever finds the log free takes it and leads. Leadership *is* possession of the
+//! [`Log`]: it lies in the queue while nobody leads, and is handed from leader to leader, so no
+//! lock is held while a group is written or synced. A group, by its leader:
+//!
+//! 1. make room: seal a full memtable, wait for flushes, reserve space in the log
+//! 2. resolve databases, assign sequence numbers, encode the batches into one frame
+//! 3. submit the frame to the log
+//! 4. insert into the memtable while the write is in flight
+//! 5. reap the write, and the sync if one of the commits asked for it
+//! 6. publish: readers see the group; then wake its writers
+//!
+//! A group of `Memory` commits stops short of 3 and 5: its batches wait in the log's buffer and
+//! go out ahead of the next stronger group.
+
+use std::collections::VecDeque;
+
+use orlop_formats::batch::{self as format, Op};
+use orlop_formats::ids::{DatabaseId, Kind, SYSTEM_DATABASE, Seqno};
+
+use crate::batch::{Item, WriteSet};
+use crate::error::{Error, Result};
+use crate::files::wal::{Group, Log};
+use crate::flow::{background, room};
+use crate::options::{Durability, GROUP_BYTES};
+use crate::state::catalog::{Staged, SystemWrites, Target};
+use crate::state::memtable::Memtable;
+use crate::state::shared::Shared;
+use crate::sync::{Arc, Condvar, Mutex, Ordering, write};
+
+/// Writers that wait, and the log while nobody leads.
+#[derive(Default)]
+pub(crate) struct CommitQueue {
+    waiting: VecDeque<Request>,
+    log: Option<Box<Log>>,
+    closed: Option<Error>,
+}
+
+struct Request {
+    work: Work,
+    ticket: Arc<Ticket>,
+}
+
+enum Work {
+    Commit {
+        writes: WriteSet,
+        durability: Durability,
+    },
+    /// The writer wants the log for itself.
+    Lead,
+}
+
+/// Where a waiting writer hears of its turn or its result.
+struct Ticket {
+    state: Mutex<TicketState>,
+    woken: Condvar,
+}
+
+enum TicketState {
+    Waiting,
+    Lead(Box<Log>),
+    Done(Result<Seqno>),
+}
+
+impl Ticket {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(TicketState::Waiting), woken: Condvar::default() })
+    }
+
+    fn tell(&self, state: TicketState) {
+        *self.state.lock() = state;
+        self.woken.notify_all();
+    }
+
+    /// Waits for leadership or for the result.
+    fn wait(&self) -> TicketState {
+        let mut state = self.state.lock();
+        while matches!(*state, TicketState::Waiting) {
+            state = self.woken.wait(state);
+        }
+        std::mem::replace(&mut *state, TicketState::Waiting)
+    }
+}
+
+impl CommitQueue {
+    pub(crate) fn new(log: Log) -> Self {
+        Self { log: Some(Box::new(log)), ..Self::default() }
+    }
+
+    /// A queue that takes no commits: `why` is the answer to each.
+    pub(crate) fn refusing(why: Error) -> Self {
+        Self { closed: Some(why), ..Self::default() }
+    }
+}
+
+/// Commits a batch and returns its sequence number; an empty batch takes none and gets what is
+/// visible. Returns when the commit has reached its durability and is visible.
+pub(crate) fn commit(shared: &Shared, writes: WriteSet, durability: Durability) -> Result<Seqno> {
+    shared.check_poison()?;
+    if writes.is_empty() && durability == Durability::Memory {
+        return Ok(shared.visible.load(Ordering::Acquire));
+    }
+    let ticket = Ticket::new();
+    enqueue(shared, Work::Commit { writes, durability }, &ticket)?;
+    loop {
+        match ticket.wait() {
+            TicketState::Done(result) => return result,
+            TicketState::Lead(mut log) => {
+                lead(shared, &mut log);
+                hand_over(shared, log);
+            }
+            TicketState::Waiting => {}
+        }
+    }
+}
+
+/// Runs `work` with the log in hand, after every commit that was queued before it.
+pub(crate) fn with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> Result<R> {
+    let ticket = Ticket::new();
+    enqueue(shared, Work::Lead, &ticket)?;
+    match ticket.wait() {
+        TicketState::Lead(mut log) => {
+            shared.queue.lock().waiting.pop_front();
+            let result = work(&mut log);
+            hand_over(shared, log);
+            Ok(result)
+        }
+        TicketState::Done(Err(error)) => Err(error),
+        _ => Err(Error::Closed),
+    }
+}
+
+/// Runs `work` with the log in hand if nobody leads just now: for the background, which leaders
+/// may be waiting for.
+pub(crate) fn try_with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> Option<R> {
+    let mut log = shared.queue.lock().log.take()?;
+    let result = work(&mut log);
+    hand_over(shared, log);
+    Some(result)
+}
+
+/// Takes the log away for good, after every commit queued before; later ones get
+/// [`Error::Closed`].
+pub(crate) fn close(shared: &Shared) -> Result<Box<Log>> {
+    let ticket = Ticket::new();
+    enqueue(shared, Work::Lead, &ticket)?;
+    let TicketState::Lead(log) = ticket.wait() else {
+        return Err(Error::Closed);
+    };
+    let mut queue = shared.queue.lock();
+    queue.waiting.pop_front();
+    queue.closed = Some(Error::Closed);
+    for request in queue.waiting.drain(..) {
+        request.ticket.tell(TicketState::Done(Err(Error::Closed)));
+    }
+    Ok(log)
+}
+
+/// Puts everything committed so far onto the device.
+pub(crate) fn sync(shared: &Shared) -> Result<()> {
+    commit(shared, WriteSet::default(), Durability::Synced).map(|_| ())
+}
+
+fn enqueue(shared: &Shared, work: Work, ticket: &Arc<Ticket>) -> Result<()> {
+    let mut queue = shared.queue.lock();
+    if let Some(why) = &queue.closed {
+        return Err(why.clone());
+    }
+    queue.waiting.push_back(Request { work, ticket: Arc::clone(ticket) });
+    // The log lies in the queue only while nobody waits: then the new request is the first.
+    if let Some(log) = queue.log.take() {
+        ticket.tell(TicketState::Lead(log));
+    }
+    Ok(())
+}
+
+/// Gives the log to the first in the queue, or lays it down.
+fn hand_over(shared: &Shared, log: Box<Log>) {
+    let mut queue = shared.queue.lock();
+    match queue.waiting.front() {
+        Some(next) => next.ticket.tell(TicketState::Lead(log)),
+        None => queue.log = Some(log),
+    }
+}
+
+/// A commit of the current group.
+struct Commit {
+    writes: WriteSet,
+    durability: Durability,
+    ticket: Arc<Ticket>,
+    /// Set in step 2.
+    outcome: Result<Seqno>,
+    system: SystemWrites,
+    ids: Vec<DatabaseId>,
+}
+
+/// Commits one group from the front of the queue.
+fn lead(shared: &Shared, log: &mut Log) {
+    let mut group = take_group(shared);
+    let result = shared.check_poison().and_then(|()| write_group(shared, log, &mut group));
+    for commit in group {
+        let outcome = match &result {
+            Ok(()) => commit.outcome,
+            Err(error) => Err(error.clone()),
+        };
+        commit.ticket.tell(TicketState::Done(outcome));
+    }
+}
+
+fn take_group(shared: &Shared) -> Vec<Commit> {
+    let mut queue = shared.queue.lock();
+    let mut group = Vec::new();
+    let mut bytes = 0;
+    while let Some(Request { work: Work::Commit { writes, .. }, .. }) = queue.waiting.front() {
+        bytes += writes.encoded_bound;
+        if !group.is_empty() && bytes > GROUP_BYTES {
+            break;
+        }
+        let Some(Request { work: Work::Commit { writes, durability }, ticket }) =
+            queue.waiting.pop_front()
+        else {
+            break;
+        };
+        group.push(Commit {
+            writes,
+            durability,
+            ticket,
+            outcome: Ok(0),
+            system: SystemWrites::new(),
+            ids: Vec::new(),
+        });
+    }
+    group
+}
+
+fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<()> {
+    // 1. Make room. Nothing has happened yet when this fails.
+    let strongest = group.iter().map(|c| c.durability).max().unwrap_or_default();
+    let has_writes = group.iter().any(|c| !c.writes.is_empty());
+    if has_writes {
+        room::make(shared, log)?;
+    }
+    log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
+    let bound: usize = group.iter().map(|c| c.writes.encoded_bound + 16).sum();
+    let to_log = strongest > Durability::Memory || log.staged_is_large(bound);
+    if to_log && (has_writes || log.has_staged()) {
+        log.reserve(bound, shared.assigned.load(Ordering::Relaxed) + 1)?;
+    }
+
+    // 2. Resolve, number, encode.
+    let mut frame = log.begin();
+    for commit in group.iter_mut() {
+        encode(shared, commit, &mut frame);
+    }
+
+    // 3. Submit. From here on a failure leaves the group indeterminate.
+    let sync = strongest == Durability::Synced;
+    let poisoning = |error: Error| {
+        shared.poison(&error);
+        error
+    };
+    let submitted = if to_log && frame.count > 0 {
+        log.submit(Group { sync, ..frame }).map_err(poisoning)?;
+        true
+    } else {
+        log.stage(frame);
+        false
+    };
+
+    // 4. Insert while the write is in flight.
+    shared.view.with(|view| {
+        for commit in group.iter() {
+            insert(&view.active, commit);
+        }
+    });
+
+    // 5. Reap; a group without batches still syncs what went before.
+    if submitted {
+        log.reap().map_err(poisoning)?;
+    } else if sync {
+        log.sync().map_err(poisoning)?;
+    }
+
+    // 6. Publish.
+    shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
+    shared.visible.store(shared.assigned.load(Ordering::Relaxed), Ordering::Release);
+    shared.counters.count_group(group.len(), sync);
+    if group.iter().any(|commit| commit.writes.has_catalog_ops) {
+        background::search_dead(shared);
+    }
+    Ok(())
+}
+
+/// Step 2 for one commit: resolves its databases, gives it the next sequence number and appends
+/// its batch to the frame. A commit that cannot be takes no part in the group.
+fn encode(shared: &Shared, commit: &mut Commit, frame: &mut Group) {
+    if commit.writes.is_empty() {
+        commit.outcome = Ok(shared.assigned.load(Ordering::Relaxed));
+        return;
+    }
+    let seqno = shared.assigned.load(Ordering::Relaxed) + 1;
+    if let Err(error) = resolve(shared, commit, seqno) {
+        commit.ids.clear();
+        commit.outcome = Err(error);
+        return;
+    }
+    if commit.ids.is_empty() && commit.system.is_empty() {
+        // Such as the clear of a database that does not exist.
+        commit.outcome = Ok(seqno - 1);
+        return;
+    }
+    let start = format::begin(&mut frame.frame);
+    let mut count = 0;
+    for op in operations(commit) {
+        format::push(&mut frame.frame, &op);
+        count += 1;
+    }
+    format::finish(&mut frame.frame, start, count);
+    if frame.count == 0 {
+        frame.first = seqno;
+    }
+    frame.count += 1;
+    shared.assigned.store(seqno, Ordering::Relaxed);
+    commit.outcome = Ok(seqno);
+}
+
+/// Finds the id of every item's database, as of this commit.
+fn resolve(shared: &Shared, commit: &mut Commit, seqno: Seqno) -> Result<()> {
+    if let Some(ids) = resolve_bound(&commit.writes) {
+        commit.ids = ids;
+        return Ok(());
+    }
+    let oldest = shared.snapshots.oldest(&shared.visible);
+    let mut catalog = write(&shared.catalog);
+    let mut staged = Staged::new(&mut catalog);
+    let mut ids = Vec::with_capacity(commit.writes.items.len());
+    let mut walk = || {
+        for item in &commit.writes.items {
+            match item {
+                Item::Write { target, .. } => {
+                    let target = &commit.writes.targets[*target];
+                    ids.push(staged.resolve(target)?);
+                }
+                Item::Catalog(op) => staged.apply(op)?,
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = walk() {
+        staged.cancel();
+        return Err(error);
+    }
+    commit.system = staged.system_writes();
+    staged.commit(seqno, oldest);
+    commit.ids = ids;
+    Ok(())
+}
+
+/// The common case: no change of the catalog, every target an existing database.
+fn resolve_bound(writes: &WriteSet) -> Option<Vec<DatabaseId>> {
+    if writes.has_catalog_ops {
+        return None;
+    }
+    let bound = |target: &Target| match target {
+        Target::Slot(slot) if !slot.dropped() => slot.latest(),
+        _ => None,
+    };
+    let of_targets: Vec<DatabaseId> = writes.targets.iter().map(bound).collect::<Option<_>>()?;
+    let id_of = |item: &Item| match item {
+        Item::Write { target, .. } => of_targets.get(*target).copied(),
+        Item::Catalog(_) => None,
+    };
+    writes.items.iter().map(id_of).collect()
+}
+
+/// The entries of a resolved commit, in the order they are written: its own, then the catalog's.
+fn operations(commit: &Commit) -> impl Iterator<Item = Op<'_>> {
+    let data = &commit.writes.data;
+    let slice = |range: &std::ops::Range<usize>| data.get(range.clone()).unwrap_or_default();
+    let writes = commit.writes.items.iter().filter_map(|item| match item {
+        Item::Write { kind, key, value, .. } => Some((*kind, key, value)),
+        Item::Catalog(_) => None,
+    });
+    let own = writes.zip(&commit.ids).map(move |((kind, key, value), id)| Op {
+        kind,
+        database: *id,
+        key: slice(key),
+        value: slice(value),
+        expiry: None,
+    });
+    let system = commit.system.iter().map(|(key, record)| {
+        let (kind, value) = match record {
+            Some(record) => (Kind::Put, record.as_slice()),
+            None => (Kind::Delete, &[][..]),
+        };
+        Op { kind, database: SYSTEM_DATABASE, key, value, expiry: None }
+    });
+    own.chain(system)
+}
+
+/// Step 4 for one commit.
+fn insert(memtable: &Memtable, commit: &Commit) {
+    let Ok(seqno) = commit.outcome else { return };
+    for op in operations(commit) {
+        memtable.insert(op.database, op.key, seqno, op.kind, op.value);
+    }
+}

@@ -1,0 +1,71 @@
+//! Orlop: an embedded storage engine.
+//!
+//! One directory is one [`Store`]; a store hosts any number of [`Database`]s: ordered key spaces
+//! under one log, one snapshot, one atomic batch. Reads are zero-copy and checksummed, writes are
+//! as durable as you say ([`Durability`]), and every byte on disk is described in SPEC.md.
+//!
+//! ```
+//! # fn main() -> orlop::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("my.orlop");
+//! let store = orlop::Store::open(&path)?;
+//! let users = store.database("users")?;
+//! users.put("ada", "1815")?; // on the device when this returns
+//! for entry in users.range("a".."m").rev() {
+//!     let (key, value) = entry?;
+//!     assert_eq!((&key[..], &value[..]), (&b"ada"[..], &b"1815"[..]));
+//! }
+//! let before = store.snapshot();
+//! users.delete("ada")?;
+//! assert_eq!(before.get(&users, "ada")?.as_deref(), Some(&b"1815"[..]));
+//! assert_eq!(users.get("ada")?, None);
+//! # drop(before);
+//! store.close()
+//! # }
+//! ```
+//!
+//! # The house
+//!
+//! Six floors; imports go down only.
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 6 front door | `store` `database` `batch` `snapshot` `cursor` `value` |
+//! | 5 flow | `flow`: write, read, scan, flush, compact, recover, close |
+//! | 4 state | `state`: memtable, version, view, catalog, snapshots, iterators |
+//! | 3 files | `files`: wal, segments, sstable, manifest, superblock |
+//! | 2 env | [`env`]: the only door to the operating system |
+//! | 1 formats | the crate `orlop-formats`: bytes to values and back |
+
+#![deny(missing_docs)]
+
+pub mod env;
+
+mod error;
+mod options;
+mod stats;
+mod sync;
+
+mod files;
+mod state;
+
+mod flow;
+
+mod batch;
+mod cursor;
+mod database;
+mod snapshot;
+mod store;
+mod value;
+
+pub use batch::Batch;
+pub use cursor::{Cursor, Entry, Range};
+pub use database::Database;
+pub use error::{Error, Result};
+pub use flow::background::Progress;
+pub use options::{Background, Compression, Durability};
+pub use snapshot::Snapshot;
+pub use state::catalog::DatabaseOptions;
+pub use stats::{LevelStats, RunStats, Stats};
+pub use store::{Builder, Store};
+pub use value::Value;

@@ -1,0 +1,123 @@
+//! What a caller can choose when a store is opened: few knobs, each with unit, default and why.
+
+pub use orlop_formats::block::Compression;
+
+use crate::error::{Error, Result};
+
+/// What an acknowledged commit is worth. Each class also makes every earlier commit at least
+/// as safe as itself.
+///
+/// | class | acknowledged means | survives `kill -9` | survives power loss |
+/// |---|---|---|---|
+/// | `Synced` | bytes and directory entry are on the device | all | all |
+/// | `Buffered` | in memory the kernel owns | all | a prefix in commit order, at least to the last sync |
+/// | `Memory` | in the process | a prefix | a prefix, at least to the last stronger commit |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Durability {
+    /// In the process. Written ahead of the next stronger commit.
+    Memory,
+    /// In memory the kernel owns.
+    Buffered,
+    /// On the device. The default.
+    #[default]
+    Synced,
+}
+
+/// Who runs flushes and compactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Background {
+    /// One thread of the store's own. The default.
+    #[default]
+    Thread,
+    /// The caller, through [`Store::step`](crate::Store::step): every run is the same run.
+    /// A write that must wait for a flush does that flush itself.
+    Manual,
+}
+
+/// The options of one open. See the setters of [`Builder`](crate::Builder) for the meaning.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) background: Background,
+    pub(crate) memtable_size: usize,
+    pub(crate) table_size: u64,
+    pub(crate) level_base: u64,
+    pub(crate) level_multiplier: u64,
+    pub(crate) block_size: usize,
+    pub(crate) filter_bits: u32,
+    pub(crate) compression: Compression,
+    pub(crate) create: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Synced,
+            background: Background::Thread,
+            memtable_size: 64 << 20,
+            table_size: 64 << 20,
+            level_base: 256 << 20,
+            level_multiplier: 10,
+            block_size: 4096,
+            filter_bits: 10,
+            compression: Compression::Snappy,
+            create: true,
+        }
+    }
+}
+
+/// Levels from this one down are compressed: what lies above is short-lived, and is read
+/// without a copy as long as it is stored plain.
+pub(crate) const FIRST_COMPRESSED_LEVEL: u8 = 2;
+
+/// Number of levels; the last holds everything that has settled.
+pub(crate) const LEVELS: usize = 7;
+
+/// A compaction of level 0 starts at this many runs.
+pub(crate) const L0_COMPACT: usize = 4;
+
+/// Writers wait for compaction at this many runs in level 0.
+pub(crate) const L0_STALL: usize = 20;
+
+/// Sealed memtables that may wait for their flush; a writer that would seal one more waits.
+pub(crate) const SEALED_LIMIT: usize = 2;
+
+/// A group of commits is closed when it has this many bytes.
+pub(crate) const GROUP_BYTES: usize = 1 << 20;
+
+/// The first segment of an open; later ones double.
+pub(crate) const SEGMENT_MIN: u64 = 64 << 10;
+
+/// Segments stop doubling here.
+pub(crate) const SEGMENT_MAX: u64 = 64 << 20;
+
+/// A close leaves at most this much to replay; more is flushed first.
+pub(crate) const CLOSE_FLUSH_BYTES: usize = 1 << 20;
+
+/// A close leaves at most this many segments to replay; more are flushed away first.
+pub(crate) const CLOSE_FLUSH_SEGMENTS: usize = 8;
+
+/// Compactions whose inputs are at most this large are finished inside a close.
+pub(crate) const CLOSE_COMPACT_BYTES: u64 = 4 << 20;
+
+impl Options {
+    /// Refuses sizes that cannot work.
+    pub(crate) fn check(&self) -> Result<()> {
+        fn within(what: &'static str, got: u64, min: u64, max: u64) -> Result<()> {
+            if (min..=max).contains(&got) {
+                return Ok(());
+            }
+            Err(Error::InvalidArgument {
+                what,
+                expected: format!("{min} to {max}"),
+                found: got.to_string(),
+            })
+        }
+        within("memtable_size", self.memtable_size as u64, 1 << 10, 1 << 30)?;
+        within("table_size", self.table_size, 1 << 10, 1 << 30)?;
+        within("level_base", self.level_base, 1 << 10, 1 << 50)?;
+        within("level_multiplier", self.level_multiplier, 2, 100)?;
+        within("block_size", self.block_size as u64, 256, 1 << 20)?;
+        within("filter_bits", u64::from(self.filter_bits), 0, 64)
+    }
+}

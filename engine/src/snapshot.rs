@@ -1,0 +1,120 @@
+//! A view of a store that stands still.
+
+use std::ops::RangeBounds;
+
+use orlop_formats::catalog::{CatalogKey, ObjectKind};
+use orlop_formats::ids::{DatabaseId, SYSTEM_DATABASE, Seqno};
+
+use crate::batch::check_key;
+use crate::cursor::{Cursor, Pin, Range};
+use crate::database::{Database, owned_bounds, prefix_bounds};
+use crate::error::{Error, Result};
+use crate::flow::{read, scan};
+use crate::store::Core;
+use crate::sync::Arc;
+use crate::value::Value;
+
+/// A consistent view of every database of a store, as of one commit.
+///
+/// While it lives, compactions keep what it sees; so a snapshot that is held for long holds space.
+#[derive(Debug)]
+pub struct Snapshot {
+    core: Arc<Core>,
+    seqno: Seqno,
+}
+
+impl Snapshot {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        let seqno = core.shared.snapshots.pin(&core.shared.visible);
+        Self { core, seqno }
+    }
+
+    /// The sequence number of the last commit that the snapshot sees.
+    pub fn seqno(&self) -> u64 {
+        self.seqno
+    }
+
+    /// The names of all databases, in byte order.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Io`], [`Error::Corrupt`].
+    pub fn databases(&self) -> Result<Vec<String>> {
+        self.core.check_open()?;
+        let view = self.core.shared.view.pin();
+        let mut entries = scan::open(&view, SYSTEM_DATABASE, self.seqno);
+        let mut names = Vec::new();
+        while entries.next()? {
+            let key = CatalogKey::decode(entries.entry().0)
+                .map_err(|source| Error::decode(&self.core.shared.dir, source))?;
+            if key.kind == ObjectKind::Database {
+                names.push(key.name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The value under `key` in `database`.
+    ///
+    /// # Errors
+    /// As [`Database::get`], and [`Error::WrongStore`].
+    pub fn get(&self, database: &Database, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        let key = key.as_ref();
+        check_key(key)?;
+        let Some(id) = self.id_of(database)? else { return Ok(None) };
+        self.core.shared.view.with(|view| read::get(view, id, key, self.seqno))
+    }
+
+    /// A cursor over `database`, standing before the first key.
+    ///
+    /// # Errors
+    /// As [`Database::cursor`], and [`Error::WrongStore`].
+    pub fn cursor(&self, database: &Database) -> Result<Cursor> {
+        Ok(Cursor::new(&self.pin(database)?))
+    }
+
+    fn pin(&self, database: &Database) -> Result<Pin> {
+        let id = self.id_of(database)?;
+        Ok(Pin { view: self.core.shared.view.pin(), database: id, seqno: self.seqno })
+    }
+
+    /// The entries of `database` whose keys lie in `bounds`, in both directions.
+    ///
+    /// # Errors
+    /// As [`Database::range`], and [`Error::WrongStore`].
+    pub fn range<K: AsRef<[u8]>>(&self, database: &Database, bounds: impl RangeBounds<K>) -> Range {
+        let (start, end) = owned_bounds(&bounds);
+        Range::new(self.pin(database), start, end)
+    }
+
+    /// Every entry of `database`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::range`].
+    pub fn iter(&self, database: &Database) -> Range {
+        self.range::<&[u8]>(database, ..)
+    }
+
+    /// The entries of `database` whose keys begin with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::range`].
+    pub fn prefix(&self, database: &Database, prefix: impl AsRef<[u8]>) -> Range {
+        let (start, end) = prefix_bounds(prefix.as_ref());
+        Range::new(self.pin(database), start, end)
+    }
+
+    fn id_of(&self, database: &Database) -> Result<Option<DatabaseId>> {
+        if !Arc::ptr_eq(&self.core, database.core()) {
+            return Err(Error::WrongStore);
+        }
+        self.core.check_open()?;
+        database.id_at(self.seqno)
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        self.core.shared.snapshots.unpin(self.seqno);
+        self.core.shared.wake();
+    }
+}

@@ -1,0 +1,81 @@
+//! Several sources as one, in order. It keeps every version; nothing is hidden here.
+
+use std::cmp::Ordering;
+
+use crate::error::Result;
+use crate::state::iter::Source;
+
+/// Stands on the first (going forward) or last (going back) of its sources' entries.
+///
+/// It turns around only through a seek: [`Merge::next`] follows [`Merge::seek_ge`],
+/// [`Merge::prev`] follows [`Merge::seek_lt`].
+pub(crate) struct Merge {
+    sources: Vec<Source>,
+    current: Option<usize>,
+}
+
+impl Merge {
+    /// Sources that all stand on their first entry, or will be positioned by a seek.
+    pub(crate) fn new(sources: Vec<Source>) -> Self {
+        let mut merge = Self { sources, current: None };
+        merge.pick(Ordering::Less);
+        merge
+    }
+
+    pub(crate) fn seek_ge(&mut self, key: &[u8]) -> Result<()> {
+        self.sources.iter_mut().try_for_each(|source| source.seek_ge(key))?;
+        self.pick(Ordering::Less);
+        Ok(())
+    }
+
+    pub(crate) fn seek_lt(&mut self, key: Option<&[u8]>) -> Result<()> {
+        self.sources.iter_mut().try_for_each(|source| source.seek_lt(key))?;
+        self.pick(Ordering::Greater);
+        Ok(())
+    }
+
+    pub(crate) fn next(&mut self) -> Result<()> {
+        if let Some(source) = self.current.and_then(|at| self.sources.get_mut(at)) {
+            source.next()?;
+        }
+        self.pick(Ordering::Less);
+        Ok(())
+    }
+
+    pub(crate) fn prev(&mut self) -> Result<()> {
+        if let Some(source) = self.current.and_then(|at| self.sources.get_mut(at)) {
+            source.prev()?;
+        }
+        self.pick(Ordering::Greater);
+        Ok(())
+    }
+
+    /// The source that stands on the entry, if there is one.
+    pub(crate) fn entry(&self) -> Option<&Source> {
+        self.current.and_then(|at| self.sources.get(at))
+    }
+
+    /// Makes the entry's value available.
+    pub(crate) fn load_value(&mut self) -> Result<()> {
+        match self.current.and_then(|at| self.sources.get_mut(at)) {
+            Some(source) => source.load_value(),
+            None => Ok(()),
+        }
+    }
+
+    /// Finds the valid source whose entry compares `wanted` to all others'.
+    fn pick(&mut self, wanted: Ordering) {
+        let mut best: Option<(usize, &Source)> = None;
+        for (at, source) in self.sources.iter().enumerate().filter(|(_, s)| s.valid()) {
+            if best.is_none_or(|(_, other)| compare(source, other) == wanted) {
+                best = Some((at, source));
+            }
+        }
+        self.current = best.map(|(at, _)| at);
+    }
+}
+
+fn compare(a: &Source, b: &Source) -> Ordering {
+    let by_key = (a.database(), a.key()).cmp(&(b.database(), b.key()));
+    by_key.then_with(|| b.seqno().cmp(&a.seqno()))
+}

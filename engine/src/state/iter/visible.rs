@@ -1,0 +1,178 @@
+//! Each key once, as of one sequence number, in both directions.
+//!
+//! The position is a gap between keys, not a key: it lies before the first key that is `bound` or
+//! greater. `next` returns the entry behind the gap and steps over it, `prev` the one before. So
+//! turning around returns the same entry again.
+
+use orlop_formats::ids::{Kind, Seqno};
+
+use crate::error::{Error, Result};
+use crate::state::iter::Merge;
+
+/// What the merge stands on.
+#[derive(Clone, Copy, PartialEq)]
+enum Direction {
+    /// Nothing useful: the next step seeks.
+    None,
+    /// The first version behind the gap.
+    Forward,
+    /// The last version before the gap.
+    Backward,
+}
+
+/// See the module.
+pub(crate) struct Visible {
+    merge: Merge,
+    seqno: Seqno,
+    /// The gap; `None` is behind every key.
+    bound: Option<Vec<u8>>,
+    direction: Direction,
+    /// The entry last returned. Going forward its value is still in the merge.
+    key: Vec<u8>,
+    value: Vec<u8>,
+    value_in_merge: bool,
+    /// Going forward, the merge stands on the entry last returned.
+    on_returned: bool,
+    /// The first error: every later step returns it again.
+    failed: Option<Error>,
+}
+
+impl Visible {
+    pub(crate) fn new(merge: Merge, seqno: Seqno) -> Self {
+        Self {
+            merge,
+            seqno,
+            bound: Some(Vec::new()),
+            direction: Direction::None,
+            key: Vec::new(),
+            value: Vec::new(),
+            value_in_merge: false,
+            on_returned: false,
+            failed: None,
+        }
+    }
+
+    /// Puts the gap before `key`; `None`: behind every key.
+    pub(crate) fn seek(&mut self, key: Option<&[u8]>) {
+        self.bound = key.map(<[u8]>::to_vec);
+        self.direction = Direction::None;
+    }
+
+    /// The entry of the last step that found one.
+    pub(crate) fn entry(&self) -> (&[u8], &[u8]) {
+        let in_merge = || self.merge.entry().map_or(&[][..], |source| source.value());
+        (&self.key, if self.value_in_merge { in_merge() } else { &self.value })
+    }
+
+    /// Steps over the entry behind the gap; false at the end.
+    pub(crate) fn next(&mut self) -> Result<bool> {
+        self.guarded(Self::step_forward)
+    }
+
+    /// Steps over the entry before the gap; false at the start.
+    pub(crate) fn prev(&mut self) -> Result<bool> {
+        self.guarded(Self::step_backward)
+    }
+
+    fn guarded(&mut self, step: impl FnOnce(&mut Self) -> Result<bool>) -> Result<bool> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        step(self).inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    fn step_forward(&mut self) -> Result<bool> {
+        if self.direction != Direction::Forward {
+            let Some(bound) = &self.bound else { return Ok(false) };
+            self.merge.seek_ge(bound)?;
+            self.direction = Direction::Forward;
+        } else if self.on_returned {
+            self.skip_key_forward()?;
+        }
+        self.on_returned = false;
+        while let Some(source) = self.merge.entry() {
+            if source.seqno() > self.seqno {
+                self.merge.next()?;
+                continue;
+            }
+            // The newest version that we can see decides.
+            self.key.clear();
+            self.key.extend_from_slice(source.key());
+            if is_live(source.kind())? {
+                self.merge.load_value()?;
+                (self.value_in_merge, self.on_returned) = (true, true);
+                self.set_bound_behind_key();
+                return Ok(true);
+            }
+            self.skip_key_forward()?;
+        }
+        self.bound = None;
+        Ok(false)
+    }
+
+    /// Leaves the remaining versions of `key` behind.
+    fn skip_key_forward(&mut self) -> Result<()> {
+        while self.merge.entry().is_some_and(|source| source.key() == self.key) {
+            self.merge.next()?;
+        }
+        Ok(())
+    }
+
+    fn step_backward(&mut self) -> Result<bool> {
+        if self.direction != Direction::Backward {
+            self.merge.seek_lt(self.bound.as_deref())?;
+            self.direction = Direction::Backward;
+        }
+        (self.value_in_merge, self.on_returned) = (false, false);
+        // Versions of a key come oldest first: the last one that we can see decides.
+        while let Some(source) = self.merge.entry() {
+            self.key.clear();
+            self.key.extend_from_slice(source.key());
+            if self.take_key_backward()? {
+                self.bound.get_or_insert_default().clone_from(&self.key);
+                return Ok(true);
+            }
+        }
+        self.bound = Some(Vec::new());
+        Ok(false)
+    }
+
+    /// Walks over all versions of `key`; whether the key is there for us.
+    fn take_key_backward(&mut self) -> Result<bool> {
+        let mut live = false;
+        while let Some(source) = self.merge.entry()
+            && source.key() == self.key
+        {
+            if source.seqno() <= self.seqno {
+                live = is_live(source.kind())?;
+                if live {
+                    self.merge.load_value()?;
+                    let value = self.merge.entry().map_or(&[][..], |source| source.value());
+                    self.value.clear();
+                    self.value.extend_from_slice(value);
+                }
+            }
+            self.merge.prev()?;
+        }
+        Ok(live)
+    }
+
+    fn set_bound_behind_key(&mut self) {
+        let bound = self.bound.get_or_insert_default();
+        bound.clone_from(&self.key);
+        bound.push(0);
+    }
+}
+
+/// Whether a version of this kind is a value.
+pub(crate) fn is_live(kind: Kind) -> Result<bool> {
+    match kind {
+        Kind::Put => Ok(true),
+        Kind::Delete => Ok(false),
+        Kind::PutBlob | Kind::RangeDelete | Kind::Merge => Err(Error::InvalidArgument {
+            what: "entry kind",
+            expected: "Put or Delete".to_owned(),
+            found: format!("{kind:?}"),
+        }),
+    }
+}

@@ -1,0 +1,9 @@
+//! Floor 4: what is in memory.
+
+pub(crate) mod catalog;
+pub(crate) mod iter;
+pub(crate) mod memtable;
+pub(crate) mod shared;
+pub(crate) mod snapshots;
+pub(crate) mod version;
+pub(crate) mod view;

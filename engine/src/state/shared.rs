@@ -1,0 +1,126 @@
+//! The one struct where everything meets, grouped by what guards it.
+//!
+//! Lock order: queue → manifest → catalog → snapshots → background. The view is replaced under
+//! its own lock, which nothing else is taken inside of.
+
+use std::path::PathBuf;
+
+use orlop_formats::checksum::Place;
+use orlop_formats::filename::FileName;
+use orlop_formats::ids::{FileNumber, Seqno, StoreId};
+
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::files::manifest::Manifest;
+use crate::files::sstable::Graveyard;
+use crate::flow::write::CommitQueue;
+use crate::options::Options;
+use crate::state::catalog::{Catalog, Liveness};
+use crate::state::snapshots::Snapshots;
+use crate::state::view::ViewCell;
+use crate::stats::Counters;
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, read};
+
+/// State of one open store.
+pub(crate) struct Shared {
+    // Constant after construction.
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) store: StoreId,
+    pub(crate) read_only: bool,
+    pub(crate) graveyard: Arc<Graveyard>,
+
+    // Read without a lock.
+    pub(crate) view: ViewCell,
+    /// The last sequence number given out. Written by the leader of a commit group.
+    pub(crate) assigned: AtomicU64,
+    /// The last commit that readers see. Written by the leader of a commit group.
+    pub(crate) visible: AtomicU64,
+    /// The last commit that is on the device, in the log or in an sstable.
+    pub(crate) durable: AtomicU64,
+    /// The number of the next new file.
+    pub(crate) numbers: Arc<AtomicU64>,
+    /// Segments below this number are obsolete.
+    pub(crate) log_number: AtomicU64,
+    pub(crate) counters: Counters,
+    pub(crate) poison: OnceLock<String>,
+
+    // Behind locks.
+    pub(crate) queue: Mutex<CommitQueue>,
+    /// `None` in read-only opens.
+    pub(crate) manifest: Mutex<Option<Manifest>>,
+    pub(crate) catalog: RwLock<Catalog>,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) background: Mutex<BackgroundState>,
+    /// Something to do for the background, or something done for those who wait for it.
+    pub(crate) changed: Condvar,
+}
+
+/// What the background and the foreground tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct BackgroundState {
+    /// The store is closing: finish nothing more.
+    pub(crate) stop: bool,
+    /// Work may have appeared since the background last looked.
+    pub(crate) wake: bool,
+    /// The last failure, until a step succeeds again.
+    pub(crate) error: Option<Error>,
+    /// Somebody asked for everything to be merged into one level.
+    pub(crate) full: bool,
+    /// Databases were dropped since tables were last searched for their remains.
+    pub(crate) search_dead: bool,
+    /// … and since the active memtable and the log were.
+    pub(crate) trim_log: bool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn path_of(&self, name: FileName) -> PathBuf {
+        self.dir.join(name.to_string())
+    }
+
+    pub(crate) fn next_number(&self) -> FileNumber {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What binds a block of file `number` to its place.
+    pub(crate) fn place(&self, file: FileNumber) -> Place {
+        Place { store: self.store, file }
+    }
+
+    /// The error that later writes get once one log write or sync has failed.
+    pub(crate) fn check_poison(&self) -> Result<()> {
+        match self.poison.get() {
+            Some(cause) => Err(Error::Poisoned { cause: cause.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops all writing, for good.
+    pub(crate) fn poison(&self, error: &Error) {
+        let _ = self.poison.set(error.to_string());
+        self.wake();
+    }
+
+    /// Tells the background that there may be work, and waiting writers that there may be room.
+    pub(crate) fn wake(&self) {
+        self.background.lock().wake = true;
+        self.changed.notify_all();
+    }
+
+    /// The last commit that no crash takes back.
+    pub(crate) fn durable(&self) -> Seqno {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn liveness(&self) -> Liveness {
+        let oldest = self.snapshots.oldest(&self.visible);
+        read(&self.catalog).liveness(oldest, self.durable())
+    }
+}

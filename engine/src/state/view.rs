@@ -1,0 +1,116 @@
+//! What a reader pins: the memtables and the version, as one value that is replaced as a whole.
+//!
+//! Readers load the current view without a lock and without touching a shared counter. A replaced
+//! view is freed when the last reader that could still see it has left: this module is the only
+//! place that knows how (crossbeam-epoch).
+
+use crossbeam_epoch::{self as epoch, Atomic, Guard, Owned};
+
+use crate::state::memtable::Memtable;
+use crate::state::version::Version;
+use crate::sync::{self, Arc, AtomicU64, Mutex, Ordering};
+
+/// One consistent state of the store. Newest first: active, sealed, version.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) active: Arc<Memtable>,
+    /// Newest first.
+    pub(crate) sealed: Vec<Arc<Memtable>>,
+    pub(crate) version: Arc<Version>,
+}
+
+/// The current view.
+#[derive(Debug)]
+pub(crate) struct ViewCell {
+    current: Atomic<Arc<View>>,
+    /// Taken by whoever replaces the view, never by readers.
+    replace: Mutex<()>,
+    /// Views that were replaced and not yet freed.
+    retired: Arc<AtomicU64>,
+}
+
+/// Frees a retired view and counts it.
+struct Retired {
+    view: Option<Arc<View>>,
+    count: Arc<AtomicU64>,
+}
+
+impl Drop for Retired {
+    fn drop(&mut self) {
+        self.view = None;
+        self.count.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl ViewCell {
+    pub(crate) fn new(view: View) -> Self {
+        Self {
+            current: Atomic::new(Arc::new(view)),
+            replace: Mutex::new(()),
+            retired: Arc::default(),
+        }
+    }
+
+    /// Reads the current view without counting the reader: for point reads, whose result does
+    /// not outlive the call.
+    pub(crate) fn with<R>(&self, read: impl FnOnce(&View) -> R) -> R {
+        let guard = epoch::pin();
+        read(self.load(&guard))
+    }
+
+    /// Pins the current view for as long as the caller likes: for cursors.
+    pub(crate) fn pin(&self) -> Arc<View> {
+        let guard = epoch::pin();
+        Arc::clone(self.load(&guard))
+    }
+
+    fn load<'g>(&self, guard: &'g Guard) -> &'g Arc<View> {
+        let shared = self.current.load(Ordering::Acquire, guard);
+        // SAFETY: `current` is never null (set in `new`, replaced by another owned value in
+        // `update`), and a replaced value is freed only after every guard pinned before the
+        // replacement is gone; `guard` outlives the reference.
+        unsafe { shared.deref() }
+    }
+
+    /// Replaces the view by a function of the current one. Readers that hold the old one keep it.
+    pub(crate) fn update(&self, change: impl FnOnce(&View) -> View) {
+        let _replacing = self.replace.lock();
+        let guard = epoch::pin();
+        let next = Arc::new(change(self.load(&guard)));
+        let old = self.current.swap(Owned::new(next), Ordering::AcqRel, &guard);
+        self.retired.fetch_add(1, Ordering::Relaxed);
+        let count = Arc::clone(&self.retired);
+        // SAFETY: `old` was reachable only through `current`, from which it has just been taken
+        // out, and `replace` makes us the only one to take it out. The closure runs after every
+        // reader pinned before the swap has left. It owns all it captures.
+        unsafe {
+            guard.defer_unchecked(move || {
+                let owned = old.into_owned().into_box();
+                drop(Retired { view: Some(*owned), count });
+            });
+        }
+        guard.flush();
+    }
+
+    /// Frees retired views until none is left. Other threads hold them for the length of a point
+    /// read at most, so this ends soon; it gives up after `rounds` in case a thread never runs.
+    pub(crate) fn reclaim(&self, rounds: usize) {
+        for _ in 0..rounds {
+            if self.retired.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            epoch::pin().flush();
+            sync::yield_now();
+        }
+    }
+}
+
+impl Drop for ViewCell {
+    fn drop(&mut self) {
+        let current = std::mem::replace(&mut self.current, Atomic::null());
+        // SAFETY: `&mut self` proves that no reader is inside `with`, `pin` or `update`; the
+        // value is taken out of `self`, so nothing can load it again.
+        drop(unsafe { current.try_into_owned() });
+        self.reclaim(10_000);
+    }
+}

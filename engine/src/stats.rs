@@ -1,0 +1,127 @@
+//! What a store knows about itself.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// Counters that the engine keeps while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    commits: AtomicU64,
+    groups: AtomicU64,
+    syncs: AtomicU64,
+    stalls: AtomicU64,
+    flushes: AtomicU64,
+    flushed_bytes: AtomicU64,
+    compactions: AtomicU64,
+    compacted_bytes_in: AtomicU64,
+    compacted_bytes_out: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn count_group(&self, commits: usize, synced: bool) {
+        self.commits.fetch_add(commits as u64, Ordering::Relaxed);
+        self.groups.fetch_add(1, Ordering::Relaxed);
+        self.syncs.fetch_add(u64::from(synced), Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_stall(&self) {
+        self.stalls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_flush(&self, bytes: u64) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_compaction(&self, bytes_in: u64, bytes_out: u64) {
+        self.compactions.fetch_add(1, Ordering::Relaxed);
+        self.compacted_bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
+        self.compacted_bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
+    }
+
+    pub(crate) fn fill(&self, stats: &mut Stats) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        stats.commits = read(&self.commits);
+        stats.commit_groups = read(&self.groups);
+        stats.log_syncs = read(&self.syncs);
+        stats.write_stalls = read(&self.stalls);
+        stats.flushes = read(&self.flushes);
+        stats.flushed_bytes = read(&self.flushed_bytes);
+        stats.compactions = read(&self.compactions);
+        stats.compacted_bytes_in = read(&self.compacted_bytes_in);
+        stats.compacted_bytes_out = read(&self.compacted_bytes_out);
+    }
+}
+
+/// A store's figures at one moment. Counters count since the open; sizes are in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// What serves the log: "io_uring", "posix", "memory" or "sim"; "none" when read-only.
+    pub log_path: String,
+    /// Why io_uring does not serve the log, where it could have.
+    pub log_path_fallback: Option<String>,
+    /// The last commit that readers see.
+    pub visible_seqno: u64,
+    /// The last commit known to be on the device.
+    pub durable_seqno: u64,
+    /// Number of databases.
+    pub databases: u64,
+    /// Number of snapshots held.
+    pub snapshots: u64,
+    /// Entries in the active and sealed memtables, all versions.
+    pub memtable_entries: u64,
+    /// Bytes in the active and sealed memtables, bookkeeping included.
+    pub memtable_bytes: u64,
+    /// Memtables that wait for their flush.
+    pub sealed_memtables: u64,
+    /// The levels that hold sstables, from level 0 down to the last one in use.
+    pub levels: Vec<LevelStats>,
+    /// Commits acknowledged, syncs included.
+    pub commits: u64,
+    /// Groups in which these were written.
+    pub commit_groups: u64,
+    /// Groups that were synced to the device.
+    pub log_syncs: u64,
+    /// Times a writer waited for a flush or a compaction.
+    pub write_stalls: u64,
+    /// Memtables flushed.
+    pub flushes: u64,
+    /// Bytes of the sstables these made.
+    pub flushed_bytes: u64,
+    /// Compactions finished, moves and drops of whole files included.
+    pub compactions: u64,
+    /// Bytes of the sstables these read.
+    pub compacted_bytes_in: u64,
+    /// Bytes of the sstables these wrote.
+    pub compacted_bytes_out: u64,
+    /// The error that the background met last, if it has not got past it since.
+    pub background_error: Option<String>,
+    /// Why the store takes no more writes, if it does not.
+    pub poisoned: Option<String>,
+}
+
+/// One level of the tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LevelStats {
+    /// The level's number; 0 is where flushes arrive.
+    pub level: u8,
+    /// Its runs, newest first.
+    pub runs: Vec<RunStats>,
+}
+
+/// One run: sstables whose keys do not overlap.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunStats {
+    /// Number of sstables.
+    pub tables: u64,
+    /// Their size on disk.
+    pub bytes: u64,
+    /// Entries in them, all versions and tombstones.
+    pub entries: u64,
+    /// Tombstones among the entries.
+    pub tombstones: u64,
+    /// Bytes of their filters.
+    pub filter_bytes: u64,
+}

@@ -1,0 +1,418 @@
+//! A store: one directory, one open engine.
+
+use std::path::{Path, PathBuf};
+
+use crate::batch::Batch;
+use crate::database::{Database, check_name};
+use crate::env::{Env, Lock, MemoryEnv, default_env};
+use crate::error::{Error, Result};
+use crate::flow::background::Progress;
+use crate::flow::{background, close, recover, room, write};
+use crate::options::{Background, Compression, Durability, Options};
+use crate::snapshot::Snapshot;
+use crate::state::catalog::DatabaseOptions;
+use crate::state::shared::Shared;
+use crate::stats::{LevelStats, RunStats, Stats};
+use crate::sync::{Arc, JoinHandle, Mutex, OnceLock, Ordering, read};
+
+/// An open store. Cheap to clone; `Send`, `Sync`, `'static`.
+///
+/// The directory is locked, and the background thread runs, until [`Store::close`] or until the
+/// last handle (store, database, snapshot, batch) is dropped.
+///
+/// ```
+/// # fn main() -> orlop::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("my.orlop");
+/// let store = orlop::Store::open(&path)?;
+/// let users = store.database("users")?;
+/// users.put("ada", "1815")?;
+/// assert_eq!(users.get("ada")?.as_deref(), Some(&b"1815"[..]));
+/// store.close()?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Store {
+    core: Arc<Core>,
+}
+
+/// What every handle shares. Dropping the last one closes the store.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+    lock: Mutex<Option<Box<dyn Lock>>>,
+    /// The outcome of the first close.
+    closed: OnceLock<Result<()>>,
+}
+
+impl std::fmt::Debug for Box<dyn Lock> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lock")
+    }
+}
+
+impl Core {
+    /// Refuses work on a closed store.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.get().is_some() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    fn close(&self) -> Result<()> {
+        let outcome = self.closed.get_or_init(|| {
+            let outcome = close::run(&self.shared, &self.worker);
+            self.lock.lock().take();
+            outcome
+        });
+        outcome.clone()
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // A drop cannot report: whoever wants to know calls `Store::close`.
+        let _ = self.close();
+    }
+}
+
+impl Store {
+    /// Opens a store for writing, creating it if it is missing, with default options.
+    ///
+    /// # Errors
+    /// As [`Builder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().open(path)
+    }
+
+    /// Opens an existing store for reading: no lock, no writes, also beside a live writer, also
+    /// after a crash. What is written later is not seen.
+    ///
+    /// # Errors
+    /// As [`Builder::open_read_only`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().open_read_only(path)
+    }
+
+    /// A store in memory, on the same code; it is gone with its last handle.
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn in_memory() -> Result<Self> {
+        Self::builder().in_memory()
+    }
+
+    /// Options for an open.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A handle of the database called `name`, which need not exist: its first write creates it.
+    /// Numbered databases are called by their number in decimal.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`](crate::Error::InvalidName): a name has 1 to 255 bytes without NUL.
+    pub fn database(&self, name: impl AsRef<str>) -> Result<Database> {
+        Database::new(Arc::clone(&self.core), check_name(name.as_ref())?)
+    }
+
+    /// The names of all databases, in byte order.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) and [`Error::Corrupt`](crate::Error::Corrupt) from reading.
+    pub fn databases(&self) -> Result<Vec<String>> {
+        self.snapshot().databases()
+    }
+
+    /// An empty batch.
+    pub fn batch(&self) -> Batch {
+        Batch::new(Arc::clone(&self.core))
+    }
+
+    /// Creates a database with options.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseExists`](crate::Error::DatabaseExists), and as [`Batch::commit`].
+    pub fn create_database(&self, name: &str, options: DatabaseOptions) -> Result<Database> {
+        let mut batch = self.batch();
+        batch.create_database(name, options)?;
+        batch.commit()?;
+        self.database(name)
+    }
+
+    /// Drops a database and everything in it. Its space comes back by itself.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseMissing`](crate::Error::DatabaseMissing), and as [`Batch::commit`].
+    pub fn drop_database(&self, name: &str) -> Result<()> {
+        let mut batch = self.batch();
+        batch.drop_database(name)?;
+        batch.commit()
+    }
+
+    /// Gives a database another name; handles of the old name end.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseMissing`](crate::Error::DatabaseMissing),
+    /// [`Error::DatabaseExists`](crate::Error::DatabaseExists), and as [`Batch::commit`].
+    pub fn rename_database(&self, from: &str, to: &str) -> Result<()> {
+        let mut batch = self.batch();
+        batch.rename_database(from, to)?;
+        batch.commit()
+    }
+
+    /// Exchanges the contents of two databases: handles keep their name.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseMissing`](crate::Error::DatabaseMissing) when neither exists, and as
+    /// [`Batch::commit`].
+    pub fn swap_databases(&self, first: &str, second: &str) -> Result<()> {
+        let mut batch = self.batch();
+        batch.swap_databases(first, second)?;
+        batch.commit()
+    }
+
+    /// A view of the whole store that stands still.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(Arc::clone(&self.core))
+    }
+
+    /// Returns when everything committed so far is on the device.
+    ///
+    /// # Errors
+    /// As [`Batch::commit`].
+    pub fn sync(&self) -> Result<()> {
+        if self.shared().read_only {
+            return Ok(());
+        }
+        write::sync(self.shared())
+    }
+
+    /// Moves everything in memory into sstables, and returns when that is done.
+    ///
+    /// # Errors
+    /// As [`Batch::commit`], and what writing the sstables meets.
+    pub fn flush(&self) -> Result<()> {
+        let shared = self.shared();
+        let sealed = write::with_log(shared, |log| {
+            let active = Arc::clone(&shared.view.pin().active);
+            if active.is_empty() {
+                return shared.view.pin().sealed.first().cloned();
+            }
+            log.retire();
+            room::seal(shared, log);
+            Some(active)
+        })?;
+        let Some(sealed) = sealed else { return Ok(()) };
+        room::wait_until(shared, || {
+            shared.view.with(|view| !view.sealed.iter().any(|m| Arc::ptr_eq(m, &sealed)))
+        })
+    }
+
+    /// Flushes, then merges all sstables into one level: the smallest and fastest shape.
+    ///
+    /// # Errors
+    /// As [`Store::flush`].
+    pub fn compact(&self) -> Result<()> {
+        self.flush()?;
+        let shared = self.shared();
+        if shared.options.background == Background::Manual {
+            while background::step_full(shared)? {}
+            return Ok(());
+        }
+        shared.background.lock().full = true;
+        shared.wake();
+        room::wait_until(shared, || !shared.background.lock().full)
+    }
+
+    /// Does one piece of background work. Only for [`Background::Manual`]; elsewhere it does
+    /// nothing.
+    ///
+    /// # Errors
+    /// What the work meets; it can be tried again.
+    pub fn step(&self) -> Result<Progress> {
+        if self.shared().options.background == Background::Thread || self.shared().read_only {
+            return Ok(Progress::Idle);
+        }
+        background::step(self.shared())
+    }
+
+    /// Figures of this moment.
+    pub fn stats(&self) -> Stats {
+        stats(self.shared())
+    }
+
+    /// The store's directory; empty for a store in memory.
+    pub fn path(&self) -> &Path {
+        &self.shared().dir
+    }
+
+    /// Closes the store for all handles and reports what a drop cannot: syncs everything, stops
+    /// the background, releases the lock. Open cursors and values stay good.
+    ///
+    /// # Errors
+    /// What syncing meets; [`Error::Poisoned`](crate::Error::Poisoned) if it was.
+    pub fn close(self) -> Result<()> {
+        self.core.close()
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.core.shared
+    }
+}
+
+fn stats(shared: &Shared) -> Stats {
+    let view = shared.view.pin();
+    let memtables = || std::iter::once(&view.active).chain(&view.sealed);
+    let log_path = shared.env.log_path();
+    let state = shared.background.lock();
+    let background_error = state.error.as_ref().map(ToString::to_string);
+    drop(state);
+    let mut stats = Stats {
+        log_path: if shared.read_only { "none".to_owned() } else { log_path.name.to_owned() },
+        log_path_fallback: log_path.fallback,
+        visible_seqno: shared.visible.load(Ordering::Acquire),
+        durable_seqno: shared.durable(),
+        databases: read(&shared.catalog).len() as u64,
+        snapshots: shared.snapshots.count() as u64,
+        memtable_entries: memtables().map(|memtable| memtable.entries()).sum(),
+        memtable_bytes: memtables().map(|memtable| memtable.live_bytes() as u64).sum(),
+        sealed_memtables: view.sealed.len() as u64,
+        background_error,
+        poisoned: shared.poison.get().cloned(),
+        ..Stats::default()
+    };
+    shared.counters.fill(&mut stats);
+    for level in 0..crate::options::LEVELS {
+        let runs: Vec<RunStats> = view
+            .version
+            .level(level)
+            .iter()
+            .map(|run| RunStats {
+                tables: run.tables.len() as u64,
+                bytes: run.bytes(),
+                entries: run.tables.iter().map(|table| table.meta().entries).sum(),
+                tombstones: run.tables.iter().map(|table| table.meta().tombstones).sum(),
+                filter_bytes: run.tables.iter().map(|table| table.filter_bytes()).sum(),
+            })
+            .collect();
+        if !runs.is_empty() {
+            stats.levels.push(LevelStats { level: level as u8, runs });
+        }
+    }
+    stats
+}
+
+/// Options of an open, each with its default.
+#[derive(Debug, Clone, Default)]
+pub struct Builder {
+    options: Options,
+    env: Option<Arc<dyn Env>>,
+}
+
+impl Builder {
+    /// What a commit is worth unless the caller or the database says otherwise.
+    /// Default: [`Durability::Synced`], since losing acknowledged data must be a choice.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.options.durability = durability;
+        self
+    }
+
+    /// Who runs flushes and compactions. Default: a thread.
+    pub fn background(mut self, background: Background) -> Self {
+        self.options.background = background;
+        self
+    }
+
+    /// Bytes of a memtable, bookkeeping included, at which it is flushed. Default: 64 MiB; up to
+    /// three are in memory at a time.
+    pub fn memtable_size(mut self, bytes: usize) -> Self {
+        self.options.memtable_size = bytes;
+        self
+    }
+
+    /// Bytes at which an sstable is full. Default: 64 MiB.
+    pub fn table_size(mut self, bytes: u64) -> Self {
+        self.options.table_size = bytes;
+        self
+    }
+
+    /// Bytes of level 1; each level below holds ten times more. Default: 256 MiB.
+    pub fn level_base(mut self, bytes: u64) -> Self {
+        self.options.level_base = bytes;
+        self
+    }
+
+    /// Bytes of a data block. Default: 4096, one page: a cold read is one fault.
+    pub fn block_size(mut self, bytes: usize) -> Self {
+        self.options.block_size = bytes;
+        self
+    }
+
+    /// Bits of filter for each key. Default: 10, which lets 1 of 100 absent keys through; 0: none.
+    pub fn filter_bits(mut self, bits: u32) -> Self {
+        self.options.filter_bits = bits;
+        self
+    }
+
+    /// How the values of settled data, level 2 and below, are stored. Default: Snappy.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.options.compression = compression;
+        self
+    }
+
+    /// Whether a missing store is created. Default: yes, its last path component only.
+    pub fn create(mut self, create: bool) -> Self {
+        self.options.create = create;
+        self
+    }
+
+    /// The operating system to run on: the simulator, or the log without io_uring. Default: the
+    /// best one there is.
+    pub fn env(mut self, env: Arc<dyn Env>) -> Self {
+        self.env = Some(env);
+        self
+    }
+
+    /// Opens the store for writing.
+    ///
+    /// # Errors
+    /// Each its own: [`Error::StoreMissing`](crate::Error::StoreMissing),
+    /// [`Error::NotAStore`](crate::Error::NotAStore), [`Error::TooNew`](crate::Error::TooNew),
+    /// [`Error::Locked`](crate::Error::Locked), [`Error::Corrupt`](crate::Error::Corrupt),
+    /// [`Error::DiskFull`](crate::Error::DiskFull), [`Error::Io`](crate::Error::Io),
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument).
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
+        let env = self.env.unwrap_or_else(default_env);
+        let (shared, lock) = recover::open(env, path.as_ref(), self.options)?;
+        let core = Core {
+            worker: Mutex::new(None),
+            lock: Mutex::new(Some(lock)),
+            closed: OnceLock::new(),
+            shared,
+        };
+        if core.shared.options.background == Background::Thread {
+            *core.worker.lock() = Some(background::start(&core.shared)?);
+        }
+        Ok(Store { core: Arc::new(core) })
+    }
+
+    /// Opens an existing store for reading; see [`Store::open_read_only`].
+    ///
+    /// # Errors
+    /// As [`Builder::open`], without `Locked` and `DiskFull`.
+    pub fn open_read_only(self, path: impl AsRef<Path>) -> Result<Store> {
+        let env = self.env.unwrap_or_else(default_env);
+        let shared = recover::open_read_only(env, path.as_ref(), self.options)?;
+        let closed = OnceLock::new();
+        let core = Core { worker: Mutex::new(None), lock: Mutex::new(None), closed, shared };
+        Ok(Store { core: Arc::new(core) })
+    }
+
+    /// A store in memory; see [`Store::in_memory`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument).
+    pub fn in_memory(self) -> Result<Store> {
+        self.env(Arc::new(MemoryEnv::new())).open(PathBuf::from("/store"))
+    }
+}

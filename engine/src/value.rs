@@ -1,0 +1,91 @@
+//! A value that was read.
+
+use std::fmt;
+use std::ops::{Deref, Range};
+
+use crate::env::Mapping;
+use crate::sync::Arc;
+
+/// Values up to this many bytes are copied out, larger ones pin what holds them.
+const INLINE: usize = 128;
+
+/// The bytes of a value. Derefs to `[u8]`, is `Send`, `Sync` and `'static`.
+///
+/// Small values are copied. Larger ones are not: the value then keeps the mapping of its sstable,
+/// or the memtable's record, alive for as long as it lives.
+#[derive(Clone)]
+pub struct Value(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Inline { len: u8, bytes: [u8; INLINE] },
+    Record { record: Arc<[u8]>, start: usize },
+    Mapped { map: Mapping, range: Range<usize> },
+    Owned(Arc<[u8]>),
+}
+
+impl Value {
+    /// Copies a small value; `None` when it is too large for that.
+    fn inline(value: &[u8]) -> Option<Self> {
+        let mut bytes = [0; INLINE];
+        bytes.get_mut(..value.len())?.copy_from_slice(value);
+        Some(Self(Repr::Inline { len: value.len() as u8, bytes }))
+    }
+
+    pub(crate) fn from_record(record: Arc<[u8]>, start: usize) -> Self {
+        let value = record.get(start..).unwrap_or_default();
+        Self::inline(value).unwrap_or(Self(Repr::Record { record, start }))
+    }
+
+    pub(crate) fn from_mapping(map: &Mapping, range: Range<usize>) -> Self {
+        let value = map.bytes().get(range.clone()).unwrap_or_default();
+        Self::inline(value).unwrap_or_else(|| Self(Repr::Mapped { map: map.clone(), range }))
+    }
+
+    pub(crate) fn from_vec(value: Vec<u8>) -> Self {
+        Self::inline(&value).unwrap_or_else(|| Self(Repr::Owned(value.into())))
+    }
+
+    pub(crate) fn copy_of(value: &[u8]) -> Self {
+        Self::inline(value).unwrap_or_else(|| Self(Repr::Owned(value.into())))
+    }
+}
+
+impl Deref for Value {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Repr::Record { record, start } => record.get(*start..).unwrap_or_default(),
+            Repr::Mapped { map, range } => map.bytes().get(range.clone()).unwrap_or_default(),
+            Repr::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Value {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b\"{}\"", self.escape_ascii())
+    }
+}
+
+impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Value {
+    fn eq(&self, other: &T) -> bool {
+        **self == *other.as_ref()
+    }
+}
+
+impl Eq for Value {}
+
+impl From<Value> for Vec<u8> {
+    fn from(value: Value) -> Self {
+        value.to_vec()
+    }
+}

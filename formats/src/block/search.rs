@@ -1,0 +1,390 @@
+//! Reading a block where it lies: nothing is copied, nothing is allocated.
+//!
+//! [`Block::parse`] proves in constant time that every region lies inside the body. What the
+//! regions hold is not proven (that is [`Block::check`]); every function here therefore gives
+//! some answer or an error on any bytes, and never reads outside.
+
+use super::{
+    BASE_SEQNO, COUNT, FLAG_SNAPPY, FLAG_WIDE, FLAGS, LAYOUT, PLAIN_LEN, PREFIX_LEN, RESERVED,
+    Regions, SNAPPY_MAX_RATIO, STORED_LEN, Shape, TAILS_LEN, WIDTH,
+};
+use super::{FLAG_SEQNOS, FLAG_TAILS};
+use crate::error::{DecodeError, Result};
+use crate::ids::{Kind, Seqno};
+use crate::layout::Fixed;
+use crate::limits::MAX_BLOCK_VALUES_LEN;
+use crate::varint::{u16_at, u32_at, u64_at};
+use std::cmp::Ordering;
+use std::ops::Range;
+
+/// A parsed block.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    pub(super) count: usize,
+    pub(super) flags: u8,
+    pub(super) base_seqno: Seqno,
+    pub(super) plain_len: usize,
+    pub(super) prefix: &'a [u8],
+    pub(super) column: Column<'a>,
+    pub(super) short: &'a [u8],
+    pub(super) tail_offsets: &'a [u8],
+    pub(super) tails: &'a [u8],
+    pub(super) value_offsets: &'a [u8],
+    pub(super) kinds: &'a [u8],
+    pub(super) seqnos: &'a [u8],
+    pub(super) expiries: &'a [u8],
+    pub(super) values: &'a [u8],
+    /// The whole, for what looks between the regions.
+    pub(super) body: &'a [u8],
+}
+
+/// The first bytes of every key behind the prefix, as numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Column<'a> {
+    Four(&'a [[u8; 4]]),
+    Eight(&'a [[u8; 8]]),
+}
+
+impl Column<'_> {
+    pub(super) fn width(&self) -> usize {
+        match self {
+            Self::Four(_) => 4,
+            Self::Eight(_) => 8,
+        }
+    }
+
+    pub(super) fn get(&self, i: usize) -> u64 {
+        match self {
+            Self::Four(column) => column.get(i).map_or(0, |v| u64::from(u32::from_le_bytes(*v))),
+            Self::Eight(column) => column.get(i).map_or(0, |v| u64::from_le_bytes(*v)),
+        }
+    }
+
+    /// The entries whose number is `v`: what the key is compared to further.
+    fn equal(&self, v: u64) -> Range<usize> {
+        match self {
+            Self::Four(column) => equal(column, v, |c| u64::from(u32::from_le_bytes(c))),
+            Self::Eight(column) => equal(column, v, u64::from_le_bytes),
+        }
+    }
+}
+
+fn equal<T: Copy>(column: &[T], v: u64, number: impl Fn(T) -> u64) -> Range<usize> {
+    let start = column.partition_point(|c| number(*c) < v);
+    let rest = &column[start..];
+    // Mostly one entry has the number, or none: no second search then.
+    let len = match rest {
+        [first, second, ..] if number(*first) == v && number(*second) == v => {
+            2 + rest[2..].partition_point(|c| number(*c) == v)
+        }
+        [first, ..] if number(*first) == v => 1,
+        _ => 0,
+    };
+    start..start + len
+}
+
+/// The part of a searched key behind the prefix, as the columns have it.
+struct Rest<'k> {
+    number: u64,
+    short: usize,
+    tail: &'k [u8],
+}
+
+impl<'k> Rest<'k> {
+    fn new(rest: &'k [u8], width: usize) -> Self {
+        let short = rest.len().min(width);
+        let number = match rest.first_chunk::<8>() {
+            Some(first) => u64::from_be_bytes(*first),
+            None => {
+                let mut padded = [0; 8];
+                padded[..rest.len()].copy_from_slice(rest);
+                u64::from_be_bytes(padded)
+            }
+        };
+        Self { number: if width == 4 { number >> 32 } else { number }, short, tail: &rest[short..] }
+    }
+}
+
+impl<'a> Block<'a> {
+    /// Reads the header of a block and finds its regions.
+    ///
+    /// # Errors
+    /// A corruption if the header breaks a rule or the regions do not fill the body exactly.
+    pub fn parse(body: &'a [u8]) -> Result<Self> {
+        let header = Fixed::new(&LAYOUT, body)?;
+        let shape = Shape {
+            count: header.u32(COUNT),
+            flags: header.u8(FLAGS),
+            width: header.u8(WIDTH),
+            prefix_len: header.u16(PREFIX_LEN),
+            tails_len: header.u32(TAILS_LEN),
+            stored_len: header.u32(STORED_LEN),
+        };
+        check_header(&header, &shape)?;
+        let regions = shape.regions();
+        if regions.values.end != body.len() as u64 {
+            let found = format!("{} bytes", body.len());
+            return Err(header.corrupt(COUNT, format!("{} bytes", regions.values.end), found));
+        }
+        Ok(Self::from_parts(body, &header, &shape, &regions))
+    }
+
+    fn from_parts(body: &'a [u8], header: &Fixed<'_>, shape: &Shape, regions: &Regions) -> Self {
+        // The last region ends where the body ends, and every one is a valid range before it.
+        let region = |range: &Range<u64>| &body[range.start as usize..range.end as usize];
+        let column = region(&regions.column);
+        Self {
+            count: shape.count as usize,
+            flags: shape.flags,
+            base_seqno: header.u64(BASE_SEQNO),
+            plain_len: header.u32(PLAIN_LEN) as usize,
+            prefix: region(&regions.prefix),
+            column: match shape.width {
+                4 => Column::Four(column.as_chunks().0),
+                _ => Column::Eight(column.as_chunks().0),
+            },
+            short: region(&regions.short),
+            tail_offsets: region(&regions.tail_offsets),
+            tails: region(&regions.tails),
+            value_offsets: region(&regions.value_offsets),
+            kinds: region(&regions.kinds),
+            seqnos: region(&regions.seqnos),
+            expiries: region(&regions.expiries),
+            values: region(&regions.values),
+            body,
+        }
+    }
+
+    /// Entries in the block; at least 1.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Never: a block without entries does not parse.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The first entry whose key is `key` or greater; [`Block::len`] if there is none.
+    pub fn lower_bound(&self, key: &[u8]) -> usize {
+        self.bound(key, Ordering::Less)
+    }
+
+    /// The first entry whose key is greater than `key`; [`Block::len`] if there is none.
+    pub fn upper_bound(&self, key: &[u8]) -> usize {
+        self.bound(key, Ordering::Equal)
+    }
+
+    /// The first entry that compares to `key` as greater than `most`.
+    fn bound(&self, key: &[u8], most: Ordering) -> usize {
+        let Some(rest) = key.strip_prefix(self.prefix) else {
+            return if key < self.prefix { 0 } else { self.count };
+        };
+        let rest = Rest::new(rest, self.column.width());
+        let Range { mut start, mut end } = self.column.equal(rest.number);
+        while start < end {
+            let middle = start + (end - start) / 2;
+            if self.compare_rest(middle, &rest) <= most {
+                start = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        start
+    }
+
+    /// How an entry's key compares to a rest with the same number in the column.
+    #[inline]
+    fn compare_rest(&self, i: usize, rest: &Rest<'_>) -> Ordering {
+        // Of two keys with the same number, padded with zeros, the shorter begins the longer.
+        self.short(i).cmp(&rest.short).then_with(|| self.tail(i).cmp(rest.tail))
+    }
+
+    /// How the key of entry `i` compares to `key`. Behind the last entry: greater.
+    pub fn compare(&self, i: usize, key: &[u8]) -> Ordering {
+        if i >= self.count {
+            return Ordering::Greater;
+        }
+        let Some(rest) = key.strip_prefix(self.prefix) else {
+            return self.prefix.cmp(key);
+        };
+        let rest = Rest::new(rest, self.column.width());
+        self.column.get(i).cmp(&rest.number).then_with(|| self.compare_rest(i, &rest))
+    }
+
+    /// Bytes of the key column that belong to the key.
+    pub(super) fn short(&self, i: usize) -> usize {
+        let width = self.column.width();
+        self.short.get(i).map_or(width, |short| usize::from(*short).min(width))
+    }
+
+    fn tail(&self, i: usize) -> &'a [u8] {
+        self.tail_range(i).and_then(|range| self.tails.get(range)).unwrap_or_default()
+    }
+
+    fn tail_range(&self, i: usize) -> Option<Range<usize>> {
+        if self.flags & FLAG_TAILS == 0 {
+            return Some(0..0);
+        }
+        self.offsets(self.tail_offsets, i)
+    }
+
+    /// Offsets `i` and `i + 1` of a table.
+    pub(super) fn offsets(&self, table: &[u8], i: usize) -> Option<Range<usize>> {
+        if i >= self.count {
+            return None;
+        }
+        let at = |i: usize| {
+            if self.flags & FLAG_WIDE != 0 {
+                u32_at(table, i * 4).map(|v| v as usize)
+            } else {
+                u16_at(table, i * 2).map(usize::from)
+            }
+        };
+        Some(at(i)?..at(i + 1)?)
+    }
+
+    fn corrupt(&self, i: usize, expected: &str, found: impl Into<String>) -> DecodeError {
+        let found = format!("{} in entry {i} of {}", found.into(), self.count);
+        DecodeError::corrupt(LAYOUT.name, 0, expected, found)
+    }
+
+    /// Replaces `out` by the key of entry `i`.
+    ///
+    /// # Errors
+    /// A corruption if there is no such entry or its tail lies outside the block.
+    pub fn key_into(&self, i: usize, out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        let tail = self.tail_range(i).filter(|_| i < self.count);
+        let Some(tail) = tail.and_then(|range| self.tails.get(range)) else {
+            return Err(self.corrupt(i, "a tail inside the block", "none"));
+        };
+        let number = match self.column {
+            Column::Four(_) => self.column.get(i) << 32,
+            Column::Eight(_) => self.column.get(i),
+        };
+        out.reserve(self.prefix.len() + 8 + tail.len());
+        out.extend_from_slice(self.prefix);
+        out.extend_from_slice(&number.to_be_bytes()[..self.short(i)]);
+        out.extend_from_slice(tail);
+        Ok(())
+    }
+
+    /// The sequence number of entry `i`; 0 if there is no such entry.
+    #[inline]
+    pub fn seqno(&self, i: usize) -> Seqno {
+        if i >= self.count {
+            0
+        } else if self.flags & FLAG_SEQNOS == 0 {
+            self.base_seqno
+        } else {
+            u64_at(self.seqnos, i * 8).unwrap_or(0)
+        }
+    }
+
+    /// The kind of entry `i`.
+    ///
+    /// # Errors
+    /// A corruption if there is no such entry or no such kind.
+    #[inline]
+    pub fn kind(&self, i: usize) -> Result<Kind> {
+        if self.kinds.is_empty() && i < self.count {
+            return Ok(Kind::Put);
+        }
+        let byte = self.kinds.get(i).copied();
+        byte.and_then(Kind::from_byte).ok_or_else(|| {
+            self.corrupt(i, "a kind of 1 to 5", byte.map_or("none".into(), |b| b.to_string()))
+        })
+    }
+
+    /// When entry `i` expires, in milliseconds since 1970; `None`: never, or no such entry.
+    #[inline]
+    pub fn expiry(&self, i: usize) -> Option<u64> {
+        u64_at(self.expiries, i.checked_mul(8)?).filter(|expiry| *expiry > 0)
+    }
+
+    /// Where the value of entry `i` lies in the plain values.
+    ///
+    /// # Errors
+    /// A corruption if there is no such entry or its value lies outside.
+    #[inline]
+    pub fn value_range(&self, i: usize) -> Result<Range<usize>> {
+        match self.offsets(self.value_offsets, i) {
+            Some(range) if range.start <= range.end && range.end <= self.plain_len => Ok(range),
+            range => Err(self.corrupt(i, "a value inside the block", format!("{range:?}"))),
+        }
+    }
+
+    /// Whether the values must be decompressed to be read.
+    #[inline]
+    pub fn is_compressed(&self) -> bool {
+        self.flags & FLAG_SNAPPY != 0
+    }
+
+    /// The plain values, if they are stored as such.
+    #[inline]
+    pub fn plain_values(&self) -> Option<&'a [u8]> {
+        (!self.is_compressed()).then_some(self.values)
+    }
+
+    /// Replaces `out` by the plain values.
+    ///
+    /// # Errors
+    /// A corruption if the stored values are no Snappy block of the length the header says; then
+    /// `out` is empty.
+    pub fn decompress_values(&self, out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        if !self.is_compressed() {
+            out.extend_from_slice(self.values);
+            return Ok(());
+        }
+        let corrupt = |found: String| {
+            let at = PLAIN_LEN as u64;
+            let expected = format!("a Snappy block of {} plain bytes", self.plain_len);
+            DecodeError::corrupt(LAYOUT.name, at, expected, found)
+        };
+        let len = snap::raw::decompress_len(self.values).map_err(|e| corrupt(e.to_string()))?;
+        if len != self.plain_len {
+            return Err(corrupt(format!("one of {len}")));
+        }
+        out.resize(len, 0);
+        let done = snap::raw::Decoder::new().decompress(self.values, out);
+        done.map(drop).map_err(|error| {
+            out.clear();
+            corrupt(error.to_string())
+        })
+    }
+}
+
+/// The rules of the header that do not depend on the length of the body.
+fn check_header(header: &Fixed<'_>, shape: &Shape) -> Result<()> {
+    let (stored, plain) = (u64::from(shape.stored_len), u64::from(header.u32(PLAIN_LEN)));
+    if shape.count == 0 {
+        return Err(header.corrupt(COUNT, "one entry or more", "0"));
+    }
+    if shape.flags & 0x80 != 0 {
+        return Err(header.corrupt(FLAGS, "known flags", format!("{:#04x}", shape.flags)));
+    }
+    if !matches!(shape.width, 4 | 8) {
+        return Err(header.corrupt(WIDTH, "4 or 8", shape.width.to_string()));
+    }
+    if (shape.flags & FLAG_TAILS == 0) != (shape.tails_len == 0) {
+        let found = format!("{} bytes of tails", shape.tails_len);
+        return Err(header.corrupt(TAILS_LEN, "tails if the flag says so", found));
+    }
+    if shape.flags & FLAG_SEQNOS != 0 && header.u64(BASE_SEQNO) != 0 {
+        let found = header.u64(BASE_SEQNO).to_string();
+        return Err(header.corrupt(BASE_SEQNO, "0 beside a column of seqnos", found));
+    }
+    let consistent = match shape.flags & FLAG_SNAPPY {
+        0 => stored == plain,
+        _ => plain < stored.saturating_mul(SNAPPY_MAX_RATIO),
+    };
+    if !consistent || plain > MAX_BLOCK_VALUES_LEN as u64 {
+        let expected = format!("a length that {stored} stored bytes can have");
+        return Err(header.corrupt(PLAIN_LEN, expected, plain.to_string()));
+    }
+    header.zeros(RESERVED..RESERVED + 4)
+}

@@ -1,0 +1,303 @@
+use super::*;
+use crate::error::Result;
+use crate::ids::{Kind, Seqno};
+use crate::layout::set;
+use crate::limits::MAX_BLOCK_VALUES_LEN;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    key: Vec<u8>,
+    seqno: Seqno,
+    kind: Kind,
+    expiry: Option<u64>,
+    value: Vec<u8>,
+}
+
+fn put(key: &[u8], seqno: Seqno, value: &[u8]) -> Entry {
+    Entry { key: key.to_vec(), seqno, kind: Kind::Put, expiry: None, value: value.to_vec() }
+}
+
+/// Builds a block, and holds the builder's forecast of its size against what comes out.
+fn build(entries: &[Entry], compression: Compression) -> Vec<u8> {
+    let mut builder = BlockBuilder::new(compression);
+    let mut size = 0;
+    for e in entries {
+        size = builder.size_with_entry(&e.key, e.seqno, e.kind, e.expiry, e.value.len());
+        builder.add(&e.key, e.seqno, e.kind, e.expiry, &e.value);
+        assert_eq!(builder.last_key(), e.key);
+    }
+    assert_eq!(builder.len(), entries.len());
+    let mut out = b"in front".to_vec();
+    builder.finish(&mut out);
+    assert!(builder.is_empty());
+    let body = out.split_off(8);
+    let block = Block::parse(&body).unwrap();
+    let saved = block.plain_len - block.values.len();
+    assert_eq!(body.len() + saved + 8, size);
+    body
+}
+
+fn read(body: &[u8]) -> Result<Vec<Entry>> {
+    let block = Block::parse(body)?;
+    let mut values = Vec::new();
+    block.decompress_values(&mut values)?;
+    assert!(block.is_compressed() || block.plain_values() == Some(&values));
+    let entry = |i| {
+        let mut key = b"junk".to_vec();
+        block.key_into(i, &mut key)?;
+        let value = values[block.value_range(i)?].to_vec();
+        let (kind, seqno) = (block.kind(i)?, block.seqno(i));
+        Ok(Entry { key, seqno, kind, expiry: block.expiry(i), value })
+    };
+    (0..block.len()).map(entry).collect()
+}
+
+/// Every question a block answers, against the plain list.
+fn hold_against(entries: &[Entry], body: &[u8], probes: &[Vec<u8>]) {
+    assert_eq!(read(body).unwrap(), entries);
+    let block = Block::parse(body).unwrap();
+    block.check().unwrap();
+    for probe in probes.iter().chain(entries.iter().map(|e| &e.key)) {
+        let lower = entries.iter().position(|e| e.key >= *probe).unwrap_or(entries.len());
+        let upper = entries.iter().position(|e| e.key > *probe).unwrap_or(entries.len());
+        assert_eq!(block.lower_bound(probe), lower, "lower bound of {probe:?}");
+        assert_eq!(block.upper_bound(probe), upper, "upper bound of {probe:?}");
+        for (i, entry) in entries.iter().enumerate() {
+            assert_eq!(block.compare(i, probe), entry.key.cmp(probe), "{i} with {probe:?}");
+        }
+    }
+}
+
+fn ordered(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.sort_by(|a, b| a.key.cmp(&b.key).then(b.seqno.cmp(&a.seqno)));
+    entries.dedup_by(|a, b| a.key == b.key && a.seqno == b.seqno);
+    entries
+}
+
+/// Keys that lie close together: few letters, some with a long shared head.
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    let letter = prop_oneof![Just(0u8), Just(1), Just(b'a'), Just(b'b'), Just(0xff)];
+    let short = vec(letter.clone(), 0..5);
+    let long = vec(letter, 7..14);
+    let headed = short.clone().prop_map(|rest| [vec![b'h'; 64], rest].concat());
+    prop_oneof![short, long, headed]
+}
+
+fn entry(key: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Entry> {
+    let value = prop_oneof![vec(any::<u8>(), 0..30), (0..200usize).prop_map(|n| vec![7; n])];
+    let expiry = prop_oneof![4 => Just(None), 1 => (1u64..).prop_map(Some)];
+    (key, 0u64..6, 1u8..6, expiry, value).prop_map(|(key, seqno, kind, expiry, value)| {
+        let kind = Kind::from_byte(kind).unwrap();
+        let value = if kind == Kind::Delete { vec![] } else { value };
+        Entry { key, seqno, kind, expiry, value }
+    })
+}
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let mixed = vec(entry(key()), 1..40);
+    let narrow = vec(entry(vec(0u8..3, 0..4)), 1..40);
+    let alike = (key(), vec(any::<u32>(), 1..60)).prop_map(|(head, tails)| {
+        let of = |n: u32| put(&[&head[..], &n.to_be_bytes(), b"/element"].concat(), 9, b"v");
+        tails.into_iter().map(of).collect()
+    });
+    prop_oneof![mixed, narrow, alike].prop_map(ordered)
+}
+
+#[test]
+fn keys_that_zeros_could_confuse() {
+    let keys: [&[u8]; 9] = [
+        b"",
+        b"\0",
+        b"\0\0",
+        b"a",
+        b"a\0",
+        b"a\0\0\0\0\0\0\0",
+        b"a\0\0\0\0\0\0\0\0",
+        b"a\x01",
+        b"b",
+    ];
+    let probes: Vec<Vec<u8>> =
+        keys.iter().flat_map(|k| [k.to_vec(), [k, &b"\0"[..]].concat()]).collect();
+    for chosen in 1u32..1 << keys.len() {
+        let chosen: Vec<Entry> = (0..keys.len())
+            .filter(|i| chosen >> i & 1 == 1)
+            .map(|i| put(keys[i], 1, keys[i]))
+            .collect();
+        hold_against(&chosen, &build(&chosen, Compression::None), &probes);
+    }
+}
+
+#[test]
+fn the_column_is_as_narrow_as_it_can_be() {
+    let width = |keys: &[&str]| {
+        let entries: Vec<Entry> = keys.iter().map(|key| put(key.as_bytes(), 1, b"")).collect();
+        let body = build(&entries, Compression::None);
+        let block = Block::parse(&body).unwrap();
+        (block.column.width(), block.flags)
+    };
+    assert_eq!(width(&["user/0001", "user/1001"]), (4, 0));
+    assert_eq!(width(&["user/000", "user/1001"]), (4, FLAG_SHORT));
+    assert_eq!(width(&["user/00010001", "user/10000001"]), (8, 0));
+    assert_eq!(width(&["user/0000x", "user/1000y"]), (8, FLAG_SHORT));
+    assert_eq!(width(&["user/0000xtail-of-it", "user/1000y"]), (8, FLAG_SHORT | FLAG_TAILS));
+    assert_eq!(width(&["one"]), (4, FLAG_SHORT));
+}
+
+#[test]
+fn wide_offsets_and_a_huge_value() {
+    let huge = put(b"k2", 1, &vec![5; 1 << 20]);
+    let entries = [put(b"k1", 1, b"small"), huge, put(b"k3", 1, b"")];
+    let plain = build(&entries, Compression::None);
+    assert_eq!(Block::parse(&plain).unwrap().flags & FLAG_WIDE, FLAG_WIDE);
+    hold_against(&entries, &plain, &[b"k".to_vec(), b"k22".to_vec()]);
+    let snappy = build(&entries, Compression::Snappy);
+    assert!(Block::parse(&snappy).unwrap().is_compressed());
+    assert!(snappy.len() < plain.len() / 10);
+    hold_against(&entries, &snappy, &[]);
+    let long = |c: u8| put(&[&[c][..], &vec![c; 65_534][..]].concat(), 1, b"");
+    let tails = [long(1), long(2)];
+    let body = build(&tails, Compression::None);
+    assert_eq!(Block::parse(&body).unwrap().flags & FLAG_WIDE, FLAG_WIDE);
+    hold_against(&tails, &body, &[vec![1; 65_534], vec![2; 65_534]]);
+}
+
+#[test]
+fn versions_of_one_key_descend() {
+    let mut entries = vec![put(b"a", 5, b"1")];
+    entries.extend((0..20).rev().map(|seqno| put(b"key-of-many", seqno, b"v")));
+    entries.push(put(b"z", 5, b"2"));
+    let body = build(&entries, Compression::None);
+    hold_against(&entries, &body, &[b"key".to_vec(), b"key-of-many\0".to_vec()]);
+    let block = Block::parse(&body).unwrap();
+    assert_eq!((block.lower_bound(b"key-of-many"), block.upper_bound(b"key-of-many")), (1, 21));
+}
+
+#[test]
+fn values_that_do_not_shrink_stay_plain() {
+    let noise: Vec<u8> = (0..500u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let body = build(&[put(b"k", 1, &noise)], Compression::Snappy);
+    assert!(!Block::parse(&body).unwrap().is_compressed());
+    let empty = build(&[put(b"k", 1, b"")], Compression::Snappy);
+    assert!(!Block::parse(&empty).unwrap().is_compressed());
+    let mut out = Vec::new();
+    BlockBuilder::new(Compression::Snappy).finish(&mut out);
+    assert!(out.is_empty() && Block::parse(&out).is_err(), "there is no empty block");
+}
+
+#[test]
+fn hostile_headers() {
+    let body = build(&[put(b"key", 1, b"value"), put(b"kez", 1, b"value")], Compression::None);
+    let set_to = |at: usize, bytes: &[u8]| {
+        let mut bad = body.clone();
+        set(&mut bad, at, bytes);
+        Block::parse(&bad).map(|_| ()).map_err(|e| e.offset as usize)
+    };
+    let most = u32::MAX.to_le_bytes();
+    for at in [COUNT, TAILS_LEN, STORED_LEN, PLAIN_LEN] {
+        assert!(set_to(at, &most).is_err(), "field {at}");
+    }
+    assert_eq!(set_to(COUNT, &[0; 4]), Err(COUNT));
+    assert_eq!(set_to(FLAGS, &[0x80]), Err(FLAGS));
+    assert_eq!(set_to(WIDTH, &[5]), Err(WIDTH));
+    assert!(set_to(PREFIX_LEN, &[0xff, 0xff]).is_err());
+    assert_eq!(set_to(RESERVED, &[1]), Err(RESERVED));
+    assert!(Block::parse(&body[..body.len() - 1]).is_err());
+    assert!(Block::parse(&[&body[..], &[0]].concat()).is_err());
+    // What Snappy could never give is refused before room is made for it.
+    let mut bomb = build(&[put(b"k", 1, &[0; 5000])], Compression::Snappy);
+    set(&mut bomb, PLAIN_LEN, &(MAX_BLOCK_VALUES_LEN as u32).to_le_bytes());
+    assert_eq!(Block::parse(&bomb).unwrap_err().offset as usize, PLAIN_LEN);
+}
+
+#[test]
+fn a_check_sees_what_a_parse_does_not() {
+    let mut entries = vec![put(b"ka", 9, b"value"), put(b"kb", 8, b"value")];
+    entries[1].kind = Kind::Merge;
+    let body = build(&entries, Compression::None);
+    let regions = Shape {
+        count: 2,
+        flags: body[FLAGS],
+        width: body[WIDTH],
+        prefix_len: 1,
+        tails_len: 0,
+        stored_len: 10,
+    }
+    .regions();
+    let spoil = |at: u64, byte: u8| {
+        let mut bad = body.clone();
+        bad[at as usize] = byte;
+        let _ = read(&bad);
+        Block::parse(&bad).unwrap().check()
+    };
+    assert!(spoil(regions.prefix.end, 1).is_err(), "padding");
+    assert!(spoil(regions.column.start + 3, b'c').is_err(), "key order");
+    assert!(spoil(regions.column.start, 1).is_err(), "bytes behind a short key");
+    assert!(spoil(regions.short.start, 5).is_err(), "more bytes than the column has");
+    assert!(spoil(regions.value_offsets.start, 1).is_err(), "the first offset");
+    assert!(spoil(regions.value_offsets.start + 2, 99).is_err(), "an offset outside");
+    assert!(spoil(regions.value_offsets.start + 4, 9).is_err(), "the last offset");
+    assert!(spoil(regions.kinds.start, 0).is_err(), "a kind");
+    assert!(spoil(regions.kinds.start, 2).is_err(), "a delete with a value");
+    assert!(spoil(regions.values.start, 1).is_ok(), "a value is anybody's");
+    entries[1].key = b"ka".to_vec();
+    let mut versions = build(&entries, Compression::None);
+    let seqnos = versions.len() - 10 - 16;
+    versions[seqnos] = 8;
+    assert!(Block::parse(&versions).unwrap().check().is_err(), "a version twice");
+}
+
+/// Asks everything of any bytes: nothing may panic.
+fn interrogate(body: &[u8]) {
+    let Ok(block) = Block::parse(body) else { return };
+    let mut buffer = Vec::new();
+    let _ = block.check();
+    let _ = block.decompress_values(&mut buffer);
+    for i in [0, 1, block.len() - 1, block.len(), usize::MAX] {
+        let _ = (block.key_into(i, &mut buffer), block.kind(i), block.value_range(i));
+        let _ = (block.seqno(i), block.expiry(i), block.compare(i, b"key"));
+    }
+    for key in [&b""[..], b"a", b"hhhhhhhhhhhhhh", &[0xff; 20]] {
+        assert!(block.lower_bound(key) <= block.len());
+        assert!(block.upper_bound(key) <= block.len());
+    }
+}
+
+proptest! {
+    #[test]
+    fn answers_like_a_list(entries in entries(), probes in vec(key(), 0..10), snappy: bool) {
+        let compression = if snappy { Compression::Snappy } else { Compression::None };
+        hold_against(&entries, &build(&entries, compression), &probes);
+    }
+
+    #[test]
+    fn the_forecast_is_enough_for_puts(keys in vec(key(), 1..40)) {
+        let mut builder = BlockBuilder::new(Compression::None);
+        let entries = ordered(keys.iter().enumerate().map(|(i, k)| put(k, i as u64, k)).collect());
+        for e in entries {
+            let forecast = builder.size_with(&e.key, e.value.len());
+            let exact = builder.size_with_entry(&e.key, e.seqno, e.kind, None, e.value.len());
+            prop_assert!(forecast >= exact);
+            builder.add(&e.key, e.seqno, e.kind, None, &e.value);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_answered_or_refused(body in vec(any::<u8>(), 0..300)) {
+        interrogate(&body);
+    }
+
+    #[test]
+    fn changed_bytes_are_answered_or_refused(
+        entries in entries(), changes in vec((any::<usize>(), any::<u8>()), 1..4), snappy: bool,
+    ) {
+        let compression = if snappy { Compression::Snappy } else { Compression::None };
+        let mut body = build(&entries, compression);
+        let len = body.len();
+        for (at, byte) in changes {
+            body[at % len] = byte;
+        }
+        interrogate(&body);
+    }
+}

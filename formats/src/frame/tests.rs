@@ -1,0 +1,169 @@
+use super::*;
+use crate::error::DecodeError;
+use crate::error::Reason;
+use crate::limits::SECTOR;
+use proptest::prelude::*;
+
+const FILE: FileId = FileId([5; 16]);
+const PROLOGUE: u64 = 128;
+
+/// A file with frames of these payload lengths; `true`: synced after it was written.
+fn file(frames: &[(usize, bool)]) -> (Vec<u8>, Vec<u64>) {
+    let mut out = vec![0xee; PROLOGUE as usize];
+    let (mut end, mut synced, mut next) = (PROLOGUE, 0, PROLOGUE);
+    let mut offsets = Vec::new();
+    for (i, &(len, sync)) in frames.iter().enumerate() {
+        out.resize(next as usize, 0);
+        offsets.push(next);
+        let start = begin(&mut out);
+        out.extend((0..len).map(|byte| (byte + i) as u8));
+        let first = i as u64 + 1;
+        let fields = Fields {
+            kind: FrameKind::Group,
+            count: 1,
+            first,
+            synced,
+            offset: next,
+            previous_end: end,
+        };
+        finish(&mut out, start, &FILE, &fields);
+        end = out.len() as u64;
+        next = end.next_multiple_of(if sync { SECTOR } else { ALIGN });
+        synced = if sync { first } else { synced };
+    }
+    (out, offsets)
+}
+
+fn walk(bytes: &[u8]) -> (Vec<u64>, u64, Option<DecodeError>) {
+    let mut walk = Walk::new(bytes, PROLOGUE, u64::MAX, FILE).expecting(1);
+    let offsets = walk.by_ref().map(|frame| frame.offset).collect();
+    assert!(walk.next().is_none());
+    (offsets, walk.end(), walk.stop().cloned())
+}
+
+#[test]
+fn finds_frames_on_both_boundaries() {
+    let (mut bytes, offsets) =
+        file(&[(10, false), (30, true), (0, true), (5000, false), (1, false)]);
+    assert_eq!(offsets[1..4], [192, 4096, 8192]);
+    let end = bytes.len() as u64;
+    assert_eq!(walk(&bytes), (offsets.clone(), end, None));
+    bytes.resize(bytes.len() + 100_000, 0);
+    assert_eq!(walk(&bytes), (offsets.clone(), end, None));
+    bytes.push(1);
+    let (found, _, stop) = walk(&bytes);
+    assert_eq!(found, offsets);
+    assert_eq!(stop.unwrap().offset, bytes.len() as u64 - 1);
+}
+
+#[test]
+fn a_lost_synced_frame_is_proven_a_torn_one_is_not() {
+    let (bytes, offsets) = file(&[(100, true), (100, true), (100, false), (100, false)]);
+    let mut lost = bytes.clone();
+    lost[offsets[1] as usize + 50] ^= 1;
+    let (found, end, stop) = walk(&lost);
+    assert_eq!(found, offsets[..1]);
+    assert_eq!(stop.unwrap().offset, offsets[1]);
+    assert_eq!(later_proof(&lost, end, &FILE, 1), Some((offsets[2], 2)));
+    assert_eq!(later_proof(&lost, end, &FileId([6; 16]), 1), None);
+
+    let mut torn = bytes;
+    torn[offsets[2] as usize + 50] ^= 1;
+    let (found, end, stop) = walk(&torn);
+    assert_eq!((found.len(), stop.is_some()), (2, true));
+    assert_eq!(later_proof(&torn, end, &FILE, 2), None, "frame 4 is whole, but proves nothing");
+}
+
+#[test]
+fn a_limit_ends_the_walk() {
+    let (mut bytes, _) = file(&[(10, false), (10, false)]);
+    let first_end = PROLOGUE + 50;
+    let mut limited = Walk::new(&bytes, PROLOGUE, first_end, FILE);
+    assert_eq!(limited.by_ref().count(), 1);
+    assert_eq!((limited.end(), limited.stop()), (first_end, None));
+    let mut inside = Walk::new(&bytes, PROLOGUE, first_end + 20, FILE);
+    assert_eq!(inside.by_ref().count(), 1);
+    assert!(inside.stop().is_some());
+    let end = bytes.len() as u64;
+    bytes.truncate(bytes.len() - 1);
+    let mut short = Walk::new(&bytes, PROLOGUE, end, FILE);
+    assert_eq!(short.by_ref().count(), 1);
+    assert!(short.stop().is_some());
+    let mut missing = Walk::new(&bytes[..first_end as usize], PROLOGUE, end, FILE);
+    assert_eq!(missing.by_ref().count(), 1);
+    assert!(missing.stop().is_some(), "the close recorded more than there is");
+}
+
+#[test]
+fn a_frame_must_follow() {
+    let (bytes, _) = file(&[(10, false)]);
+    assert_eq!(Walk::new(&bytes, PROLOGUE, u64::MAX, FILE).expecting(2).count(), 0);
+    assert_eq!(Walk::new(&bytes, PROLOGUE - 1, u64::MAX, FILE).count(), 0);
+    assert_eq!(Walk::new(&bytes, PROLOGUE, u64::MAX, FileId([6; 16])).count(), 0);
+    assert_eq!(Walk::new(&bytes, u64::MAX, u64::MAX, FILE).count(), 0);
+}
+
+#[test]
+fn hostile_fields_with_a_right_checksum() {
+    let good = file(&[(10, false)]).0;
+    let cases: [(usize, &[u8]); 6] = [
+        (KIND, &[0]),
+        (KIND, &[3]),
+        (RESERVED, &[1]),
+        (RESERVED_2 + 1, &[1]),
+        (COUNT, &[0; 4]),
+        (PREVIOUS_END, &[0xff; 4]),
+    ];
+    let at = PROLOGUE as usize;
+    for (field, value) in cases {
+        let mut bad = good.clone();
+        set(&mut bad, at + field, value);
+        let sum = crc(&[&FILE.0, &bad[at + KIND..]]);
+        set(&mut bad, at, &sum.to_le_bytes());
+        let error = decode(&bad, PROLOGUE, &FILE).unwrap_err();
+        assert_eq!(error.reason, Reason::Corrupt);
+        assert_eq!(error.offset as usize, at + field);
+    }
+    let mut long = good;
+    set(&mut long, at + PAYLOAD_LEN, &[0xff; 4]);
+    assert_eq!(decode(&long, PROLOGUE, &FILE).unwrap_err().offset as usize, at + PAYLOAD_LEN);
+}
+
+proptest! {
+    #[test]
+    fn round_trip(payload: Vec<u8>, count in 1u32.., first: u64, synced: u64, at in 2u64..40, back in 0u64..64) {
+        let (offset, previous_end) = (at * ALIGN, at * ALIGN - back);
+        let mut out = vec![0; offset as usize];
+        let start = begin(&mut out);
+        out.extend(&payload);
+        let kind = FrameKind::Edit;
+        finish(&mut out, start, &FILE, &Fields { kind, count, first, synced, offset, previous_end });
+        let frame = decode(&out, offset, &FILE).unwrap();
+        prop_assert_eq!(frame.end(), out.len() as u64);
+        prop_assert_eq!(
+            frame,
+            Frame { kind, count, first, synced, offset, previous_end, payload: &payload }
+        );
+    }
+
+    #[test]
+    fn a_flipped_bit_ends_the_walk_there(bit: usize, frame in 0usize..3) {
+        let (mut bytes, offsets) = file(&[(20, false), (70, true), (20, false)]);
+        let (start, lens) = (offsets[frame] as usize, [60, 110, 60]);
+        let bit = bit % (lens[frame] * 8);
+        bytes[start + bit / 8] ^= 1 << (bit % 8);
+        let (found, _, stop) = walk(&bytes);
+        prop_assert_eq!(&found[..], &offsets[..frame]);
+        prop_assert!(stop.is_some());
+    }
+
+    #[test]
+    fn any_bytes_are_walked(bytes: Vec<u8>, prologue: u64, limit: u64, from: u64) {
+        let mut walk = Walk::new(&bytes, prologue % 300, limit, FILE);
+        walk.by_ref().count();
+        Walk::new(&bytes, prologue, limit, FILE).count();
+        let _ = later_proof(&bytes, from % 300, &FILE, 0);
+        let _ = later_proof(&bytes, from, &FILE, 0);
+        let _ = decode(&bytes, from, &FILE);
+    }
+}

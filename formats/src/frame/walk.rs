@@ -1,0 +1,156 @@
+//! Finding the frames of a file, and judging what lies behind the last one.
+
+use super::{ALIGN, Frame, HEADER_LEN, OFFSET, SYNCED, decode};
+use crate::error::{DecodeError, Result};
+use crate::ids::FileId;
+use crate::limits::SECTOR;
+use crate::varint::{u32_at, u64_at};
+
+/// Goes through the frames of a file, each proven to follow the one before.
+///
+/// It ends at the first place where no frame follows. [`Walk::end`] then says where the last one
+/// ended and [`Walk::stop`] whether there are bytes behind it that should have been one.
+#[derive(Clone, Debug)]
+pub struct Walk<'a> {
+    bytes: &'a [u8],
+    limit: u64,
+    file: FileId,
+    end: u64,
+    first: Option<u64>,
+    stop: Option<DecodeError>,
+    done: bool,
+}
+
+impl<'a> Walk<'a> {
+    /// A walk over the frames behind a prologue that ends at `prologue_end`. `bytes` are the file
+    /// from its first byte; frames end at or before `limit`: the end that a clean close recorded,
+    /// or `u64::MAX` for the end of the file.
+    pub fn new(bytes: &'a [u8], prologue_end: u64, limit: u64, file: FileId) -> Self {
+        Self { bytes, limit, file, end: prologue_end, first: None, stop: None, done: false }
+    }
+
+    /// The same, where the first frame must have this `first`.
+    #[must_use]
+    pub fn expecting(self, first: u64) -> Self {
+        Self { first: Some(first), ..self }
+    }
+
+    /// The end of the last frame, unpadded; at the beginning the end of the prologue.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Once the walk has ended: what stands behind [`Walk::end`] and is not free space. `None`
+    /// if only zeros follow up to the limit.
+    pub fn stop(&self) -> Option<&DecodeError> {
+        self.stop.as_ref()
+    }
+
+    /// The frame at a boundary, if it is the one that follows.
+    fn candidate(&self, offset: u64) -> Result<Frame<'a>> {
+        let frame = decode(self.bytes, offset, &self.file)?;
+        let refuse = |expected, found| Err(DecodeError::corrupt("frame", offset, expected, found));
+        if frame.previous_end != self.end {
+            let found = format!("one behind {}", frame.previous_end);
+            return refuse(format!("the frame behind {}", self.end), found);
+        }
+        if let Some(first) = self.first.filter(|first| *first != frame.first) {
+            return refuse(format!("first {first}"), frame.first.to_string());
+        }
+        if frame.end() > self.limit {
+            return refuse(format!("an end before {}", self.limit), frame.end().to_string());
+        }
+        Ok(frame)
+    }
+
+    fn accept(&mut self, frame: Frame<'a>) -> Frame<'a> {
+        self.end = frame.end();
+        self.first = Some(frame.next_first());
+        frame
+    }
+
+    /// Why no frame follows. `near` and `far` are the errors of the two candidates.
+    fn reason(&self, near: DecodeError, far: Option<DecodeError>) -> Option<DecodeError> {
+        let len = self.bytes.len() as u64;
+        let from = usize::try_from(self.end.min(len)).unwrap_or(usize::MAX);
+        let to = usize::try_from(self.limit.min(len)).unwrap_or(usize::MAX);
+        let rest = self.bytes.get(from..to).unwrap_or_default();
+        let Some(dirty) = rest.iter().position(|&byte| byte != 0) else {
+            let missing = self.limit != u64::MAX && self.limit > len || self.end > len;
+            return missing.then(|| {
+                let expected = format!("{} bytes", self.limit);
+                DecodeError::corrupt("frame", len, expected, format!("{len} bytes"))
+            });
+        };
+        // The candidate whose bytes are not zero is the one a person wants to hear about.
+        let dirty = self.end + dirty as u64;
+        let inside = |error: &DecodeError, start: u64| {
+            dirty >= start && dirty < start + HEADER_LEN as u64 || error.offset == dirty
+        };
+        let (near_start, far_start) = boundaries(self.end);
+        if inside(&near, near_start) {
+            return Some(near);
+        }
+        if let Some(far) = far.filter(|far| inside(far, far_start)) {
+            return Some(far);
+        }
+        Some(DecodeError::corrupt("frame", dirty, "a frame or free space", "other bytes"))
+    }
+}
+
+/// The two places where a frame can follow one that ends at `end`.
+fn boundaries(end: u64) -> (u64, u64) {
+    let align = |to: u64| end.checked_next_multiple_of(to).unwrap_or(u64::MAX);
+    (align(ALIGN), align(SECTOR))
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Frame<'a>;
+
+    fn next(&mut self) -> Option<Frame<'a>> {
+        if self.done {
+            return None;
+        }
+        let (near, far) = boundaries(self.end);
+        let (near_error, far_error) = match (self.candidate(near), far == near) {
+            (Ok(frame), _) => return Some(self.accept(frame)),
+            (Err(error), true) => (error, None),
+            (Err(error), false) => match self.candidate(far) {
+                Ok(frame) => return Some(self.accept(frame)),
+                Err(far_error) => (error, Some(far_error)),
+            },
+        };
+        self.done = true;
+        self.stop = self.reason(near_error, far_error);
+        None
+    }
+}
+
+/// Looks on every boundary from `from` on for a valid frame that says that more than
+/// `acknowledged_after` was on the device when it was written: proof that bytes before it were
+/// synced and are lost. Gives its offset and what it says was synced.
+///
+/// None found: the bytes behind the last good frame are a torn tail, and nobody was promised them.
+pub fn later_proof(
+    bytes: &[u8],
+    from: u64,
+    file: &FileId,
+    acknowledged_after: u64,
+) -> Option<(u64, u64)> {
+    let mut offset = from.checked_next_multiple_of(ALIGN)?;
+    while let Ok(at) = usize::try_from(offset)
+        && bytes.len().saturating_sub(at) >= HEADER_LEN
+    {
+        // Two fields first, so that ordinary bytes cost no checksum.
+        let own = u32_at(bytes, at + OFFSET).is_some_and(|own| u64::from(own) == offset);
+        let newer = u64_at(bytes, at + SYNCED).is_some_and(|synced| synced > acknowledged_after);
+        if own
+            && newer
+            && let Ok(frame) = decode(bytes, offset, file)
+        {
+            return Some((offset, frame.synced));
+        }
+        offset += ALIGN;
+    }
+    None
+}
