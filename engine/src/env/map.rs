@@ -6,6 +6,7 @@
 use std::fmt::{self, Debug};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The bytes of a finished file. Cheap to clone; the bytes live as long as the last clone, also
@@ -44,7 +45,20 @@ impl Mapping {
         // writes into the store's files from outside breaks this; every block is checksummed
         // for that reason, and no code relies on mapped bytes staying equal for its safety.
         let map = unsafe { memmap2::Mmap::map(file)? };
+        // A point read wants one page; read-ahead would fetch megabytes for it. Who reads in
+        // order says so (`will_need`). Advice that is refused changes speed, not results.
+        let _ = map.advise(memmap2::Advice::Random);
         Ok(Mapping { owner: Owner::Mmap(Arc::new(map)) })
+    }
+
+    /// Says that these bytes will be read soon, so that the device can fetch them meanwhile.
+    pub fn will_need(&self, range: Range<usize>) {
+        if let Owner::Mmap(map) = &self.owner {
+            let end = range.end.min(map.len());
+            let start = range.start.min(end);
+            // Advice that is refused changes speed, not results.
+            let _ = map.advise_range(memmap2::Advice::WillNeed, start, end - start);
+        }
     }
 
     /// All bytes of the file.

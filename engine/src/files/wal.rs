@@ -310,9 +310,15 @@ impl Log {
     /// group is written, so that a damaged prologue is never mistaken for one that was torn.
     fn rotate(&mut self, len: u64, first: Seqno) -> Result<()> {
         let needed = log::PROLOGUE_LEN + len;
-        // A frame larger than a quarter of a segment gets a segment of its own size.
-        let fits = needed <= self.next_size / 4 || needed <= SEGMENT_MIN;
-        let capacity = if fits { self.next_size } else { needed.next_multiple_of(SECTOR) };
+        while needed > self.next_size / 4 && self.next_size < SEGMENT_MAX {
+            self.next_size *= 2;
+        }
+        // A frame over a quarter of the largest segment gets a segment of its own size.
+        let capacity = if needed > self.next_size / 4 {
+            needed.next_multiple_of(SECTOR)
+        } else {
+            self.next_size
+        };
         let (predecessor, predecessor_end) = match &self.current {
             Some(segment) => (segment.number, segment.end),
             None => (self.predecessor, self.predecessor_end),
@@ -340,9 +346,7 @@ impl Log {
             next: log::PROLOGUE_LEN,
             last_seqno: 0,
         });
-        if fits {
-            self.next_size = (self.next_size * 2).min(SEGMENT_MAX);
-        }
+        self.next_size = (self.next_size * 2).min(SEGMENT_MAX);
         Ok(())
     }
 

@@ -28,7 +28,7 @@ pub enum Progress {
 /// How long the background waits after a failure before it tries again: doubling, in between.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// How long it sleeps while dropped databases wait for a snapshot or a sync to pass.
+/// How long it sleeps while dropped databases or tables wait for their last reader.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Does the most urgent piece of work.
@@ -97,7 +97,7 @@ fn work(shared: &Shared) {
                 if state.wake {
                     continue;
                 }
-                if state.search_dead {
+                if state.search_dead || shared.graveyard.expects() {
                     drop(shared.changed.wait_timeout(state, PATIENCE));
                 } else {
                     drop(shared.changed.wait(state));

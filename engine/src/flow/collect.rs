@@ -11,6 +11,9 @@ use crate::options::SEGMENT_MIN;
 use crate::state::shared::Shared;
 use crate::sync::{self, Ordering, read};
 
+/// How often old views are asked for before the background comes back later.
+const RECLAIM_ROUNDS: usize = 100;
+
 /// Does one piece; false when there is nothing to do now.
 pub(crate) fn run(shared: &Shared) -> Result<bool> {
     if remove_buried(shared) {
@@ -24,6 +27,10 @@ pub(crate) fn run(shared: &Shared) -> Result<bool> {
 
 /// Removes files whose last reader has let go.
 pub(crate) fn remove_buried(shared: &Shared) -> bool {
+    if !shared.graveyard.expects() {
+        return false;
+    }
+    shared.view.reclaim(RECLAIM_ROUNDS);
     let paths = shared.graveyard.empty();
     for path in &paths {
         // What cannot be removed now is an orphan that the next open removes.

@@ -26,6 +26,34 @@ pub(crate) struct RunCursor {
     /// The values of the current block, once one was asked for and they are compressed.
     plain: Option<Vec<u8>>,
     value: Range<usize>,
+    ahead: ReadAhead,
+}
+
+/// Fetches what a scan will reach: nothing at first, then windows that double.
+#[derive(Default)]
+struct ReadAhead {
+    /// The end of the last window, in the current table; 0 before the first.
+    until: usize,
+    window: usize,
+}
+
+/// The first window of a scan, and the largest, in bytes.
+const READ_AHEAD: (usize, usize) = (64 << 10, 1 << 20);
+
+impl ReadAhead {
+    /// The scan has reached the block at `at`, coming from the one before it.
+    fn reached(&mut self, table: &Table, at: usize) {
+        if at < self.until {
+            return;
+        }
+        self.window = (self.window * 2).clamp(READ_AHEAD.0, READ_AHEAD.1);
+        self.until = at + self.window / 2;
+        table.mapping().will_need(at..at + self.window);
+    }
+
+    fn table_left(&mut self) {
+        self.until = 0;
+    }
 }
 
 #[derive(Clone)]
@@ -70,6 +98,7 @@ impl RunCursor {
             expiry: None,
             plain: None,
             value: 0..0,
+            ahead: ReadAhead::default(),
         }
     }
 
@@ -284,8 +313,10 @@ impl RunCursor {
         let Some(position) = &self.position else { return Ok(()) };
         let (table, part, block) = (position.table, position.part, position.block + 1);
         if block < self.tables[table].blocks(part) {
+            self.ahead.reached(&self.tables[table], position.body.end);
             return self.stand(table, part, block, End::First);
         }
+        self.ahead.table_left();
         self.leave_forward(table, part)
     }
 

@@ -26,11 +26,18 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 #[derive(Debug, Default)]
 pub(crate) struct Graveyard {
     paths: Mutex<Vec<PathBuf>>,
+    /// Tables that no version names, but that somebody may still read.
+    condemned: AtomicU64,
 }
 
 impl Graveyard {
     pub(crate) fn bury(&self, path: PathBuf) {
         self.paths.lock().push(path);
+    }
+
+    /// Whether files are, or will be, to be removed.
+    pub(crate) fn expects(&self) -> bool {
+        self.condemned.load(Ordering::Acquire) > 0 || !self.paths.lock().is_empty()
     }
 
     /// Takes all of them, to be removed.
@@ -164,7 +171,9 @@ impl Table {
 
     /// Deletes the file once nobody reads it any more.
     pub(crate) fn mark_obsolete(&self) {
-        self.obsolete.store(true, Ordering::Release);
+        if !self.obsolete.swap(true, Ordering::AcqRel) {
+            self.graveyard.condemned.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     fn part_index(&self, database: DatabaseId) -> Option<usize> {
@@ -374,6 +383,7 @@ impl Drop for Table {
     fn drop(&mut self) {
         if self.obsolete.load(Ordering::Acquire) {
             self.graveyard.bury(self.path.clone());
+            self.graveyard.condemned.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }

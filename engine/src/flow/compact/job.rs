@@ -37,6 +37,7 @@ pub(crate) fn next(shared: &Shared, full: bool, search_dead: bool) -> Option<Job
         level0_runs: L0_COMPACT,
         level_base: shared.options.level_base,
         multiplier: shared.options.level_multiplier,
+        table_size: shared.options.table_size,
         compressed_from: (shared.options.compression != Compression::None)
             .then_some(FIRST_COMPRESSED_LEVEL),
     };

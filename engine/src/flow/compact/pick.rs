@@ -36,6 +36,8 @@ pub(crate) struct Targets {
     pub(crate) level_base: u64,
     /// How much larger each level is than the one above.
     pub(crate) multiplier: u64,
+    /// Bytes of a full table.
+    pub(crate) table_size: u64,
     /// Levels from this one down hold compressed tables; `None`: no level does.
     pub(crate) compressed_from: Option<u8>,
 }
@@ -159,16 +161,24 @@ fn over_target(shape: &Shape, targets: &Targets) -> Option<Job> {
     Some(down(shape, targets, &[table], level + 1))
 }
 
+/// A table below this share of a full one is small: it is merged where a larger one would be moved.
+const SMALL_SHARE: u64 = 4;
+
 /// Takes `inputs` down to `level`, with what they overlap there.
 fn down<'a>(shape: &'a Shape, targets: &Targets, inputs: &[&'a Candidate], level: usize) -> Job {
-    let below: Vec<&Candidate> = match KeyRange::of(inputs) {
+    let is_small = |table: &&Candidate| table.meta.size < targets.table_size / SMALL_SHARE;
+    let to_compress = targets.compressed_from.is_some_and(|from| level >= usize::from(from));
+    let mut below: Vec<&Candidate> = match KeyRange::of(inputs) {
         Some(range) => shape.overlapping(level, range).collect(),
         None => Vec::new(),
     };
-    let to_compress = targets.compressed_from.is_some_and(|from| level >= usize::from(from));
     let movable = below.is_empty()
         && disjoint(inputs)
-        && inputs.iter().all(|table| !table.stale && (table.compressed || !to_compress));
+        && inputs.iter().all(|table| !table.stale && (table.compressed || !to_compress))
+        && !inputs.iter().any(is_small);
+    if !movable {
+        below = with_small_neighbours(shape, level, inputs, is_small);
+    }
     let all = inputs.iter().chain(&below);
     Job {
         action: if movable { Action::Move } else { Action::Merge },
@@ -177,6 +187,28 @@ fn down<'a>(shape: &'a Shape, targets: &Targets, inputs: &[&'a Candidate], level
         run: LEVELED_RUN,
         bytes: all.map(|table| table.meta.size).sum(),
     }
+}
+
+/// What `inputs` overlap on `level`, and the small tables on both sides of that: otherwise keys
+/// that arrive in order would leave a small table for each compaction.
+fn with_small_neighbours<'a>(
+    shape: &'a Shape,
+    level: usize,
+    inputs: &[&'a Candidate],
+    is_small: impl Fn(&&Candidate) -> bool,
+) -> Vec<&'a Candidate> {
+    let Some(range) = KeyRange::of(inputs) else { return Vec::new() };
+    let tables: Vec<&Candidate> = shape.tables(level).collect();
+    let before = |table: &&Candidate| bound(&table.meta.largest) < range.smallest;
+    let mut start = tables.partition_point(before);
+    let mut end = tables.partition_point(|table| bound(&table.meta.smallest) <= range.largest);
+    while start > 0 && is_small(&tables[start - 1]) {
+        start -= 1;
+    }
+    while tables.get(end).is_some_and(&is_small) {
+        end += 1;
+    }
+    tables.get(start..end).unwrap_or_default().to_vec()
 }
 
 fn disjoint(tables: &[&Candidate]) -> bool {
