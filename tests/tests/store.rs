@@ -386,7 +386,7 @@ fn the_space_of_a_dropped_database_comes_back_by_itself() {
         for m in 0..100_u32 {
             let key = (n * 100 + m).wrapping_mul(2_654_435_761).to_be_bytes();
             // Bytes that do not compress, so that what is left can be compared.
-            let value: Vec<u8> = (0..500_u32).map(|i| (i * i ^ m ^ n * 31) as u8).collect();
+            let value: Vec<u8> = (0..500_u32).map(|i| ((i * i) ^ m ^ (n * 31)) as u8).collect();
             batch.put(&big, key, &value).unwrap();
             if m % 10 == 0 {
                 batch.put(&small, key, &value).unwrap();
