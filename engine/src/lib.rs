@@ -69,3 +69,8 @@ pub use state::catalog::DatabaseOptions;
 pub use stats::{LevelStats, RunStats, Stats};
 pub use store::{Builder, Store};
 pub use value::Value;
+
+/// The examples of the README run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -98,7 +98,7 @@ fn open(env: &SimEnv, shape: &Shape) -> Store {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 300,
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
