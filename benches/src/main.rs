@@ -1,17 +1,19 @@
 //! A first measurement of the engine: how fast it fills, syncs, scans and gets, on this machine.
 //!
 //! ```sh
-//! cargo run --release -p orlop-benches -- [ENTRIES] [BATCH]
+//! cargo run --release -p orlop-benches -- [ENTRIES] [BATCH] [ENV]
 //! ```
 //!
-//! Entries have 16-byte keys in random order and 100-byte values, half of them compressible. The
+//! ENV is `uring` (the default where the kernel allows it) or `posix`. Entries have 16-byte keys in random order and 100-byte values, half of them compressible. The
 //! keys are made inside the clock (about 0.1 µs each). Numbers of one run on one machine: for
 //! ratios, run the variants that you compare in turns.
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
+use orlop::env::{Env, PosixEnv, default_env};
 use orlop::{Database, Durability, Result, Store};
 
 /// Keys and values in an order that looks random and is always the same.
@@ -82,8 +84,8 @@ fn scan(database: &Database) -> Result<u64> {
     Ok(count)
 }
 
-fn measure(dir: &Path, entries: u64, batch_size: u64) -> Result<()> {
-    let store = Store::open(dir)?;
+fn measure(env: Arc<dyn Env>, dir: &Path, entries: u64, batch_size: u64) -> Result<()> {
+    let store = Store::builder().env(Arc::clone(&env)).open(dir)?;
     let database = store.database("bench")?;
     let synced = 2_000;
     rate("fillrandom, buffered", entries, || fill(&store, &database, entries, batch_size))?;
@@ -103,24 +105,31 @@ fn measure(dir: &Path, entries: u64, batch_size: u64) -> Result<()> {
     })?;
     let log_path = store.stats().log_path;
     rate("close", 1, || store.close())?;
-    rate("open", 1, || Store::open(dir).map(|_| ()))?;
+    rate("open", 1, || Store::builder().env(env).open(dir).map(|_| ()))?;
     println!("log served by {log_path}");
     Ok(())
 }
 
+fn usage() -> ! {
+    eprintln!("usage: orlop-benches [ENTRIES] [BATCH] [uring|posix], numbers above 0");
+    std::process::exit(2);
+}
+
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
-    let mut number = |default| match arguments.next() {
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |default: u64| match arguments.next().map(|argument| argument.parse()) {
         None => default,
         Some(Ok(number)) if number > 0 => number,
-        Some(_) => {
-            eprintln!("usage: orlop-benches [ENTRIES] [BATCH], both numbers above 0");
-            std::process::exit(2);
-        }
+        Some(_) => usage(),
     };
     let (entries, batch_size) = (number(1_000_000), number(1));
+    let env: Arc<dyn Env> = match arguments.next().as_deref() {
+        None | Some("uring") => default_env(),
+        Some("posix") => Arc::new(PosixEnv::new()),
+        Some(_) => usage(),
+    };
     let dir = std::env::temp_dir().join(format!("orlop-bench-{}", std::process::id()));
-    let outcome = measure(&dir, entries, batch_size);
+    let outcome = measure(env, &dir, entries, batch_size);
     // Ours, and new: the name holds our process id.
     let _ = std::fs::remove_dir_all(&dir);
     outcome
