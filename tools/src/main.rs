@@ -28,20 +28,24 @@ use failure::{Answer, Failure};
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(usage) => {
-            // Help and version go to stdout; a closed one is no reason to complain.
-            let _ = usage.print();
-            return ExitCode::from(if usage.use_stderr() { 2 } else { 0 });
+        Err(answer) if !answer.use_stderr() => {
+            // Help or version; a closed stdout is no reason to complain.
+            let _ = answer.print();
+            return ExitCode::SUCCESS;
         }
+        Err(usage) => return refuse(&cli::bad_usage(&usage)),
     };
     match run(cli.command) {
         Ok(Answer::Yes) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
-        Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "orlop: {failure}");
-            ExitCode::from(2)
-        }
+        Err(failure) => refuse(&failure),
     }
+}
+
+fn refuse(failure: &Failure) -> ExitCode {
+    // Stderr may be closed: the exit code says it all the same.
+    let _ = writeln!(std::io::stderr(), "orlop: {failure}");
+    ExitCode::from(2)
 }
 
 fn run(command: Command) -> Result<Answer, Failure> {

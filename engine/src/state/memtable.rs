@@ -164,12 +164,7 @@ impl Memtable {
         kind: Kind,
         value: &[u8],
     ) {
-        let record: Arc<[u8]> = if value.is_empty() {
-            Arc::from(key)
-        } else {
-            key.iter().chain(value).copied().collect::<Vec<u8>>().into()
-        };
-        let slot = Slot { database, key_len: key.len() as u32, seqno, record };
+        let slot = Slot { database, key_len: key.len() as u32, seqno, record: join(key, value) };
         self.map.insert(slot, kind);
         let bytes = (key.len() + value.len() + ENTRY_OVERHEAD) as u64;
         self.live_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -206,6 +201,19 @@ impl Memtable {
         let slot = entry.key();
         (slot.database == database && slot.key() == key).then(|| entry_of(slot, *entry.value()))
     }
+}
+
+/// Key and value in one allocation, copied once.
+fn join(key: &[u8], value: &[u8]) -> Arc<[u8]> {
+    let mut record = Arc::<[u8]>::new_uninit_slice(key.len() + value.len());
+    if let Some(bytes) = Arc::get_mut(&mut record) {
+        let (head, tail) = bytes.split_at_mut(key.len());
+        head.write_copy_of_slice(key);
+        tail.write_copy_of_slice(value);
+    }
+    // SAFETY: nobody else has the new allocation, so that `get_mut` gave it to us, and the two
+    // copies above have written all of it: head and tail are as long as key and value.
+    unsafe { record.assume_init() }
 }
 
 fn entry_of(slot: &Slot, kind: Kind) -> MemEntry {

@@ -1,0 +1,198 @@
+//! `orlop load`: store the entries of a file of text, in batches.
+//!
+//! Each batch is one commit, the end is a sync. Whatever was interrupted is resumed by running
+//! the same command again: storing an entry twice gives the same store.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+
+use indicatif::ProgressBar;
+use orlop::{Batch, Database, Store};
+
+use crate::cli;
+use crate::failure::{Answer, Failure};
+use crate::keys;
+use crate::output::{Output, count, counted, size, time};
+use crate::progress;
+use crate::text::{self, Line, Lines};
+
+/// Bytes at which a commit ends before it has all its entries.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Bytes of the file that are read at once.
+const READ_BYTES: usize = 256 << 10;
+
+/// Bad lines that are printed when they are skipped.
+const PRINTED: usize = 10;
+
+pub(crate) fn run(args: &cli::Load) -> Result<Answer, Failure> {
+    // The file first: without it no store is created.
+    keys::check_name(&args.database)?;
+    let (reader, bar) = open_input(&args.file)?;
+    let store = Store::open(&args.store)?;
+    let database = store.database(&args.database)?;
+    let start = std::time::Instant::now();
+    let mut loader = Loader {
+        batch: store.batch(),
+        batch_bytes: 0,
+        store: &store,
+        database,
+        args,
+        bar,
+        stored: 0,
+        stored_bytes: 0,
+        bad: Bad::default(),
+    };
+    let outcome = loader.run(reader);
+    let Loader { stored, stored_bytes, bad, batch, bar, .. } = loader;
+    drop(batch);
+    bar.finish_and_clear();
+    // What came before a bad line is stored, and synced like everything else.
+    store.close()?;
+    outcome?;
+    if args.skip_bad {
+        bad.print();
+    }
+    let mut out = Output::new();
+    let took = time(start.elapsed());
+    let entries = counted(stored, "entry", "entries");
+    out.line(format!("{entries} of {} stored and synced in {took}", size(stored_bytes)))?;
+    out.flush()?;
+    Ok(Answer::Yes)
+}
+
+fn open_input(path: &Path) -> Result<(Box<dyn BufRead>, ProgressBar), Failure> {
+    if path == Path::new("-") {
+        let stdin = BufReader::with_capacity(READ_BYTES, io::stdin());
+        return Ok((Box::new(stdin), progress::counter("bytes loaded")));
+    }
+    let fail = |error| Failure::input(path, &error);
+    let file = File::open(path).map_err(fail)?;
+    let metadata = file.metadata().map_err(fail)?;
+    if metadata.is_dir() {
+        return Err(fail(io::ErrorKind::IsADirectory.into()));
+    }
+    let bar = match metadata.len() {
+        0 => progress::counter("bytes loaded"),
+        len => progress::bytes(len, "loading"),
+    };
+    Ok((Box::new(BufReader::with_capacity(READ_BYTES, file)), bar))
+}
+
+struct Loader<'a> {
+    store: &'a Store,
+    database: Database,
+    args: &'a cli::Load,
+    bar: ProgressBar,
+    batch: Batch,
+    batch_bytes: usize,
+    stored: u64,
+    stored_bytes: u64,
+    bad: Bad,
+}
+
+impl Loader<'_> {
+    fn run(&mut self, reader: impl BufRead) -> Result<(), Failure> {
+        let mut lines = Lines::new(reader, text::max_line_len(self.args.format));
+        let mut number = 0;
+        loop {
+            let line = match lines.next() {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(error) => {
+                    self.commit()?;
+                    return Err(Failure::input(&self.args.file, &error));
+                }
+            };
+            number += 1;
+            if let Err(why) = self.line(line)? {
+                if !self.args.skip_bad {
+                    self.commit()?;
+                    return Err(self.bad_line(number, &why));
+                }
+                self.bad.add(number, why);
+            }
+            if self.batch.len() >= self.args.batch as usize || self.batch_bytes >= BATCH_BYTES {
+                self.commit()?;
+                self.bar.set_position(lines.bytes_read());
+            }
+        }
+        self.commit()
+    }
+
+    /// Adds a line's entry to the batch; the inner error says why the line is bad.
+    fn line(&mut self, line: Line<'_>) -> Result<Result<(), String>, Failure> {
+        let Line::Bytes(line) = line else {
+            return Ok(Err("longer than any entry can be".to_owned()));
+        };
+        let entry = match text::parse(self.args.format, line) {
+            Ok(entry) => entry,
+            Err(why) => return Ok(Err(why)),
+        };
+        let len = entry.key.len() + entry.value.len();
+        if self.batch_bytes + len > BATCH_BYTES {
+            self.commit()?;
+        }
+        self.batch.put(&self.database, &entry.key, &entry.value)?;
+        self.batch_bytes += len;
+        Ok(Ok(()))
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::replace(&mut self.batch, self.store.batch());
+        let (entries, bytes) = (batch.len() as u64, std::mem::take(&mut self.batch_bytes) as u64);
+        batch.commit_with(self.args.durability.into())?;
+        self.stored += entries;
+        self.stored_bytes += bytes;
+        Ok(())
+    }
+
+    fn bad_line(&self, number: u64, why: &str) -> Failure {
+        let name = match self.args.file.to_str() {
+            Some("-") => "stdin".to_owned(),
+            _ => self.args.file.display().to_string(),
+        };
+        let before = match self.stored {
+            0 => "nothing stands before it".to_owned(),
+            1 => "the entry before it is stored".to_owned(),
+            stored => format!("the {} entries before it are stored", count(stored)),
+        };
+        Failure::with_hint(
+            format!("{name}, line {number}: {why}"),
+            format!("{before}; mend the line and run this again, or add --skip-bad"),
+        )
+    }
+}
+
+/// The bad lines that were skipped.
+#[derive(Default)]
+struct Bad {
+    count: u64,
+    first: Vec<(u64, String)>,
+}
+
+impl Bad {
+    fn add(&mut self, number: u64, why: String) {
+        self.count += 1;
+        if self.first.len() < PRINTED {
+            self.first.push((number, why));
+        }
+    }
+
+    fn print(&self) {
+        let mut err = io::stderr().lock();
+        // Stderr may be closed; the entries are stored all the same.
+        let _ = writeln!(err, "{} skipped", counted(self.count, "bad line", "bad lines"));
+        for (number, why) in &self.first {
+            let _ = writeln!(err, "  line {number}: {why}");
+        }
+        let more = self.count - self.first.len() as u64;
+        if more > 0 {
+            let _ = writeln!(err, "  and {} more", count(more));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `orlop scan`: print the entries of a range, in either direction.
+
+use std::ffi::OsString;
+
+use orlop::Cursor;
+
+use crate::cli::{self, ScanFormat};
+use crate::commands::open_reading;
+use crate::failure::{Answer, Failure};
+use crate::keys::{self, Bounds};
+use crate::output::Output;
+use crate::text;
+
+pub(crate) fn run(args: &cli::Scan) -> Result<Answer, Failure> {
+    let bound = |typed: &Option<OsString>, what| {
+        typed.as_ref().map(|typed| keys::parse(typed, args.notation, what)).transpose()
+    };
+    let bounds = Bounds::intersect(
+        bound(&args.prefix, "--prefix")?,
+        bound(&args.from, "--from")?,
+        bound(&args.to, "--to")?,
+    );
+    let (_store, database) = open_reading(&args.store, &args.database)?;
+    if bounds.is_empty() {
+        return Ok(Answer::Yes);
+    }
+    let mut out = Output::new();
+    let print = Print { format: args.format, keys_only: args.keys_only };
+    let limit = args.limit.unwrap_or(u64::MAX);
+    let cursor = database.cursor()?;
+    if args.reverse {
+        backward(cursor, &bounds, limit, &print, &mut out)?;
+    } else {
+        forward(cursor, &bounds, limit, &print, &mut out)?;
+    }
+    out.flush()?;
+    Ok(Answer::Yes)
+}
+
+/// How an entry is printed.
+struct Print {
+    format: ScanFormat,
+    keys_only: bool,
+}
+
+impl Print {
+    fn entry(&self, out: &mut Output, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+        let value = (!self.keys_only).then_some(value);
+        text::write(out.writer(), self.format, key, value).map_err(Failure::output)
+    }
+}
+
+fn forward(
+    mut cursor: Cursor,
+    bounds: &Bounds,
+    limit: u64,
+    print: &Print,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    cursor.seek(&bounds.start)?;
+    for _ in 0..limit {
+        match cursor.next()? {
+            Some((key, value)) if !bounds.ends_before(key) => print.entry(out, key, value)?,
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+fn backward(
+    mut cursor: Cursor,
+    bounds: &Bounds,
+    limit: u64,
+    print: &Print,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    match &bounds.end {
+        Some(end) => cursor.seek(end)?,
+        None => cursor.seek_last(),
+    }
+    for _ in 0..limit {
+        match cursor.prev()? {
+            Some((key, value)) if key >= bounds.start.as_slice() => print.entry(out, key, value)?,
+            _ => break,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! The manifest: its edits one by one, and the version they add up to.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use orlop_formats::error::DecodeError;
+use orlop_formats::file_header::{FileHeader, FileKind};
+use orlop_formats::frame::{self, Frame, FrameKind, Walk};
+use orlop_formats::ids::{FileId, FileNumber, Seqno, StoreId};
+use orlop_formats::limits::SECTOR;
+use orlop_formats::manifest::{PROLOGUE_LEN, SegmentEnd, TableMeta, VersionEdit};
+
+use super::report::Report;
+
+/// Levels that a store has.
+const LEVELS: u8 = 7;
+
+/// What the edits of a manifest add up to.
+#[derive(Debug, Default)]
+pub(super) struct Version {
+    pub(super) tables: BTreeMap<FileNumber, TableMeta>,
+    pub(super) log_number: FileNumber,
+    pub(super) flushed_seqno: Seqno,
+    pub(super) next_database_id: u32,
+    pub(super) segment_ends: Vec<SegmentEnd>,
+    next_file_number: FileNumber,
+    last_seqno: Seqno,
+    clock_ms: u64,
+}
+
+/// Whose manifest it must be; what is not known is not checked.
+pub(super) struct Expected {
+    pub(super) store: Option<StoreId>,
+    pub(super) number: FileNumber,
+    pub(super) id: Option<FileId>,
+}
+
+/// Checks a manifest and gives its version, if it has one.
+pub(super) fn verify(
+    report: &mut Report,
+    path: &Path,
+    bytes: &[u8],
+    expected: &Expected,
+) -> Option<Version> {
+    let (kind, number) = (FileKind::Manifest, expected.number);
+    let header = match FileHeader::decode_expecting(bytes, kind, expected.store, number) {
+        Ok(header) => header,
+        Err(error) => {
+            report.decode(path, error);
+            return None;
+        }
+    };
+    if let Some(id) = expected.id {
+        report.equal(path, 40, "manifest file id", id, header.id);
+    }
+    let mut version = Version::default();
+    let mut edits = 0;
+    let mut walk = Walk::new(bytes, PROLOGUE_LEN, u64::MAX, header.id).expecting(1);
+    for frame in walk.by_ref() {
+        edits += 1;
+        check_frame(report, path, &frame, edits);
+        let payload = frame.offset + frame::HEADER_LEN as u64;
+        match VersionEdit::decode(frame.payload) {
+            Ok(edit) => version.apply(report, path, payload, edit, edits == 1),
+            Err(error) => report.decode(path, error.at(payload)),
+        }
+    }
+    check_tail(report, path, bytes, &walk, header.id, edits);
+    check_version(report, path, &version);
+    (edits > 0).then_some(version)
+}
+
+fn check_frame(report: &mut Report, path: &Path, frame: &Frame<'_>, number: u64) {
+    let at = frame.offset;
+    if frame.kind != FrameKind::Edit || frame.count != 1 {
+        let found = format!("{:?} of {}", frame.kind, frame.count);
+        report.finding(path, at, "version edit", "one edit", found);
+    }
+    if !at.is_multiple_of(SECTOR) {
+        report.finding(path, at, "version edit", "the start of a sector", format!("offset {at}"));
+    }
+    if frame.synced + 1 != number {
+        let expected = format!("edits up to {} synced", number - 1);
+        report.finding(path, at, "version edit", expected, format!("up to {}", frame.synced));
+    }
+}
+
+/// What stands behind the last edit: free space, a torn edit, or lost ones.
+fn check_tail(
+    report: &mut Report,
+    path: &Path,
+    bytes: &[u8],
+    walk: &Walk<'_>,
+    id: FileId,
+    edits: u64,
+) {
+    let end = walk.end();
+    let lost = frame::later_proof(bytes, end, &id, edits);
+    let unexplained =
+        || DecodeError::corrupt("version edit", end, format!("edit {}", edits + 1), "free space");
+    match (lost, walk.stop().cloned()) {
+        (Some((offset, synced)), stop) => {
+            let mut error = stop.unwrap_or_else(unexplained);
+            error.expected +=
+                &format!(": the frame at {offset} says that edit {synced} was synced");
+            report.decode(path, error);
+        }
+        (None, stop) if edits == 0 => report.decode(path, stop.unwrap_or_else(unexplained)),
+        (None, Some(torn)) => {
+            let text = format!("torn tail at offset {}: the edit written there never counted", end);
+            report.note(path, format!("{text} ({torn})"));
+        }
+        (None, None) => {}
+    }
+}
+
+impl Version {
+    fn apply(
+        &mut self,
+        report: &mut Report,
+        path: &Path,
+        offset: u64,
+        edit: VersionEdit,
+        first: bool,
+    ) {
+        let what = "version edit";
+        if edit.snapshot != first {
+            let expected = if first { "a snapshot first" } else { "no second snapshot" };
+            let found = if first { "a change" } else { "one" };
+            report.finding(path, offset, what, expected, found);
+        }
+        if edit.snapshot {
+            *self = Self::default();
+        }
+        for number in &edit.removed {
+            if self.tables.remove(number).is_none() {
+                let found = format!("table {number}, which is none");
+                report.finding(path, offset, what, "a live table to remove", found);
+            }
+        }
+        for table in edit.added {
+            let number = table.number;
+            if self.tables.insert(number, table).is_some() {
+                let found = format!("table {number}, which is live");
+                report.finding(path, offset, what, "a new table to add", found);
+            }
+        }
+        let mut grow = |name: &str, slot: &mut u64, value: Option<u64>| {
+            if let Some(value) = value {
+                if value < *slot {
+                    let expected = format!("{slot} or more");
+                    report.finding(path, offset, name, expected, value.to_string());
+                }
+                *slot = value;
+            }
+        };
+        grow("next file number", &mut self.next_file_number, edit.next_file_number);
+        grow("log number", &mut self.log_number, edit.log_number);
+        grow("flushed sequence number", &mut self.flushed_seqno, edit.flushed_seqno);
+        grow("last sequence number", &mut self.last_seqno, edit.last_seqno);
+        grow("clock", &mut self.clock_ms, edit.clock_ms);
+        let mut next_database_id = u64::from(self.next_database_id);
+        grow("next database id", &mut next_database_id, edit.next_database_id.map(u64::from));
+        self.next_database_id = next_database_id as u32;
+        self.segment_ends.extend(edit.segment_ends);
+        let log_number = self.log_number;
+        self.segment_ends.retain(|end| end.number >= log_number);
+    }
+}
+
+/// The rules that the version as a whole keeps.
+fn check_version(report: &mut Report, path: &Path, version: &Version) {
+    let what = "version";
+    let numbers =
+        version.tables.keys().copied().chain(version.segment_ends.iter().map(|s| s.number));
+    if let Some(number) = numbers.max().filter(|number| *number >= version.next_file_number) {
+        let found = format!("{number} in use, next {}", version.next_file_number);
+        report.finding(path, 0, what, "file numbers below the next one", found);
+    }
+    let mut runs: BTreeMap<(u8, u64), Vec<&TableMeta>> = BTreeMap::new();
+    for table in version.tables.values() {
+        if table.level >= LEVELS {
+            let found = format!("table {} on level {}", table.number, table.level);
+            report.finding(path, 0, what, format!("levels 0 to {}", LEVELS - 1), found);
+        }
+        if table.max_seqno > version.flushed_seqno {
+            let expected = format!("sequence numbers up to {}", version.flushed_seqno);
+            let found = format!("{} in table {}", table.max_seqno, table.number);
+            report.finding(path, 0, what, expected, found);
+        }
+        runs.entry((table.level, table.run)).or_default().push(table);
+    }
+    for ((level, run), mut tables) in runs {
+        tables.sort_by(|a, b| a.smallest.cmp(&b.smallest));
+        for pair in tables.windows(2) {
+            let [left, right] = pair else { continue };
+            if left.largest >= right.smallest {
+                let found = format!("tables {} and {} overlap", left.number, right.number);
+                let expected = format!("disjoint tables in run {run} of level {level}");
+                report.finding(path, 0, what, expected, found);
+            }
+        }
+    }
+}
