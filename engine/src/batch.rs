@@ -134,11 +134,13 @@ pub struct Batch {
     core: Arc<Core>,
     writes: WriteSet,
     durability: Option<Durability>,
+    /// Handles of databases that the commit may create.
+    unbound: Vec<Database>,
 }
 
 impl Batch {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, writes: WriteSet::default(), durability: None }
+        Self { core, writes: WriteSet::default(), durability: None, unbound: Vec::new() }
     }
 
     /// Adds a write of `value` under `key`. A database that does not exist is created with it.
@@ -153,7 +155,9 @@ impl Batch {
         value: impl AsRef<[u8]>,
     ) -> Result<()> {
         let target = self.admit(database)?;
-        self.writes.write(target, Kind::Put, key.as_ref(), value.as_ref())
+        self.writes.write(target, Kind::Put, key.as_ref(), value.as_ref())?;
+        self.touch(database);
+        Ok(())
     }
 
     /// Adds a delete of `key`. Deleting what is not there is no error.
@@ -162,7 +166,9 @@ impl Batch {
     /// As [`Batch::put`].
     pub fn delete(&mut self, database: &Database, key: impl AsRef<[u8]>) -> Result<()> {
         let target = self.admit(database)?;
-        self.writes.write(target, Kind::Delete, key.as_ref(), b"")
+        self.writes.write(target, Kind::Delete, key.as_ref(), b"")?;
+        self.touch(database);
+        Ok(())
     }
 
     /// Adds the creation of a database with options; committing fails if it exists.
@@ -170,7 +176,7 @@ impl Batch {
     /// # Errors
     /// [`Error::InvalidName`], [`Error::TooLarge`].
     pub fn create_database(&mut self, name: &str, options: DatabaseOptions) -> Result<()> {
-        self.writes.catalog(CatalogOp::Create { name: check_name(name)?, options })
+        self.change(CatalogOp::Create { name: check_name(name)?, options })
     }
 
     /// Adds the drop of a database; committing fails if there is none.
@@ -178,7 +184,7 @@ impl Batch {
     /// # Errors
     /// [`Error::InvalidName`], [`Error::TooLarge`].
     pub fn drop_database(&mut self, name: &str) -> Result<()> {
-        self.writes.catalog(CatalogOp::Drop { name: check_name(name)? })
+        self.change(CatalogOp::Drop { name: check_name(name)? })
     }
 
     /// Adds the removal of everything in a database. Writes that follow in this batch stay.
@@ -187,7 +193,9 @@ impl Batch {
     /// [`Error::WrongStore`], [`Error::TooLarge`].
     pub fn clear(&mut self, database: &Database) -> Result<()> {
         let target = self.admit(database)?;
-        self.writes.catalog(CatalogOp::Clear { target })
+        self.writes.catalog(CatalogOp::Clear { target })?;
+        self.touch(database);
+        Ok(())
     }
 
     /// Adds a rename; handles of the old name end. Committing fails if `from` does not exist or
@@ -196,7 +204,7 @@ impl Batch {
     /// # Errors
     /// [`Error::InvalidName`], [`Error::TooLarge`].
     pub fn rename_database(&mut self, from: &str, to: &str) -> Result<()> {
-        self.writes.catalog(CatalogOp::Rename { from: check_name(from)?, to: check_name(to)? })
+        self.change(CatalogOp::Rename { from: check_name(from)?, to: check_name(to)? })
     }
 
     /// Adds an exchange of two databases' contents: handles keep their name and see the other's
@@ -219,7 +227,8 @@ impl Batch {
         self.writes.is_empty()
     }
 
-    /// Commits with the strongest default of the databases that it touches.
+    /// Commits with the strongest default of the databases that it writes to; the store's own
+    /// default counts for changes of the catalog.
     ///
     /// # Errors
     /// Nothing of the batch happens when a database was dropped, created, or is missing against
@@ -236,15 +245,31 @@ impl Batch {
     /// # Errors
     /// As [`Batch::commit`].
     pub fn commit_with(self, durability: Durability) -> Result<()> {
-        write::commit(&self.core.shared, self.writes, durability).map(|_| ())
+        write::commit(&self.core.shared, self.writes, durability)?;
+        self.unbound.iter().for_each(Database::bind);
+        Ok(())
     }
 
     fn admit(&mut self, database: &Database) -> Result<Target> {
         if !Arc::ptr_eq(&self.core, database.core()) {
             return Err(Error::WrongStore);
         }
-        let target = database.target();
+        Ok(database.target())
+    }
+
+    /// Notes that the batch writes to a database.
+    fn touch(&mut self, database: &Database) {
         self.durability = self.durability.max(Some(database.durability()));
-        Ok(target)
+        let same = |other: &Database| other.name() == database.name();
+        if matches!(database.target(), Target::Name(_)) && !self.unbound.last().is_some_and(same) {
+            self.unbound.push(database.clone());
+        }
+    }
+
+    /// Changes of the catalog are worth the store's default.
+    fn change(&mut self, op: CatalogOp) -> Result<()> {
+        self.writes.catalog(op)?;
+        self.durability = self.durability.max(Some(self.core.shared.options.durability));
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! A database: a named, ordered key space of a store.
 
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, ControlFlow, RangeBounds};
 
 use orlop_formats::catalog;
 use orlop_formats::ids::{DatabaseId, Kind, Seqno};
@@ -10,10 +10,10 @@ use crate::cursor::{Cursor, Pin, Range};
 use crate::error::{Error, Result};
 use crate::flow::{read, write};
 use crate::options::Durability;
-use crate::state::catalog::{CatalogOp, Slot, Target};
+use crate::state::catalog::{Binding, CatalogOp, Slot, Target};
 use crate::state::view::View;
 use crate::store::Core;
-use crate::sync::{self, Arc, OnceLock, Ordering};
+use crate::sync::{self, Arc, OnceLock};
 use crate::value::Value;
 
 /// A handle of a database. Cheap to clone; `Send`, `Sync`, `'static`.
@@ -54,29 +54,61 @@ impl Database {
         &self.core
     }
 
-    /// The slot, if the database exists or existed when the handle first looked.
-    pub(crate) fn slot(&self) -> Option<&Arc<Slot>> {
-        if let Some(slot) = self.slot.get() {
-            return Some(slot);
+    /// The slot that the handle is bound to.
+    fn slot(&self) -> Option<&Arc<Slot>> {
+        self.slot.get()
+    }
+
+    /// Binds the handle if the database exists: from then on it sees its drop.
+    pub(crate) fn bind(&self) {
+        if self.slot.get().is_none()
+            && let Some(slot) = sync::read(&self.core.shared.catalog).slot(&self.name)
+        {
+            self.slot.get_or_init(|| Arc::clone(slot));
         }
-        let slot = Arc::clone(sync::read(&self.core.shared.catalog).slot(&self.name)?);
-        Some(self.slot.get_or_init(|| slot))
     }
 
     pub(crate) fn target(&self) -> Target {
+        self.bind();
         match self.slot() {
             Some(slot) => Target::Slot(Arc::clone(slot)),
             None => Target::Name(Arc::clone(&self.name)),
         }
     }
 
-    /// The id behind the handle as of `seqno`; `None`: the database does not exist then.
-    pub(crate) fn id_at(&self, seqno: Seqno) -> Result<Option<DatabaseId>> {
-        let Some(slot) = self.slot() else { return Ok(None) };
-        match slot.id_at(seqno) {
-            Some(id) => Ok(Some(id)),
-            None if slot.dropped() => Err(Error::DatabaseDropped { name: self.name.to_string() }),
-            None => Ok(None),
+    /// What the handle stands for, for a reader of `view` at `seqno`.
+    fn binding(&self, view: &View, seqno: Seqno) -> Result<Binding> {
+        let Some(slot) = self.slot() else {
+            let binding = read::database(view, &self.name, seqno)?;
+            if binding != Binding::Vacant
+                && let Some(slot) = sync::read(&self.core.shared.catalog).slot(&self.name)
+                && slot.at(seqno) == binding
+            {
+                self.slot.get_or_init(|| Arc::clone(slot));
+            }
+            return Ok(binding);
+        };
+        match slot.at(seqno) {
+            Binding::Vacant if slot.dropped() => {
+                Err(Error::DatabaseDropped { name: self.name.to_string() })
+            }
+            binding => Ok(binding),
+        }
+    }
+
+    /// Pins what the handle stands for now.
+    fn pin(&self) -> Result<Pin> {
+        self.core.check_open()?;
+        loop {
+            let view = self.core.shared.view.pin();
+            let seqno = self.core.shared.readable(&view);
+            let database = match self.binding(&view, seqno)? {
+                Binding::Id(id) => Some(id),
+                Binding::Vacant => None,
+                // So much has happened since the view was pinned: start over with a newer one.
+                Binding::Forgotten => continue,
+            };
+            return Ok(Pin { view, database, seqno });
         }
     }
 
@@ -88,14 +120,14 @@ impl Database {
     /// Whether the database exists.
     ///
     /// # Errors
-    /// [`Error::DatabaseDropped`].
+    /// [`Error::DatabaseDropped`], [`Error::Closed`], [`Error::Corrupt`].
     pub fn exists(&self) -> Result<bool> {
-        let visible = self.core.shared.visible.load(Ordering::Acquire);
-        Ok(self.id_at(visible)?.is_some())
+        Ok(self.pin()?.database.is_some())
     }
 
     /// What a write to this database is worth unless the caller says otherwise.
     pub fn durability(&self) -> Durability {
+        self.bind();
         let own = self.slot().and_then(|slot| slot.options().durability);
         own.unwrap_or(self.core.shared.options.durability)
     }
@@ -122,7 +154,7 @@ impl Database {
     ) -> Result<()> {
         let mut writes = WriteSet::default();
         writes.write(self.target(), Kind::Put, key.as_ref(), value.as_ref())?;
-        write::commit(&self.core.shared, writes, durability).map(|_| ())
+        self.commit(writes, durability)
     }
 
     /// Deletes `key`; it is no error if it is not there.
@@ -140,7 +172,7 @@ impl Database {
     pub fn delete_with(&self, key: impl AsRef<[u8]>, durability: Durability) -> Result<()> {
         let mut writes = WriteSet::default();
         writes.write(self.target(), Kind::Delete, key.as_ref(), b"")?;
-        write::commit(&self.core.shared, writes, durability).map(|_| ())
+        self.commit(writes, durability)
     }
 
     /// Removes everything in the database, whose handles stay good.
@@ -150,7 +182,13 @@ impl Database {
     pub fn clear(&self) -> Result<()> {
         let mut writes = WriteSet::default();
         writes.catalog(CatalogOp::Clear { target: self.target() })?;
-        write::commit(&self.core.shared, writes, self.durability()).map(|_| ())
+        self.commit(writes, self.durability())
+    }
+
+    fn commit(&self, writes: WriteSet, durability: Durability) -> Result<()> {
+        write::commit(&self.core.shared, writes, durability)?;
+        self.bind();
+        Ok(())
     }
 
     /// The value under `key`.
@@ -189,16 +227,25 @@ impl Database {
         read: impl FnOnce(&View, DatabaseId, Seqno) -> Result<Option<R>>,
     ) -> Result<Option<R>> {
         check_key(key)?;
-        let shared = &self.core.shared;
         self.core.check_open()?;
-        shared.view.with(|view| {
-            // After the view: what is visible now is all in it, or was written after we came.
-            let seqno = shared.visible.load(Ordering::Acquire);
-            match self.id_at(seqno)? {
-                Some(id) => read(view, id, seqno),
-                None => Ok(None),
+        let shared = &self.core.shared;
+        let mut read = Some(read);
+        loop {
+            let done = shared.view.with(|view| {
+                let seqno = shared.readable(view);
+                match self.binding(view, seqno)? {
+                    Binding::Vacant => Ok(ControlFlow::Break(None)),
+                    Binding::Forgotten => Ok(ControlFlow::Continue(())),
+                    Binding::Id(id) => match read.take() {
+                        Some(read) => read(view, id, seqno).map(ControlFlow::Break),
+                        None => Ok(ControlFlow::Break(None)),
+                    },
+                }
+            })?;
+            if let ControlFlow::Break(found) = done {
+                return Ok(found);
             }
-        })
+        }
     }
 
     /// A cursor over the database as it is now, standing before the first key.
@@ -207,13 +254,6 @@ impl Database {
     /// [`Error::DatabaseDropped`], [`Error::Closed`].
     pub fn cursor(&self) -> Result<Cursor> {
         Ok(Cursor::new(&self.pin()?))
-    }
-
-    fn pin(&self) -> Result<Pin> {
-        self.core.check_open()?;
-        let view = self.core.shared.view.pin();
-        let seqno = self.core.shared.visible.load(Ordering::Acquire);
-        Ok(Pin { view, database: self.id_at(seqno)?, seqno })
     }
 
     /// The entries whose keys lie in `bounds`, in both directions, as they are now.

@@ -124,7 +124,9 @@ impl Error {
     /// Wraps a failure of the operating system; a full disk becomes [`Error::DiskFull`], except
     /// when a sync reports it: then bytes that were taken are lost, which is worse.
     pub(crate) fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
-        if source.kind() == io::ErrorKind::StorageFull && op != "sync" {
+        let full =
+            matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if full && op != "sync" {
             return Error::DiskFull { path: path.to_owned() };
         }
         Error::Io { op, path: path.to_owned(), source: Arc::new(source) }

@@ -1,5 +1,6 @@
 //! A view of a store that stands still.
 
+use std::collections::HashMap;
 use std::ops::RangeBounds;
 
 use orlop_formats::catalog::{CatalogKey, ObjectKind};
@@ -10,23 +11,29 @@ use crate::cursor::{Cursor, Pin, Range};
 use crate::database::{Database, owned_bounds, prefix_bounds};
 use crate::error::{Error, Result};
 use crate::flow::{read, scan};
+use crate::state::catalog::Binding;
 use crate::store::Core;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 use crate::value::Value;
 
 /// A consistent view of every database of a store, as of one commit.
+///
+/// A handle stands for a name here too: it reads what the name stood for then, also when the
+/// database has been dropped, renamed or swapped since.
 ///
 /// While it lives, compactions keep what it sees; so a snapshot that is held for long holds space.
 #[derive(Debug)]
 pub struct Snapshot {
     core: Arc<Core>,
     seqno: Seqno,
+    /// What names stood for, once somebody has asked.
+    names: Mutex<HashMap<Arc<str>, Option<DatabaseId>>>,
 }
 
 impl Snapshot {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         let seqno = core.shared.snapshots.pin(&core.shared.visible);
-        Self { core, seqno }
+        Self { core, seqno, names: Mutex::default() }
     }
 
     /// The sequence number of the last commit that the snapshot sees.
@@ -108,7 +115,17 @@ impl Snapshot {
             return Err(Error::WrongStore);
         }
         self.core.check_open()?;
-        database.id_at(self.seqno)
+        let mut names = self.names.lock();
+        if let Some(id) = names.get(database.name()) {
+            return Ok(*id);
+        }
+        let view = self.core.shared.view.pin();
+        let id = match read::database(&view, database.name(), self.seqno)? {
+            Binding::Id(id) => Some(id),
+            Binding::Vacant | Binding::Forgotten => None,
+        };
+        names.insert(database.name().into(), id);
+        Ok(id)
     }
 }
 

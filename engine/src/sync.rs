@@ -5,7 +5,7 @@
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) use std::sync::{Arc, OnceLock, RwLock};
-pub(crate) use std::thread::{JoinHandle, yield_now};
+pub(crate) use std::thread::{JoinHandle, panicking, yield_now};
 
 use std::sync::{PoisonError, WaitTimeoutResult};
 use std::time::Duration;

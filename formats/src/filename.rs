@@ -3,6 +3,7 @@
 //! A name has one spelling, so that two files never stand for one number.
 
 use crate::ids::FileNumber;
+use crate::limits::MAX_FILE_NUMBER;
 use std::fmt;
 
 const TEMPORARY: &str = ".tmp";
@@ -48,7 +49,7 @@ impl FileName {
         if !canonical || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        let number = digits.parse().ok()?;
+        let number = digits.parse().ok().filter(|number| *number <= MAX_FILE_NUMBER)?;
         match extension {
             "log" => Some(Self::Log(number)),
             "manifest" => Some(Self::Manifest(number)),

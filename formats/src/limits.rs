@@ -20,6 +20,13 @@ pub const MAX_NAME_LEN: usize = 255;
 /// Bytes of a log segment or a manifest: their frames name offsets in 32 bits.
 pub const MAX_FRAMED_FILE_LEN: u64 = u32::MAX as u64;
 
+/// The highest sequence number. Far beyond what a store can count to, and far enough below the
+/// largest integer that adding a batch count never overflows.
+pub const MAX_SEQNO: u64 = (1 << 56) - 1;
+
+/// The highest file number, for the same reason.
+pub const MAX_FILE_NUMBER: u64 = (1 << 56) - 1;
+
 /// Bytes that a device writes as one: a sector that holds acknowledged bytes is never rewritten
 /// with other bytes.
 pub const SECTOR: u64 = 4096;

@@ -9,7 +9,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{
     DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile, map, nothing_in_flight,
@@ -118,10 +119,19 @@ impl Env for PosixEnv {
         // Not truncated: until the lock is ours, the pid in it is somebody else's.
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held(&file)),
-            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+        let patience = Instant::now() + PATIENCE_WITH_THE_DYING;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            let error = held(&file);
+            let LockError::Held { pid: Some(pid) } = error else { return Err(error) };
+            if !is_dying(pid) || Instant::now() > patience {
+                return Err(error);
+            }
+            thread::sleep(Duration::from_millis(5));
         }
         file.set_len(0)?;
         file.write_all_at(format!("pid {}\n", std::process::id()).as_bytes(), 0)?;
@@ -155,6 +165,30 @@ impl Env for PosixEnv {
         // st_blocks counts 512-byte units whatever the block size is.
         Ok(fs::metadata(path)?.blocks() * 512)
     }
+}
+
+/// How long a lock may outlast the process that held it: a killed process gives its memory back
+/// before its locks, and a large one takes a while.
+const PATIENCE_WITH_THE_DYING: Duration = Duration::from_secs(2);
+
+/// Whether the process that holds the lock was killed and is on its way out.
+#[cfg(target_os = "linux")]
+fn is_dying(pid: u32) -> bool {
+    /// The bit of SIGKILL in a mask of pending signals.
+    const KILLED: u64 = 1 << (9 - 1);
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let field = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
+    };
+    let pending = |name| u64::from_str_radix(field(name), 16).is_ok_and(|mask| mask & KILLED != 0);
+    // Without memory of its own, or a zombie: what is left is the bookkeeping.
+    let gone = field("State:").starts_with(['Z', 'X']) || !status.contains("VmSize:");
+    gone || pending("SigPnd:") || pending("ShdPnd:")
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_dying(_pid: u32) -> bool {
+    false
 }
 
 /// Who holds the lock file we could not lock, as far as it says.

@@ -20,7 +20,7 @@ use orlop_formats::file_header::{FileHeader, FileKind};
 use orlop_formats::filename::FileName;
 use orlop_formats::frame::{self, Fields, FrameKind, Walk};
 use orlop_formats::ids::{FileId, FileNumber, Seqno};
-use orlop_formats::limits::SECTOR;
+use orlop_formats::limits::{MAX_FILE_NUMBER, MAX_SEQNO, SECTOR};
 use orlop_formats::manifest::{PROLOGUE_LEN, SegmentEnd, TableMeta, VersionEdit};
 use orlop_formats::superblock::Superblock;
 
@@ -71,6 +71,12 @@ impl State {
         self.last_seqno = edit.last_seqno.unwrap_or(self.last_seqno);
         self.next_database_id = edit.next_database_id.unwrap_or(self.next_database_id);
         self.clock_ms = edit.clock_ms.unwrap_or(self.clock_ms);
+        if self.last_seqno.max(self.flushed_seqno) > MAX_SEQNO {
+            return Err(format!("a sequence number over {MAX_SEQNO}"));
+        }
+        if self.next_file_number > MAX_FILE_NUMBER {
+            return Err(format!("a file number over {MAX_FILE_NUMBER}"));
+        }
         self.segment_ends.extend(edit.segment_ends);
         let log_number = self.log_number;
         self.segment_ends.retain(|end| end.number >= log_number);

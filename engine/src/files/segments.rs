@@ -15,6 +15,7 @@ use orlop_formats::error::DecodeError;
 use orlop_formats::filename::FileName;
 use orlop_formats::frame::{self, FrameKind, Walk};
 use orlop_formats::ids::{FileId, FileNumber, Seqno, StoreId};
+use orlop_formats::limits::MAX_SEQNO;
 use orlop_formats::log;
 
 use crate::env::Env;
@@ -165,7 +166,8 @@ impl Scanner<'_> {
         let mut expected = first_seqno;
         let mut walk = Walk::new(bytes, log::PROLOGUE_LEN, limit, id);
         for frame in walk.by_ref() {
-            if frame.kind != FrameKind::Group || frame.first != expected {
+            let last = frame.first.saturating_add(u64::from(frame.count));
+            if frame.kind != FrameKind::Group || frame.first != expected || last > MAX_SEQNO {
                 return Err(fail(DecodeError::corrupt(
                     "group",
                     frame.offset,
@@ -178,7 +180,7 @@ impl Scanner<'_> {
                 let mut ops = ops.map_err(|source| fail(source.at(base)))?;
                 ops.try_for_each(|op| op.map(|_| ())).map_err(|source| fail(source.at(base)))?;
             }
-            expected = frame.first + u64::from(frame.count);
+            expected = last;
         }
         let end = walk.end();
         self.good = self.good.max(expected.saturating_sub(1));

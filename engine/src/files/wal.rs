@@ -37,6 +37,19 @@ struct Segment {
     next: u64,
     /// The highest sequence number in it.
     last_seqno: Seqno,
+    /// The highest sequence number in it that its own syncs cover. What is durable elsewhere, in
+    /// an sstable, does not count: recovery reads the segment to its end.
+    synced: Seqno,
+}
+
+impl Segment {
+    fn sync(&mut self) -> Result<()> {
+        if self.last_seqno > self.synced {
+            self.file.sync().map_err(|source| Error::io("sync", &self.path, source))?;
+            self.synced = self.last_seqno;
+        }
+        Ok(())
+    }
 }
 
 /// A group of batches on its way into the log.
@@ -77,6 +90,8 @@ pub(crate) struct Log {
     in_flight: Option<InFlight>,
     /// Batches of `Memory` commits that wait for a stronger one, or just a spare buffer.
     staged: Group,
+    /// A step failed behind which the files' contents are unknown: nothing more may be written.
+    broken: bool,
 }
 
 struct InFlight {
@@ -120,6 +135,7 @@ impl Log {
             synced: origin.synced,
             in_flight: None,
             staged: Group::default(),
+            broken: false,
         }
     }
 
@@ -152,12 +168,21 @@ impl Log {
         if self.has_staged() { self.staged.frame.len() } else { frame::HEADER_LEN }
     }
 
-    /// Lets go of segments whose every batch is in an sstable: nobody needs them synced.
+    /// Lets go of segments whose every batch is in an sstable: nobody reads them any more.
     pub(crate) fn forget_flushed(&mut self, log_number: FileNumber, durable: Seqno) {
-        if self.unsynced.first().is_some_and(|segment| segment.number < log_number) {
-            self.unsynced.retain(|segment| segment.number >= log_number);
-            self.synced = self.synced.max(durable);
-        }
+        self.unsynced.retain(|segment| segment.number >= log_number);
+        self.ended.retain(|segment| segment.number >= log_number);
+        self.synced = self.synced.max(durable);
+    }
+
+    /// Whether a failure has left the files' contents unknown: the store is then poisoned.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    fn breaking<T>(&mut self, result: Result<T>) -> Result<T> {
+        self.broken |= result.is_err();
+        result
     }
 
     /// The highest sequence number known to be on the device.
@@ -166,7 +191,7 @@ impl Log {
     }
 
     /// Makes room for `len` bytes of batches, of which the first gets sequence number `first`,
-    /// and for the staged ones (step 1). Fails without having changed anything that counts.
+    /// and for the staged ones (step 1). A full disk fails it without having changed anything.
     pub(crate) fn reserve(&mut self, len: usize, first: Seqno) -> Result<()> {
         let len = (len + self.staged_bytes()) as u64;
         if let Some(segment) = &self.current
@@ -198,6 +223,11 @@ impl Log {
 
     /// Starts the write of a group (steps 2 and 3). [`Log::reserve`] made its room.
     pub(crate) fn submit(&mut self, group: Group) -> Result<()> {
+        let submitted = self.submit_frame(group);
+        self.breaking(submitted)
+    }
+
+    fn submit_frame(&mut self, group: Group) -> Result<()> {
         if group.sync {
             self.sync_earlier()?;
         }
@@ -227,6 +257,11 @@ impl Log {
 
     /// Waits for the group in flight (step 4).
     pub(crate) fn reap(&mut self) -> Result<()> {
+        let reaped = self.reap_frame();
+        self.breaking(reaped)
+    }
+
+    fn reap_frame(&mut self) -> Result<()> {
         let (Some(segment), Some(flight)) = (&mut self.current, self.in_flight.take()) else {
             return Ok(());
         };
@@ -237,7 +272,8 @@ impl Log {
         segment.last_seqno = flight.last_seqno;
         segment.next = segment.end.next_multiple_of(frame::ALIGN);
         if flight.sync {
-            self.synced = flight.last_seqno;
+            segment.synced = flight.last_seqno;
+            self.synced = self.synced.max(flight.last_seqno);
             // A sector that holds acknowledged bytes is never written again.
             segment.next = segment.end.next_multiple_of(SECTOR);
         }
@@ -252,11 +288,15 @@ impl Log {
             self.submit(group)?;
             return self.reap();
         }
+        let synced = self.sync_segments();
+        self.breaking(synced)
+    }
+
+    fn sync_segments(&mut self) -> Result<()> {
         self.sync_earlier()?;
-        let Some(segment) = &mut self.current else { return Ok(()) };
-        if segment.last_seqno > self.synced {
-            segment.file.sync().map_err(|source| Error::io("sync", &segment.path, source))?;
-            self.synced = segment.last_seqno;
+        if let Some(segment) = &mut self.current {
+            segment.sync()?;
+            self.synced = self.synced.max(segment.synced);
             segment.next = segment.end.next_multiple_of(SECTOR);
         }
         Ok(())
@@ -271,24 +311,28 @@ impl Log {
     /// Syncs everything, gives unused space back, and says where each segment of this open ended.
     pub(crate) fn finish(&mut self) -> Result<Vec<SegmentEnd>> {
         self.sync()?;
-        if let Some(segment) = &mut self.current {
-            let end = segment.end;
-            segment.file.set_len(end).map_err(|e| Error::io("truncate", &segment.path, e))?;
-            segment.file.sync().map_err(|e| Error::io("sync", &segment.path, e))?;
-        }
+        let trimmed = self.trim();
+        self.breaking(trimmed)?;
         self.end_current();
-        self.sync_earlier()?;
+        let synced = self.sync_earlier();
+        self.breaking(synced)?;
         Ok(std::mem::take(&mut self.ended))
+    }
+
+    /// Gives the unused space of the current segment back.
+    fn trim(&mut self) -> Result<()> {
+        let Some(segment) = &mut self.current else { return Ok(()) };
+        let end = segment.end;
+        segment.file.set_len(end).map_err(|e| Error::io("truncate", &segment.path, e))?;
+        segment.file.sync().map_err(|e| Error::io("sync", &segment.path, e))
     }
 
     /// Segments of earlier numbers go to the device before anything that follows them.
     fn sync_earlier(&mut self) -> Result<()> {
         while let Some(segment) = self.unsynced.first_mut() {
-            if segment.last_seqno > self.synced {
-                segment.file.sync().map_err(|source| Error::io("sync", &segment.path, source))?;
-                self.synced = segment.last_seqno;
-            }
+            segment.sync()?;
             let segment = self.unsynced.remove(0);
+            self.synced = self.synced.max(segment.synced);
             self.ended.push(SegmentEnd {
                 number: segment.number,
                 end: segment.end,
@@ -331,10 +375,11 @@ impl Log {
         let segment_header = SegmentHeader { predecessor, predecessor_end, first_seqno: first };
         prologue.extend_from_slice(&segment_header.encode(&id));
 
-        let file = self.create(&path, capacity, prologue).inspect_err(|_| {
-            // Whatever is left of it is an unstarted segment; the next open removes it.
-            let _ = self.env.remove(&path);
-        })?;
+        // Until here nothing has changed. A file that could not be created is not there.
+        let file = self.env.create_log(&path, capacity);
+        let file = file.map_err(|source| Error::io("create", &path, source))?;
+        let begun = self.begin_segment(&path, file, prologue);
+        let file = self.breaking(begun)?;
         self.end_current();
         self.current = Some(Segment {
             number,
@@ -345,16 +390,22 @@ impl Log {
             end: log::PROLOGUE_LEN,
             next: log::PROLOGUE_LEN,
             last_seqno: 0,
+            synced: 0,
         });
         self.next_size = (self.next_size * 2).min(SEGMENT_MAX);
         Ok(())
     }
 
-    fn create(&self, path: &Path, capacity: u64, prologue: Vec<u8>) -> Result<Box<dyn LogFile>> {
-        let fail = |op| move |source| Error::io(op, path, source);
-        let mut file = self.env.create_log(path, capacity).map_err(fail("create"))?;
-        file.submit(0, prologue, true).map_err(fail("write"))?;
-        file.reap().map_err(fail("write"))?;
+    /// A failure in here may leave a segment that counts: its successor would not know it.
+    fn begin_segment(
+        &self,
+        path: &Path,
+        mut file: Box<dyn LogFile>,
+        prologue: Vec<u8>,
+    ) -> Result<Box<dyn LogFile>> {
+        let fail = |source| Error::io("write", path, source);
+        file.submit(0, prologue, true).map_err(fail)?;
+        file.reap().map_err(fail)?;
         self.env.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
         Ok(file)
     }

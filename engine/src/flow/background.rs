@@ -31,8 +31,9 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::fro
 /// How long it sleeps while dropped databases or tables wait for their last reader.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Does the most urgent piece of work.
+/// Does the most urgent piece of work. One step at a time, whoever calls.
 pub(crate) fn step(shared: &Shared) -> Result<Progress> {
+    let _stepping = shared.stepping.lock();
     shared.check_poison()?;
     if flush::run(shared)? {
         return Ok(Progress::Flushed);
@@ -42,7 +43,7 @@ pub(crate) fn step(shared: &Shared) -> Result<Progress> {
         (state.search_dead, state.full)
     };
     if full {
-        if step_full(shared)? {
+        if merge_down(shared)? {
             return Ok(Progress::Compacted);
         }
         shared.background.lock().full = false;
@@ -60,6 +61,11 @@ pub(crate) fn step(shared: &Shared) -> Result<Progress> {
 
 /// One step towards one level; false when everything is there.
 pub(crate) fn step_full(shared: &Shared) -> Result<bool> {
+    let _stepping = shared.stepping.lock();
+    merge_down(shared)
+}
+
+fn merge_down(shared: &Shared) -> Result<bool> {
     match job::next(shared, true, false) {
         Some(job) => job::run(shared, &job).map(|()| true),
         None => Ok(false),

@@ -17,7 +17,7 @@ use crate::flow::compact::job;
 use crate::flow::{collect, flush, room, write};
 use crate::options::{CLOSE_COMPACT_BYTES, CLOSE_FLUSH_BYTES, CLOSE_FLUSH_SEGMENTS};
 use crate::state::shared::Shared;
-use crate::sync::{JoinHandle, Mutex, Ordering};
+use crate::sync::{Arc, JoinHandle, Mutex, Ordering};
 
 /// Closes a store. The second and later calls do nothing.
 pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Result<()> {
@@ -33,12 +33,14 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
     let result = shared.check_poison().and_then(|()| settle(shared, &mut log));
     shared.background.lock().stop = true;
     drop(log);
+    shared.graveyard.close(Arc::clone(&shared.env));
     shared.view.reclaim(1_000);
     collect::remove_buried(shared);
     result
 }
 
 fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
+    let _stepping = shared.stepping.lock();
     let (bytes, empty) =
         shared.view.with(|view| (view.active.live_bytes(), view.active.is_empty()));
     let segments = log.live_segments();
@@ -54,7 +56,8 @@ fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
         job::run(shared, &job)?;
     }
     log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
-    let ends = log.finish().inspect_err(|error| shared.poison(error))?;
+    let ends = log.finish();
+    let ends = write::judge(shared, log, ends)?;
     shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
     if ends.is_empty() {
         return Ok(());

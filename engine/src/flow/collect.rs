@@ -53,7 +53,8 @@ fn advance_ends(shared: &Shared) -> Result<bool> {
     let durable = shared.durable();
     if read(&shared.catalog).pending_ends(durable, durable) {
         let done = write::try_with_log(shared, |log| {
-            log.sync().inspect_err(|error| shared.poison(error))?;
+            let synced = log.sync();
+            write::judge(shared, log, synced)?;
             shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
             Ok(())
         });

@@ -62,7 +62,7 @@ fn install(
 ) -> Result<()> {
     let mut guard = shared.manifest.lock();
     let Some(manifest) = guard.as_mut() else { return Err(Error::ReadOnly) };
-    let added = open_tables(shared, &output.tables)?;
+    let added = open_tables(shared, &output.tables).inspect_err(|_| output.discard(shared))?;
     let last = memtable.last_seqno();
     let edit = VersionEdit {
         added: output.tables.clone(),

@@ -1,10 +1,14 @@
 //! The way up for one key: memtables, then runs, newest first.
 
-use orlop_formats::filter;
-use orlop_formats::ids::{DatabaseId, Seqno};
+use std::path::Path;
 
-use crate::error::Result;
+use orlop_formats::catalog::{CatalogKey, CatalogRecord, ObjectKind};
+use orlop_formats::filter;
+use orlop_formats::ids::{DatabaseId, SYSTEM_DATABASE, Seqno};
+
+use crate::error::{Error, Result};
 use crate::files::sstable::{Payload, Table};
+use crate::state::catalog::Binding;
 use crate::state::iter::is_live;
 use crate::state::memtable::MemEntry;
 use crate::state::view::View;
@@ -45,6 +49,17 @@ pub(crate) fn get_with<R>(
         }
         Place::Table(_, Payload::Owned(value)) => read(&value),
     }))
+}
+
+/// What `name` stands for as of `seqno`, by the catalog's own entries.
+pub(crate) fn database(view: &View, name: &str, seqno: Seqno) -> Result<Binding> {
+    let key = CatalogKey { kind: ObjectKind::Database, name: name.to_owned() }.encode();
+    let record = get_with(view, SYSTEM_DATABASE, &key, seqno, CatalogRecord::decode)?;
+    match record {
+        None => Ok(Binding::Vacant),
+        Some(Ok(record)) => Ok(Binding::Id(record.id)),
+        Some(Err(source)) => Err(Error::decode(Path::new("catalog"), source)),
+    }
 }
 
 fn find<'a>(

@@ -5,12 +5,13 @@
 //! 3. superblock, manifest, tables: everything that the version names must be there
 //! 4. scan the log to its end; nothing has been changed so far
 //! 5. replay it into memtables
-//! 6. after a crash, flush these: what was replayed is on the device again before it is served
+//! 6. after a crash, flush these: what was replayed is on the device again before it is served;
+//!    load the catalog
 //! 7. start a manifest of this open, which is surely on the device; then remove files that nobody
 //!    names
-//! 8. load the catalog; start the background
+//! 8. start the background
 //!
-//! A read-only open takes no lock and does 3, 4, 5 and the first half of 8; beside a live writer
+//! A read-only open takes no lock and does 3, 4, 5 and loads the catalog; beside a live writer
 //! it starts over with the newer manifest when a file has gone meanwhile.
 
 use std::collections::HashSet;
@@ -256,6 +257,8 @@ fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared
     }
     shared.durable.store(last_seqno, Ordering::Release);
 
+    load_catalog(&shared)?;
+
     // 7. A manifest of this open; then what nobody names can go.
     if let Some(manifest) = shared.manifest.lock().as_mut() {
         manifest.begin_if_new()?;
@@ -265,8 +268,7 @@ fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared
         let _ = shared.env.remove(&path);
     }
 
-    // 8. The catalog.
-    load_catalog(&shared)?;
+    // 8. Ready.
     let shared = with_log(shared, origin);
     *shared.background.lock() =
         BackgroundState { search_dead: true, wake: true, ..BackgroundState::default() };
@@ -330,6 +332,7 @@ fn assemble(
         log_number: AtomicU64::new(parts.log_number),
         counters: Counters::default(),
         poison: OnceLock::new(),
+        stepping: Mutex::default(),
         queue: Mutex::new(CommitQueue::refusing(Error::ReadOnly)),
         manifest: Mutex::new(manifest),
         catalog: RwLock::new(Catalog::new(parts.next_database_id)),
@@ -381,12 +384,19 @@ fn replay(
                 view.active.insert(op.database, op.key, seqno, op.kind, op.value);
             }
         });
-        // A flush in the middle of the replay must record every id that was ever given out.
-        for op in ops.iter().filter(|op| op.database == SYSTEM_DATABASE && op.kind == Kind::Put) {
-            if let Ok(record) = CatalogRecord::decode(op.value) {
-                write(&shared.catalog).reserve(record.id);
+        // Every id that was ever given out counts, also one whose database was dropped in the
+        // batch that created it: a database that got the id again would find its entries.
+        let mut catalog = write(&shared.catalog);
+        for op in ops {
+            catalog.reserve(op.database);
+            if op.database == SYSTEM_DATABASE
+                && op.kind == Kind::Put
+                && let Ok(record) = CatalogRecord::decode(op.value)
+            {
+                catalog.reserve(record.id);
             }
         }
+        drop(catalog);
         after_each(shared)
     })
 }

@@ -1,8 +1,8 @@
 //! Room for writes: when a memtable is sealed, and when a writer waits.
 //!
 //! A memtable is sealed by its size. A writer waits while too many sealed memtables wait for
-//! their flush or too many runs for their compaction; when the background cannot go on because
-//! the disk is full, the writer is told instead.
+//! their flush or too many runs for their compaction; when the background cannot go on, because
+//! the disk is full for one, the writer is told why instead.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::options::{Background, L0_STALL, SEALED_LIMIT};
 use crate::state::memtable::Memtable;
 use crate::state::shared::Shared;
 use crate::state::view::View;
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 
 /// Returns when the active memtable can take a group.
 pub(crate) fn make(shared: &Shared, log: &Log) -> Result<()> {
@@ -41,6 +41,7 @@ fn stalled(shared: &Shared) -> bool {
 /// Puts an empty memtable in front of the active one.
 pub(crate) fn seal(shared: &Shared, log: &Log) {
     let active = Arc::new(Memtable::new(log.floor()));
+    shared.view.pin().active.seal(shared.assigned.load(Ordering::Relaxed));
     shared.view.update(|view| {
         let mut sealed = Vec::with_capacity(view.sealed.len() + 1);
         sealed.push(Arc::clone(&view.active));
@@ -56,8 +57,11 @@ fn wait(shared: &Shared) -> Result<()> {
         return Ok(());
     }
     let state = shared.background.lock();
-    if let Some(error @ Error::DiskFull { .. }) = &state.error {
+    if let Some(error) = &state.error {
         return Err(error.clone());
+    }
+    if state.stop {
+        return Err(Error::Closed);
     }
     if !stalled(shared) {
         return Ok(());

@@ -27,7 +27,7 @@ use crate::options::{Durability, GROUP_BYTES};
 use crate::state::catalog::{Staged, SystemWrites, Target};
 use crate::state::memtable::Memtable;
 use crate::state::shared::Shared;
-use crate::sync::{Arc, Condvar, Mutex, Ordering, write};
+use crate::sync::{Arc, Condvar, Mutex, Ordering, panicking, write};
 
 /// Writers that wait, and the log while nobody leads.
 #[derive(Default)]
@@ -92,6 +92,14 @@ impl CommitQueue {
     pub(crate) fn refusing(why: Error) -> Self {
         Self { closed: Some(why), ..Self::default() }
     }
+
+    /// Answers everybody that waits, and whoever comes, with `why`.
+    fn refuse(&mut self, why: &Error) {
+        self.closed = Some(why.clone());
+        for request in self.waiting.drain(..) {
+            request.ticket.tell(TicketState::Done(Err(why.clone())));
+        }
+    }
 }
 
 /// Commits a batch and returns its sequence number; an empty batch takes none and gets what is
@@ -106,9 +114,8 @@ pub(crate) fn commit(shared: &Shared, writes: WriteSet, durability: Durability) 
     loop {
         match ticket.wait() {
             TicketState::Done(result) => return result,
-            TicketState::Lead(mut log) => {
-                lead(shared, &mut log);
-                hand_over(shared, log);
+            TicketState::Lead(log) => {
+                Leading::run(shared, log, |log| lead(shared, log));
             }
             TicketState::Waiting => {}
         }
@@ -120,11 +127,9 @@ pub(crate) fn with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> 
     let ticket = Ticket::new();
     enqueue(shared, Work::Lead, &ticket)?;
     match ticket.wait() {
-        TicketState::Lead(mut log) => {
+        TicketState::Lead(log) => {
             shared.queue.lock().waiting.pop_front();
-            let result = work(&mut log);
-            hand_over(shared, log);
-            Ok(result)
+            Leading::run(shared, log, work).ok_or(Error::Closed)
         }
         TicketState::Done(Err(error)) => Err(error),
         _ => Err(Error::Closed),
@@ -134,10 +139,8 @@ pub(crate) fn with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> 
 /// Runs `work` with the log in hand if nobody leads just now: for the background, which leaders
 /// may be waiting for.
 pub(crate) fn try_with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> Option<R> {
-    let mut log = shared.queue.lock().log.take()?;
-    let result = work(&mut log);
-    hand_over(shared, log);
-    Some(result)
+    let log = shared.queue.lock().log.take()?;
+    Leading::run(shared, log, work)
 }
 
 /// Takes the log away for good, after every commit queued before; later ones get
@@ -150,10 +153,7 @@ pub(crate) fn close(shared: &Shared) -> Result<Box<Log>> {
     };
     let mut queue = shared.queue.lock();
     queue.waiting.pop_front();
-    queue.closed = Some(Error::Closed);
-    for request in queue.waiting.drain(..) {
-        request.ticket.tell(TicketState::Done(Err(Error::Closed)));
-    }
+    queue.refuse(&Error::Closed);
     Ok(log)
 }
 
@@ -175,12 +175,37 @@ fn enqueue(shared: &Shared, work: Work, ticket: &Arc<Ticket>) -> Result<()> {
     Ok(())
 }
 
-/// Gives the log to the first in the queue, or lays it down.
-fn hand_over(shared: &Shared, log: Box<Log>) {
-    let mut queue = shared.queue.lock();
-    match queue.waiting.front() {
-        Some(next) => next.ticket.tell(TicketState::Lead(log)),
-        None => queue.log = Some(log),
+/// Possession of the log. Dropping it gives the log to the first in the queue, or lays it down.
+///
+/// A panic while leading would leave everybody waiting for a log that is gone, half a group
+/// written: it poisons the store and answers all that wait.
+struct Leading<'a> {
+    shared: &'a Shared,
+    /// `None` only inside the drop.
+    log: Option<Box<Log>>,
+}
+
+impl<'a> Leading<'a> {
+    fn run<R>(shared: &'a Shared, log: Box<Log>, work: impl FnOnce(&mut Log) -> R) -> Option<R> {
+        let mut leading = Self { shared, log: Some(log) };
+        leading.log.as_deref_mut().map(work)
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.shared.queue.lock();
+        if panicking() {
+            let cause = "a thread panicked while it committed".to_owned();
+            let _ = self.shared.poison.set(cause.clone());
+            queue.refuse(&Error::Poisoned { cause });
+            return;
+        }
+        let Some(log) = self.log.take() else { return };
+        match queue.waiting.front() {
+            Some(next) => next.ticket.tell(TicketState::Lead(log)),
+            None => queue.log = Some(log),
+        }
     }
 }
 
@@ -191,6 +216,8 @@ struct Commit {
     ticket: Arc<Ticket>,
     /// Set in step 2.
     outcome: Result<Seqno>,
+    /// The outcome is final.
+    done: bool,
     system: SystemWrites,
     ids: Vec<DatabaseId>,
 }
@@ -199,12 +226,21 @@ struct Commit {
 fn lead(shared: &Shared, log: &mut Log) {
     let mut group = take_group(shared);
     let result = shared.check_poison().and_then(|()| write_group(shared, log, &mut group));
-    for commit in group {
-        let outcome = match &result {
-            Ok(()) => commit.outcome,
-            Err(error) => Err(error.clone()),
+    if let Err(error) = result {
+        group.iter_mut().for_each(|commit| commit.outcome = Err(error.clone()));
+    }
+    group.iter_mut().for_each(|commit| commit.done = true);
+}
+
+impl Drop for Commit {
+    /// Tells the writer, also when a panic has ended the group.
+    fn drop(&mut self) {
+        let outcome = if self.done {
+            std::mem::replace(&mut self.outcome, Ok(0))
+        } else {
+            Err(Error::Poisoned { cause: "a panic ended the commit".to_owned() })
         };
-        commit.ticket.tell(TicketState::Done(outcome));
+        self.ticket.tell(TicketState::Done(outcome));
     }
 }
 
@@ -227,6 +263,7 @@ fn take_group(shared: &Shared) -> Vec<Commit> {
             durability,
             ticket,
             outcome: Ok(0),
+            done: false,
             system: SystemWrites::new(),
             ids: Vec::new(),
         });
@@ -245,7 +282,9 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
     let bound: usize = group.iter().map(|c| c.writes.encoded_bound + 16).sum();
     let to_log = strongest > Durability::Memory || log.staged_is_large(bound);
     if to_log && (has_writes || log.has_staged()) {
-        log.reserve(bound, shared.assigned.load(Ordering::Relaxed) + 1)?;
+        let first = shared.assigned.load(Ordering::Relaxed) + 1;
+        let reserved = log.reserve(bound, first);
+        judge(shared, log, reserved)?;
     }
 
     // 2. Resolve, number, encode.
@@ -256,12 +295,9 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
 
     // 3. Submit. From here on a failure leaves the group indeterminate.
     let sync = strongest == Durability::Synced;
-    let poisoning = |error: Error| {
-        shared.poison(&error);
-        error
-    };
     let submitted = if to_log && frame.count > 0 {
-        log.submit(Group { sync, ..frame }).map_err(poisoning)?;
+        let submitted = log.submit(Group { sync, ..frame });
+        judge(shared, log, submitted)?;
         true
     } else {
         log.stage(frame);
@@ -277,9 +313,11 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
 
     // 5. Reap; a group without batches still syncs what went before.
     if submitted {
-        log.reap().map_err(poisoning)?;
+        let reaped = log.reap();
+        judge(shared, log, reaped)?;
     } else if sync {
-        log.sync().map_err(poisoning)?;
+        let synced = log.sync();
+        judge(shared, log, synced)?;
     }
 
     // 6. Publish.
@@ -290,6 +328,15 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
         background::search_dead(shared);
     }
     Ok(())
+}
+
+/// Passes a result of the log on; a failure that leaves its contents unknown poisons the store.
+pub(crate) fn judge<T>(shared: &Shared, log: &Log, result: Result<T>) -> Result<T> {
+    result.inspect_err(|error| {
+        if log.is_broken() {
+            shared.poison(error);
+        }
+    })
 }
 
 /// Step 2 for one commit: resolves its databases, gives it the next sequence number and appends

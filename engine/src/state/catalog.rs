@@ -30,7 +30,7 @@ pub struct DatabaseOptions {
 pub(crate) struct Slot {
     name: Arc<str>,
     state: Mutex<SlotState>,
-    /// The id in the low half; see [`Slot::id_at`].
+    /// The id, or [`NOWHERE`]; see [`Slot::at`].
     current: AtomicU64,
     /// From which sequence number on `current` holds.
     since: AtomicU64,
@@ -40,8 +40,20 @@ pub(crate) struct Slot {
 struct SlotState {
     options: DatabaseOptions,
     dropped: bool,
+    /// Entries were taken off the front of `history`.
+    forgotten: bool,
     /// Ascending; `None`: does not exist from there on.
     history: Vec<(Seqno, Option<DatabaseId>)>,
+}
+
+/// What a slot is for a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Binding {
+    Id(DatabaseId),
+    /// There is no database.
+    Vacant,
+    /// The reader is so old that nobody knows any more.
+    Forgotten,
 }
 
 /// `current` of a slot without a database.
@@ -59,17 +71,22 @@ impl Slot {
     }
 
     /// The database behind this slot as a reader at `seqno` sees it.
-    pub(crate) fn id_at(&self, seqno: Seqno) -> Option<DatabaseId> {
+    pub(crate) fn at(&self, seqno: Seqno) -> Binding {
         // The pair is written under the lock, `since` last and never falling: when `since` is the
         // same before and after, `current` belongs to it.
         let since = self.since.load(Ordering::Acquire);
         let current = self.current.load(Ordering::Acquire);
         if since <= seqno && self.since.load(Ordering::Acquire) == since {
-            return u32::try_from(current).ok().map(DatabaseId);
+            return u32::try_from(current)
+                .map_or(Binding::Vacant, |id| Binding::Id(DatabaseId(id)));
         }
         let state = self.state.lock();
-        let holds = state.history.iter().rev().find(|(from, _)| *from <= seqno);
-        holds.and_then(|(_, id)| *id)
+        match state.history.iter().rev().find(|(from, _)| *from <= seqno) {
+            Some((_, Some(id))) => Binding::Id(*id),
+            Some((_, None)) => Binding::Vacant,
+            None if state.forgotten => Binding::Forgotten,
+            None => Binding::Vacant,
+        }
     }
 
     /// The id after every change so far: for the leader.
@@ -77,11 +94,13 @@ impl Slot {
         self.state.lock().history.last().and_then(|(_, id)| *id)
     }
 
-    /// From `seqno` on this slot is `id`. What no reader at or after `oldest` sees is forgotten.
+    /// From `seqno` on this slot is `id`. What no snapshot sees is forgotten; a reader without one
+    /// that is older than that starts over.
     fn set(&self, seqno: Seqno, id: Option<DatabaseId>, oldest: Seqno) {
         let mut state = self.state.lock();
         state.history.push((seqno, id));
         let seen = state.history.iter().rposition(|(from, _)| *from <= oldest).unwrap_or(0);
+        state.forgotten |= seen > 0;
         state.history.drain(..seen);
         self.since.store(Seqno::MAX, Ordering::Release);
         self.current.store(id.map_or(NOWHERE, |id| u64::from(id.0)), Ordering::Release);

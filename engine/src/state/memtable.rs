@@ -132,6 +132,8 @@ pub(crate) struct Memtable {
     last_seqno: AtomicU64,
     /// No batch of this memtable is in a segment below this number.
     log_floor: FileNumber,
+    /// Later commits are in a successor; the maximum while there is none.
+    sealed_at: AtomicU64,
 }
 
 impl std::fmt::Debug for Memtable {
@@ -151,6 +153,7 @@ impl Memtable {
             entries: AtomicU64::new(0),
             last_seqno: AtomicU64::new(0),
             log_floor,
+            sealed_at: AtomicU64::new(Seqno::MAX),
         }
     }
 
@@ -170,6 +173,16 @@ impl Memtable {
         self.live_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.entries.fetch_add(1, Ordering::Relaxed);
         self.last_seqno.fetch_max(seqno, Ordering::Relaxed);
+    }
+
+    /// Says that commits after `seqno` go to a successor, before there is one.
+    pub(crate) fn seal(&self, seqno: Seqno) {
+        self.sealed_at.store(seqno, Ordering::Release);
+    }
+
+    /// The last commit that can be in here; the maximum while this is the active memtable.
+    pub(crate) fn sealed_at(&self) -> Seqno {
+        self.sealed_at.load(Ordering::Acquire)
     }
 
     /// No batch of this memtable is in a segment below this number.

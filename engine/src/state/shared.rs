@@ -1,6 +1,6 @@
 //! The one struct where everything meets, grouped by what guards it.
 //!
-//! Lock order: queue → manifest → catalog → snapshots → background. The view is replaced under
+//! Lock order: stepping → queue → manifest → catalog → snapshots → background. The view is replaced under
 //! its own lock, which nothing else is taken inside of.
 
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::flow::write::CommitQueue;
 use crate::options::Options;
 use crate::state::catalog::{Catalog, Liveness};
 use crate::state::snapshots::Snapshots;
-use crate::state::view::ViewCell;
+use crate::state::view::{View, ViewCell};
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, read};
 
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) poison: OnceLock<String>,
 
     // Behind locks.
+    /// Taken for a step of background work; before all others.
+    pub(crate) stepping: Mutex<()>,
     pub(crate) queue: Mutex<CommitQueue>,
     /// `None` in read-only opens.
     pub(crate) manifest: Mutex<Option<Manifest>>,
@@ -112,6 +114,17 @@ impl Shared {
     pub(crate) fn wake(&self) {
         self.background.lock().wake = true;
         self.changed.notify_all();
+    }
+
+    /// The commit at which a reader of `view` reads.
+    ///
+    /// Not simply the last visible one: when the view's active memtable has been sealed since, a
+    /// later commit is in a memtable that the view does not know, while other effects of it, a
+    /// cleared database for one, would be seen. And not an earlier one than the view: what nobody
+    /// reads at may have been compacted away.
+    pub(crate) fn readable(&self, view: &View) -> Seqno {
+        let visible = self.visible.load(Ordering::Acquire);
+        visible.min(view.active.sealed_at())
     }
 
     /// The last commit that no crash takes back.

@@ -63,6 +63,8 @@ fn constants_are_the_ones_in_the_code() {
         ("MAX_BLOCK_VALUES_LEN", limits::MAX_BLOCK_VALUES_LEN as u64),
         ("MAX_NAME_LEN", limits::MAX_NAME_LEN as u64),
         ("MAX_FRAMED_FILE_LEN", limits::MAX_FRAMED_FILE_LEN),
+        ("MAX_SEQNO", limits::MAX_SEQNO),
+        ("MAX_FILE_NUMBER", limits::MAX_FILE_NUMBER),
         ("SECTOR", limits::SECTOR),
         ("PAGE", sstable::PAGE),
         ("FRAME_ALIGN", frame::ALIGN),

@@ -20,7 +20,7 @@ use orlop_formats::sstable::{
 
 use crate::env::{Env, Mapping};
 use crate::error::{Error, Result};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering};
 
 /// Files that nobody names or reads any more.
 #[derive(Debug, Default)]
@@ -28,11 +28,22 @@ pub(crate) struct Graveyard {
     paths: Mutex<Vec<PathBuf>>,
     /// Tables that no version names, but that somebody may still read.
     condemned: AtomicU64,
+    /// After the close nobody empties it: who lets go of a table last removes its file.
+    closed: OnceLock<Arc<dyn Env>>,
 }
 
 impl Graveyard {
     pub(crate) fn bury(&self, path: PathBuf) {
-        self.paths.lock().push(path);
+        match self.closed.get() {
+            // What cannot be removed now is an orphan that the next open removes.
+            Some(env) => drop(env.remove(&path)),
+            None => self.paths.lock().push(path),
+        }
+    }
+
+    /// From now on files are removed as they come.
+    pub(crate) fn close(&self, env: Arc<dyn Env>) {
+        let _ = self.closed.set(env);
     }
 
     /// Whether files are, or will be, to be removed.

@@ -145,7 +145,7 @@ fn pause(shared: &Shared) -> Result<()> {
 fn install(shared: &Shared, job: &Job, output: Output) -> Result<()> {
     let mut manifest = shared.manifest.lock();
     let Some(manifest) = manifest.as_mut() else { return Err(Error::ReadOnly) };
-    let added = open_tables(shared, &output.tables)?;
+    let added = open_tables(shared, &output.tables).inspect_err(|_| output.discard(shared))?;
     let edit = VersionEdit {
         added: output.tables.clone(),
         removed: job.inputs.clone(),
