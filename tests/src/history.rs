@@ -85,14 +85,29 @@ impl Change {
     }
 }
 
-/// Options so small that a few dozen commits flush, compact and rotate everything.
-pub fn open(env: &SimEnv) -> orlop::Result<Store> {
+/// The sizes of the tree.
+#[derive(Debug, Clone, Copy)]
+pub struct Tree {
+    /// Bytes of a memtable.
+    pub memtable_size: usize,
+    /// Bytes of an sstable.
+    pub table_size: u64,
+}
+
+/// So small that a few dozen commits flush, compact and rotate everything.
+pub const SMALL: Tree = Tree { memtable_size: 2 << 10, table_size: 2 << 10 };
+
+/// Opens the store, with background work in the caller's hands.
+///
+/// # Errors
+/// As [`Store::open`].
+pub fn open(env: &SimEnv, tree: Tree) -> orlop::Result<Store> {
     Store::builder()
         .env(Arc::new(env.clone()))
         .background(Background::Manual)
-        .memtable_size(2 << 10)
-        .table_size(2 << 10)
-        .level_base(4 << 10)
+        .memtable_size(tree.memtable_size)
+        .table_size(tree.table_size)
+        .level_base(2 * tree.table_size)
         .block_size(512)
         .open(Path::new(DIR))
 }
@@ -140,16 +155,16 @@ impl Promise {
 }
 
 /// Runs a history until its end or its first error.
-pub fn run(env: &SimEnv, start: Model, steps: &[Step]) -> Promise {
+pub fn run(env: &SimEnv, tree: Tree, start: Model, steps: &[Step]) -> Promise {
     let mut promise = Promise::new(start);
-    if let Err(error) = run_steps(env, steps, &mut promise) {
+    if let Err(error) = run_steps(env, tree, steps, &mut promise) {
         promise.error = Some(error);
     }
     promise
 }
 
-fn run_steps(env: &SimEnv, steps: &[Step], promise: &mut Promise) -> orlop::Result<()> {
-    let mut store = open(env)?;
+fn run_steps(env: &SimEnv, tree: Tree, steps: &[Step], promise: &mut Promise) -> orlop::Result<()> {
+    let mut store = open(env, tree)?;
     for step in steps {
         match step {
             Step::Commit(changes, durability) => {
@@ -173,12 +188,13 @@ fn run_steps(env: &SimEnv, steps: &[Step], promise: &mut Promise) -> orlop::Resu
             Step::Reopen => {
                 store.close()?;
                 promise.acknowledge(Durability::Synced);
-                store = open(env)?;
+                store = open(env, tree)?;
             }
         }
     }
-    // Neither closed nor dropped in order: the machine dies with the store open.
-    std::mem::forget(store);
+    // The machine dies with the store open: the close inside this drop reaches nothing any more.
+    env.cut_after(env.operations());
+    drop(store);
     Ok(())
 }
 
@@ -235,20 +251,26 @@ fn commit(
 ///
 /// # Errors
 /// One line that says what is wrong.
-pub fn recovered(env: &SimEnv, promise: &Promise, least: usize) -> Result<(Store, usize), String> {
+pub fn recovered(
+    env: &SimEnv,
+    tree: Tree,
+    promise: &Promise,
+    least: usize,
+) -> Result<(Store, usize), String> {
     let read_only = match open_read_only(env) {
         Ok(store) => Some(model::contents(&store).map_err(|error| error.to_string())?),
         Err(Error::StoreMissing { .. }) if least == 0 => None,
         Err(error) => return Err(format!("read-only open after the crash: {error}")),
     };
-    let store = open(env).map_err(|error| format!("open after the crash: {error}"))?;
+    let store = open(env, tree).map_err(|error| format!("open after the crash: {error}"))?;
     let found = model::contents(&store).map_err(|error| error.to_string())?;
     if read_only.is_some_and(|seen| seen != found) {
         return Err("the read-only open saw something else than recovery".to_owned());
     }
     // States can repeat: the latest that fits is the one to compare with.
     let Some(k) = promise.states.iter().rposition(|state| *state == found) else {
-        return Err(format!("the store equals no prefix of the history: {found:?}"));
+        let shape: Vec<_> = found.iter().map(|(name, entries)| (name, entries.len())).collect();
+        return Err(format!("the store equals no prefix of the history; it holds {shape:?}"));
     };
     if k < least {
         return Err(format!("only {k} commits are there, {least} were promised"));

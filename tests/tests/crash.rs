@@ -4,7 +4,7 @@
 
 use orlop::Durability;
 use orlop::env::{Keep, SimEnv};
-use orlop_tests::history::{self, Change, Promise, Step};
+use orlop_tests::history::{self, Change, Promise, SMALL, Step};
 use orlop_tests::model::Model;
 
 fn put(name: &str, key: u32, value: &str) -> Change {
@@ -57,15 +57,14 @@ fn sequel() -> Vec<Step> {
 fn cut_at(script: &[Step], cut: u64, images: &mut u64) -> bool {
     let env = SimEnv::new(7);
     env.cut_after(cut);
-    let promise = history::run(&env, Model::new(), script);
+    let promise = history::run(&env, SMALL, Model::new(), script);
     let mut crashed: Vec<(String, SimEnv, usize)> = history::keeps(&env, cut)
         .into_iter()
         .map(|keep| (format!("{keep:?}"), env.crash(keep), promise.power))
         .collect();
     crashed.push(("kill".to_owned(), env.kill(), promise.kill));
-    if !env.is_cut() {
-        assert!(promise.error.is_none(), "the uncut history failed: {:?}", promise.error);
-    }
+    let ended = env.operations() < cut;
+    assert!(!ended || promise.error.is_none(), "the uncut history failed: {:?}", promise.error);
     for (how, image, least) in crashed {
         *images += 1;
         let context = || format!("cut after operation {cut}, {how}");
@@ -74,20 +73,20 @@ fn cut_at(script: &[Step], cut: u64, images: &mut u64) -> bool {
             let survives = if how == "kill" { promise.power } else { least };
             nested_cuts(&image, &promise, survives, &context(), images);
         }
-        let (store, k) = history::recovered(&image, &promise, least)
+        let (store, k) = history::recovered(&image, SMALL, &promise, least)
             .unwrap_or_else(|error| panic!("{}: {error}", context()));
         drop(store);
         second_crash(&image, &promise.states[k], &context());
     }
-    env.is_cut()
+    !ended
 }
 
 fn second_crash(image: &SimEnv, start: &Model, context: &str) {
-    let promise = history::run(image, start.clone(), &sequel());
+    let promise = history::run(image, SMALL, start.clone(), &sequel());
     assert!(promise.error.is_none(), "{context}: then writing: {:?}", promise.error);
     for (keep, least) in [(Keep::Nothing, promise.power), (Keep::Everything, promise.begun)] {
         let again = image.crash(keep);
-        if let Err(error) = history::recovered(&again, &promise, least) {
+        if let Err(error) = history::recovered(&again, SMALL, &promise, least) {
             panic!("{context}: then after a second crash with {keep:?}: {error}");
         }
     }
@@ -98,10 +97,10 @@ fn nested_cuts(image: &SimEnv, promise: &Promise, least: usize, context: &str, i
     for cut in 1.. {
         let again = image.kill();
         again.cut_after(cut);
-        let opened = history::open(&again);
+        let opened = history::open(&again, SMALL);
         for keep in history::keeps(&again, cut) {
             *images += 1;
-            if let Err(error) = history::recovered(&again.crash(keep), promise, least) {
+            if let Err(error) = history::recovered(&again.crash(keep), SMALL, promise, least) {
                 panic!("{context}: recovery cut after operation {cut}, {keep:?}: {error}");
             }
         }

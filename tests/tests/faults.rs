@@ -3,7 +3,7 @@
 
 use orlop::env::{FaultKind, Keep, SimEnv};
 use orlop::{Durability, Error};
-use orlop_tests::history::{self, Change, Step};
+use orlop_tests::history::{self, Change, SMALL, Step};
 use orlop_tests::model::Model;
 
 fn put(name: &str, key: u32, value: &str) -> Change {
@@ -33,7 +33,7 @@ fn sweep(kind: FaultKind) {
     loop {
         let env = SimEnv::new(3);
         env.fail_at(at, kind);
-        let promise = history::run(&env, Model::new(), &steps);
+        let promise = history::run(&env, SMALL, Model::new(), &steps);
         let ended = env.operations() < at;
         surfaced += u64::from(promise.error.is_some());
         if let Some(Error::Corrupt { .. }) = &promise.error {
@@ -45,16 +45,17 @@ fn sweep(kind: FaultKind) {
         let context = |how: &str| format!("{kind:?} at operation {at}, {how}");
         // A restart sees the page cache; then the power goes, and takes nothing that was served.
         let restarted = env.kill();
-        let (store, k) = history::recovered(&restarted, &promise, promise.kill)
+        let (store, k) = history::recovered(&restarted, SMALL, &promise, promise.kill)
             .unwrap_or_else(|error| panic!("{}: {error}", context("then a restart")));
         for keep in [Keep::Nothing, Keep::Random(at)] {
-            if let Err(error) = history::recovered(&restarted.crash(keep), &promise, k) {
+            if let Err(error) = history::recovered(&restarted.crash(keep), SMALL, &promise, k) {
                 panic!("{}: {error}", context(&format!("a restart, then power cut {keep:?}")));
             }
         }
         drop(store);
         for keep in history::keeps(&env, at) {
-            if let Err(error) = history::recovered(&env.crash(keep), &promise, promise.power) {
+            if let Err(error) = history::recovered(&env.crash(keep), SMALL, &promise, promise.power)
+            {
                 panic!("{}: {error}", context(&format!("then power cut {keep:?}")));
             }
         }

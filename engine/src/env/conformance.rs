@@ -94,8 +94,9 @@ fn directories(env: &dyn Env, base: &Path) {
     env.create(&dir.join("b")).unwrap().write_at(0, b"12345").unwrap();
     env.create(&dir.join("a")).unwrap();
     env.create(&dir.join("inner/c")).unwrap();
-    // Sorted, files only, and nothing of the inner directory.
-    let entries = [("a", 0), ("b", 5)].map(|(name, len)| DirEntry { name: name.into(), len });
+    // Sorted, directories too, and nothing of what is inside of one.
+    let entries =
+        [("a", 0), ("b", 5), ("inner", 0)].map(|(name, len)| DirEntry { name: name.into(), len });
     assert_eq!(env.list(&dir).unwrap(), entries);
     env.sync_dir(&dir).unwrap();
 }

@@ -124,6 +124,21 @@ impl Tree {
     }
 }
 
+/// The paths directly below `dir`, by their last component.
+pub(super) fn entries_of<'a>(
+    dir: &Path,
+    all: impl Iterator<Item = (&'a PathBuf, u64)>,
+) -> Vec<DirEntry> {
+    let inside = all.filter(|(path, _)| path.parent() == Some(dir));
+    let mut entries: Vec<DirEntry> = inside
+        .filter_map(|(path, len)| {
+            Some(DirEntry { name: path.file_name()?.to_string_lossy().into_owned(), len })
+        })
+        .collect();
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries
+}
+
 impl Env for MemoryEnv {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = normal(dir);
@@ -139,13 +154,9 @@ impl Env for MemoryEnv {
         if !tree.has_dir(&dir) {
             return Err(not_found());
         }
-        let inside = tree.files.iter().filter(|(path, _)| path.parent() == Some(&dir));
-        Ok(inside
-            .filter_map(|(path, node)| {
-                let name = path.file_name()?.to_str()?.to_owned();
-                Some(DirEntry { name, len: locked(node).len() as u64 })
-            })
-            .collect())
+        let files = tree.files.iter().map(|(path, node)| (path, locked(node).len() as u64));
+        let all = files.chain(tree.dirs.iter().map(|path| (path, 0)));
+        Ok(entries_of(&dir, all))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {

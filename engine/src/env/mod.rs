@@ -54,8 +54,8 @@ pub trait Env: Debug + Send + Sync + 'static {
     /// Its name is durable after [`sync_dir`](Env::sync_dir) on its parent.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// The plain files of a directory, sorted by name; directories and names that are not UTF-8
-    /// are left out. `NotFound` if there is no such directory.
+    /// What is in a directory, sorted by name: files, directories, whatever else. In a name that is
+    /// not UTF-8, what cannot be shown is replaced. `NotFound` if there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
 
     /// Makes a new, empty file. `AlreadyExists` if the name is taken.
@@ -154,7 +154,7 @@ pub trait Lock: Send + Sync {}
 pub struct DirEntry {
     /// Name without its directory.
     pub name: String,
-    /// Length in bytes.
+    /// Length in bytes; 0 for a directory.
     pub len: u64,
 }
 

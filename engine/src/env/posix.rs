@@ -64,10 +64,12 @@ impl Env for PosixEnv {
         let mut entries = Vec::new();
         for entry in fs::read_dir(openable(dir))? {
             let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            let name = entry.file_name().to_string_lossy().into_owned();
             match entry.metadata() {
-                Ok(meta) if meta.is_file() => entries.push(DirEntry { name, len: meta.len() }),
-                Ok(_) => {}
+                Ok(meta) => {
+                    let len = if meta.is_dir() { 0 } else { meta.len() };
+                    entries.push(DirEntry { name, len });
+                }
                 // Removed since the directory was read: a live writer does that.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),

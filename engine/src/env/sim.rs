@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::disk::Disk;
 use self::file::{SimFile, SimLock, SimLog};
 use self::image::{Change, Inode};
-use super::memory::{normal, not_found};
+use super::memory::{entries_of, normal, not_found};
 use super::{DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile, parse_pid};
 
 /// A disk in memory whose power can be cut. Clones are handles of the same disk.
@@ -182,13 +182,9 @@ impl Env for SimEnv {
         if !disk.cache.has_dir(&dir) {
             return Err(not_found());
         }
-        let inside = disk.cache.names.iter().filter(|(path, _)| path.parent() == Some(&dir));
-        Ok(inside
-            .filter_map(|(path, inode)| {
-                let name = path.file_name()?.to_str()?.to_owned();
-                Some(DirEntry { name, len: disk.cache.bytes(*inode).len() as u64 })
-            })
-            .collect())
+        let files = disk.cache.names.iter();
+        let files = files.map(|(path, inode)| (path, disk.cache.bytes(*inode).len() as u64));
+        Ok(entries_of(&dir, files.chain(disk.cache.dirs().map(|path| (path, 0)))))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {

@@ -121,12 +121,16 @@ impl Scanner<'_> {
             self.cut = Some((previous.path.clone(), damage));
             return self.segment(number, path);
         }
-        let fresh = self.expected.is_none_or(|expected| segment.first_seqno == expected);
+        let fresh = self.expected.is_none_or(|expected| segment.first_seqno == expected)
+            && segment.first_seqno <= MAX_SEQNO;
         if !fresh {
             return Err(fail(DecodeError::corrupt(
                 "log segment",
                 0,
-                format!("first sequence number {}", self.expected.unwrap_or_default()),
+                match self.expected {
+                    Some(expected) => format!("first sequence number {expected}"),
+                    None => format!("a first sequence number up to {MAX_SEQNO}"),
+                },
                 segment.first_seqno.to_string(),
             )));
         }

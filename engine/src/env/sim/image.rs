@@ -124,6 +124,10 @@ impl Image {
         self.names.get(path).copied().ok_or_else(not_found)
     }
 
+    pub(super) fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
+        self.dirs.iter()
+    }
+
     pub(super) fn has_dir(&self, dir: &Path) -> bool {
         dir.as_os_str().is_empty() || self.dirs.contains(dir)
     }

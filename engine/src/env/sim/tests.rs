@@ -34,7 +34,8 @@ pub(super) fn read(env: &SimEnv, name: &str) -> Option<Vec<u8>> {
 /// All files of a disk with their bytes.
 pub(super) fn contents(env: &SimEnv) -> Vec<(String, Vec<u8>)> {
     let files = env.list(path("/")).unwrap();
-    files.into_iter().map(|entry| (entry.name.clone(), read(env, &entry.name).unwrap())).collect()
+    let bytes = |name: String| read(env, &name).map(|bytes| (name, bytes));
+    files.into_iter().filter_map(|entry| bytes(entry.name)).collect()
 }
 
 /// What crashes with the dice of many seeds make of one file.

@@ -1,0 +1,340 @@
+//! Every bug that was found gets a test that failed before.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use orlop::env::{FaultKind, Keep, SimEnv};
+use orlop::{Background, Durability, Error, Store};
+
+fn open(env: &SimEnv) -> orlop::Result<Store> {
+    Store::builder()
+        .env(Arc::new(env.clone()))
+        .background(Background::Manual)
+        .memtable_size(256 << 10)
+        .open("/s")
+}
+
+fn temp() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    (dir, path)
+}
+
+/// A segment's sync was skipped because its batches were durable in an sstable; but recovery
+/// reads the segment to its end, since a later memtable's batches begin in it.
+#[test]
+fn a_segment_is_synced_for_its_own_sake() {
+    for close in [false, true] {
+        let env = SimEnv::new(1);
+        let store = open(&env).unwrap();
+        let database = store.database("d").unwrap();
+        // Fill a memtable over several segments; the group that seals it also rotates.
+        for n in 0..28_u8 {
+            database.put_with([n], vec![n; 10 << 10], Durability::Buffered).unwrap();
+        }
+        database.put_with("large", vec![1; 300 << 10], Durability::Buffered).unwrap();
+        store.step().unwrap();
+        database.put("synced 1", "v").unwrap();
+        database.put("synced 2", "v").unwrap();
+        if close {
+            store.close().unwrap();
+        } else {
+            std::mem::forget(store);
+        }
+        let store = open(&env.crash(Keep::Nothing)).unwrap();
+        let database = store.database("d").unwrap();
+        assert!(database.contains("synced 1").unwrap() && database.contains("synced 2").unwrap());
+        assert!(database.contains([0]).unwrap() && database.contains("large").unwrap());
+    }
+}
+
+/// Replay knew only the ids that the catalog kept, and gave the others out again.
+#[test]
+fn the_id_of_a_database_born_and_dropped_in_one_batch_is_never_used_again() {
+    let env = SimEnv::new(1);
+    let store = open(&env).unwrap();
+    let ghost = store.database("x").unwrap();
+    let mut batch = store.batch();
+    batch.put(&ghost, "k", "ghost").unwrap();
+    batch.drop_database("x").unwrap();
+    batch.commit().unwrap();
+    std::mem::forget(store);
+    let store = open(&env.kill()).unwrap();
+    let other = store.database("y").unwrap();
+    other.put("a", "b").unwrap();
+    let keys: Vec<Vec<u8>> = other.iter().map(|entry| entry.unwrap().0).collect();
+    assert_eq!(keys, [b"a".to_vec()]);
+}
+
+/// With a background that could not go on, writers and `close` waited for ever.
+#[test]
+fn a_background_that_cannot_go_on_is_told_to_writers() {
+    let (_guard, path) = temp();
+    let store = Store::builder()
+        .memtable_size(8 << 10)
+        .table_size(8 << 10)
+        .durability(Durability::Memory)
+        .open(&path)
+        .unwrap();
+    let database = store.database("d").unwrap();
+    database.put("a", vec![0; 9 << 10]).unwrap();
+    store.flush().unwrap();
+    // Rot under a table that the next compaction reads.
+    let table = fs::read_dir(&path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "sst"))
+        .unwrap();
+    let mut bytes = fs::read(&table).unwrap();
+    bytes[5_000] ^= 1;
+    fs::write(&table, bytes).unwrap();
+    let start = Instant::now();
+    let mut outcome = Ok(());
+    while outcome.is_ok() && start.elapsed() < Duration::from_secs(20) {
+        outcome = database.put("a", vec![1; 9 << 10]);
+    }
+    assert!(matches!(outcome, Err(Error::Corrupt { .. })), "{outcome:?}");
+    assert!(store.stats().background_error.is_some());
+    drop(database);
+    let _ = store.close();
+    assert!(start.elapsed() < Duration::from_secs(30));
+}
+
+/// Handles looked names up in the catalog of now, also for a snapshot of then.
+#[test]
+fn a_snapshot_resolves_names_as_of_its_commit() {
+    let store = Store::in_memory().unwrap();
+    store.database("x").unwrap().put("k", "old").unwrap();
+    let snapshot = store.snapshot();
+    store.drop_database("x").unwrap();
+    let fresh = store.database("x").unwrap();
+    assert_eq!(snapshot.get(&fresh, "k").unwrap().as_deref(), Some(&b"old"[..]));
+    assert_eq!(fresh.get("k").unwrap(), None);
+    fresh.put("k", "new").unwrap();
+    assert_eq!(snapshot.get(&fresh, "k").unwrap().as_deref(), Some(&b"old"[..]));
+    store.rename_database("x", "y").unwrap();
+    let renamed = store.database("y").unwrap();
+    assert_eq!(snapshot.get(&renamed, "k").unwrap(), None);
+    assert_eq!(renamed.get("k").unwrap().as_deref(), Some(&b"new"[..]));
+}
+
+/// A drop whose commit failed had already taken the name away from new handles.
+#[test]
+fn a_drop_is_seen_only_once_it_is_acknowledged() {
+    let env = SimEnv::new(1);
+    let store = open(&env).unwrap();
+    store.database("x").unwrap().put("k", "v").unwrap();
+    env.fail_at(env.operations() + 2, FaultKind::Io);
+    assert!(store.drop_database("x").is_err());
+    assert_eq!(store.databases().unwrap(), ["x"]);
+    let fresh = store.database("x").unwrap();
+    assert_eq!(fresh.get("k").unwrap().as_deref(), Some(&b"v"[..]));
+}
+
+/// A handle that had only written stayed a bare name, and created the database again.
+#[test]
+fn a_handle_that_created_its_database_sees_the_drop() {
+    let store = Store::in_memory().unwrap();
+    let (one, two) = (store.database("x").unwrap(), store.database("x").unwrap());
+    one.put("k", "v").unwrap();
+    let mut batch = store.batch();
+    batch.put(&two, "l", "v").unwrap();
+    batch.commit().unwrap();
+    store.drop_database("x").unwrap();
+    for handle in [one, two] {
+        assert!(matches!(handle.put("k", "v"), Err(Error::DatabaseDropped { .. })));
+        assert!(matches!(handle.get("k"), Err(Error::DatabaseDropped { .. })));
+    }
+    assert!(store.databases().unwrap().is_empty());
+}
+
+/// A reader could see a database cleared by a batch and not yet what the same batch had put.
+#[test]
+fn a_batch_that_clears_and_writes_is_seen_whole() {
+    let store =
+        Store::builder().memtable_size(4 << 10).durability(Durability::Memory).in_memory().unwrap();
+    let database = store.database("d").unwrap();
+    database.put("k", "0").unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for scan in [false, true] {
+            let (database, done) = (&database, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let there = if scan {
+                        database.iter().next().is_some_and(|entry| entry.is_ok())
+                    } else {
+                        database.contains("k").unwrap()
+                    };
+                    assert!(there, "half a batch was seen, scan: {scan}");
+                }
+            });
+        }
+        for n in 0..6_000_u32 {
+            let mut batch = store.batch();
+            batch.clear(&database).unwrap();
+            batch.put(&database, "k", n.to_be_bytes()).unwrap();
+            batch.commit().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+/// A segment whose creation failed after its prologue was written broke the chain of the log.
+#[test]
+fn a_failed_segment_creation_poisons() {
+    for at in 1..=3 {
+        let env = SimEnv::new(1);
+        let store = open(&env).unwrap();
+        let database = store.database("d").unwrap();
+        database.put("k", "v").unwrap();
+        // A flush ends the segment; the next one: create, submit, reap, sync-dir.
+        store.flush().unwrap();
+        env.fail_at(env.operations() + 1 + at, FaultKind::Io);
+        assert!(database.put("l", "v").is_err());
+        assert!(store.stats().poisoned.is_some(), "failure {at} of a creation");
+        assert!(matches!(database.put("m", "v"), Err(Error::Poisoned { .. })));
+        std::mem::forget(store);
+        for keep in (0..40).map(Keep::Random) {
+            let store = open(&env.crash(keep)).unwrap();
+            assert!(store.database("d").unwrap().contains("k").unwrap());
+        }
+    }
+}
+
+/// A full disk met by the background's own sync poisoned the store.
+#[test]
+fn a_full_disk_in_the_background_is_not_poison() {
+    let env = SimEnv::new(1);
+    let store = open(&env).unwrap();
+    let database = store.database("x").unwrap();
+    database.put_with("k", "v", Durability::Memory).unwrap();
+    let mut batch = store.batch();
+    batch.drop_database("x").unwrap();
+    batch.commit_with(Durability::Memory).unwrap();
+    env.fail_at(env.operations() + 1, FaultKind::StorageFull);
+    while !matches!(store.step(), Err(Error::DiskFull { .. })) {}
+    assert_eq!(store.stats().poisoned, None);
+    store.database("y").unwrap().put("k", "v").unwrap();
+}
+
+/// Steps of several threads ran into each other.
+#[test]
+fn manual_steps_of_several_threads_take_turns() {
+    let env = SimEnv::new(1);
+    let store = Store::builder()
+        .env(Arc::new(env))
+        .background(Background::Manual)
+        .memtable_size(4 << 10)
+        .table_size(4 << 10)
+        .level_base(8 << 10)
+        .durability(Durability::Buffered)
+        .open("/s")
+        .unwrap();
+    let database = store.database("d").unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..3_u32 {
+            let (store, database) = (&store, &database);
+            scope.spawn(move || {
+                for n in 0..400_u32 {
+                    database.put((n * 3 + thread).to_be_bytes(), [1; 60]).unwrap();
+                    if n % 7 == 0 {
+                        store.step().unwrap();
+                    }
+                    if n % 97 == 0 {
+                        store.flush().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(database.iter().count(), 1_200);
+}
+
+/// Numbers near the end of 64 bits overflowed.
+#[test]
+fn hostile_numbers_are_refused_or_ignored() {
+    let (_guard, path) = temp();
+    Store::open(&path).unwrap().close().unwrap();
+    for name in ["18446744073709551615.log", "18446744073709551614.sst"] {
+        fs::write(path.join(name), "").unwrap();
+        Store::open(&path).unwrap().close().unwrap();
+        fs::remove_file(path.join(name)).unwrap();
+    }
+    for first in [u64::MAX, u64::MAX - 1, 1 << 60] {
+        hostile_segment(&path, first);
+        let opened = panic::catch_unwind(AssertUnwindSafe(|| {
+            let store = Store::open(&path)?;
+            store.database("d")?.put("a", "b")
+        }));
+        assert!(matches!(opened, Ok(Err(Error::Corrupt { .. }))), "{first}: {opened:?}");
+        fs::remove_file(path.join("000077.log")).unwrap();
+    }
+}
+
+/// A segment whose first sequence number is `first`, every checksum right.
+fn hostile_segment(path: &Path, first: u64) {
+    use orlop_formats::file_header::{FileHeader, FileKind};
+    use orlop_formats::ids::FileId;
+    use orlop_formats::log::SegmentHeader;
+    let bytes = fs::read(path.join("SUPER")).unwrap();
+    let store = orlop_formats::superblock::decode_file(&bytes).unwrap().newest.store;
+    let id = FileId([9; 16]);
+    let mut bytes = FileHeader { kind: FileKind::Log, store, number: 77, id }.encode().to_vec();
+    let header = SegmentHeader { predecessor: 0, predecessor_end: 0, first_seqno: first };
+    bytes.extend_from_slice(&header.encode(&id));
+    bytes.resize(8_192, 0);
+    fs::write(path.join("000077.log"), bytes).unwrap();
+}
+
+/// What a cursor had kept from being removed stayed when it outlived the store.
+#[test]
+fn a_cursor_that_outlives_the_store_leaves_no_file() {
+    let (_guard, path) = temp();
+    let store = Store::open(&path).unwrap();
+    let database = store.database("d").unwrap();
+    let mut cursors = Vec::new();
+    for n in 0..3_u32 {
+        database.put(n.to_be_bytes(), "v").unwrap();
+        store.flush().unwrap();
+        cursors.push(database.cursor().unwrap());
+    }
+    store.compact().unwrap();
+    drop(database);
+    store.close().unwrap();
+    drop(cursors);
+    let tables = || {
+        let entries = fs::read_dir(&path).unwrap();
+        entries
+            .filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|x| x == "sst"))
+            .count()
+    };
+    assert_eq!(tables(), 1);
+}
+
+/// Dropping a database took no part in the durability of its batch.
+#[test]
+fn a_drop_is_as_durable_as_the_store() {
+    let env = SimEnv::new(1);
+    let store = open(&env).unwrap();
+    store.database("x").unwrap().put("k", "v").unwrap();
+    store.drop_database("x").unwrap();
+    std::mem::forget(store);
+    let store = open(&env.crash(Keep::Nothing)).unwrap();
+    assert!(store.databases().unwrap().is_empty());
+}
+
+/// Only plain files were looked at when an open asked whether the directory is vacant.
+#[test]
+fn a_directory_of_other_directories_is_not_taken_for_a_store() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("photos")).unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(Error::NotAStore { .. })));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
