@@ -27,7 +27,7 @@ use crate::options::{Durability, GROUP_BYTES};
 use crate::state::catalog::{Staged, SystemWrites, Target};
 use crate::state::memtable::Memtable;
 use crate::state::shared::Shared;
-use crate::sync::{Arc, Condvar, Mutex, Ordering, panicking, write};
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, panicking, write};
 
 /// Writers that wait, and the log while nobody leads.
 #[derive(Default)]
@@ -55,6 +55,9 @@ enum Work {
 struct Ticket {
     state: Mutex<TicketState>,
     woken: Condvar,
+    /// Somebody sleeps on `woken`. A wake-up is a system call even when nobody hears it, and a
+    /// writer alone never sleeps.
+    asleep: AtomicBool,
 }
 
 enum TicketState {
@@ -65,18 +68,27 @@ enum TicketState {
 
 impl Ticket {
     fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(TicketState::Waiting), woken: Condvar::default() })
+        Arc::new(Self {
+            state: Mutex::new(TicketState::Waiting),
+            woken: Condvar::default(),
+            asleep: AtomicBool::new(false),
+        })
     }
 
     fn tell(&self, state: TicketState) {
-        *self.state.lock() = state;
-        self.woken.notify_all();
+        let mut current = self.state.lock();
+        *current = state;
+        // Written under the lock that the sleeper holds until it sleeps.
+        if self.asleep.load(Ordering::Relaxed) {
+            self.woken.notify_all();
+        }
     }
 
     /// Waits for leadership or for the result.
     fn wait(&self) -> TicketState {
         let mut state = self.state.lock();
         while matches!(*state, TicketState::Waiting) {
+            self.asleep.store(true, Ordering::Relaxed);
             state = self.woken.wait(state);
         }
         std::mem::replace(&mut *state, TicketState::Waiting)
