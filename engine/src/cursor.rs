@@ -6,13 +6,13 @@ use std::ops::Bound;
 
 use orlop_formats::ids::{DatabaseId, Seqno};
 
-use crate::batch::check_key;
 use crate::error::Result;
 use crate::flow::scan;
 use crate::state::iter::{Merge, Visible};
+use crate::state::value::Value;
 use crate::state::view::View;
+use crate::state::write_set::check_key;
 use crate::sync::Arc;
-use crate::value::Value;
 
 /// A cursor over one database as of one commit, in both directions, without a copy per entry.
 ///

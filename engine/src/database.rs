@@ -5,16 +5,16 @@ use std::ops::{Bound, ControlFlow, RangeBounds};
 use orlop_formats::catalog;
 use orlop_formats::ids::{DatabaseId, Kind, Seqno};
 
-use crate::batch::{WriteSet, check_key};
 use crate::cursor::{Cursor, Pin, Range};
 use crate::error::{Error, Result};
 use crate::flow::{read, write};
 use crate::options::Durability;
 use crate::state::catalog::{Binding, CatalogOp, Slot, Target};
+use crate::state::value::Value;
 use crate::state::view::View;
+use crate::state::write_set::{WriteSet, check_key};
 use crate::store::Core;
 use crate::sync::{self, Arc, OnceLock};
-use crate::value::Value;
 
 /// A handle of a database. Cheap to clone; `Send`, `Sync`, `'static`.
 ///

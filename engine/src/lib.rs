@@ -30,7 +30,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 6 front door | `store` `database` `batch` `snapshot` `cursor` `value` |
+//! | 6 front door | `store` `database` `batch` `snapshot` `cursor` |
 //! | 5 flow | `flow`: write, read, scan, flush, compact, recover, close |
 //! | 4 state | `state`: memtable, version, view, catalog, snapshots, iterators |
 //! | 3 files | `files`: wal, segments, sstable, manifest, superblock |
@@ -56,7 +56,6 @@ mod cursor;
 mod database;
 mod snapshot;
 mod store;
-mod value;
 
 pub use batch::Batch;
 pub use cursor::{Cursor, Entry, Range};
@@ -66,9 +65,9 @@ pub use flow::background::Progress;
 pub use options::{Background, Compression, Durability};
 pub use snapshot::Snapshot;
 pub use state::catalog::DatabaseOptions;
+pub use state::value::Value;
 pub use stats::{LevelStats, RunStats, Stats};
 pub use store::{Builder, Store};
-pub use value::Value;
 
 /// The examples of the README run as tests.
 #[cfg(doctest)]

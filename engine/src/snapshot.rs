@@ -6,15 +6,15 @@ use std::ops::RangeBounds;
 use orlop_formats::catalog::{CatalogKey, ObjectKind};
 use orlop_formats::ids::{DatabaseId, SYSTEM_DATABASE, Seqno};
 
-use crate::batch::check_key;
 use crate::cursor::{Cursor, Pin, Range};
 use crate::database::{Database, owned_bounds, prefix_bounds};
 use crate::error::{Error, Result};
 use crate::flow::{read, scan};
 use crate::state::catalog::Binding;
+use crate::state::value::Value;
+use crate::state::write_set::check_key;
 use crate::store::Core;
 use crate::sync::{Arc, Mutex};
-use crate::value::Value;
 
 /// A consistent view of every database of a store, as of one commit.
 ///

@@ -69,23 +69,13 @@ fn imports_go_down_only() {
                 floors.iter().find(|(module, _)| *module == first).map(|(_, floor)| *floor);
             let ground = ["error", "options", "stats", "sync"].contains(&first);
             let target = target.unwrap_or(if ground || first.starts_with('{') { 0 } else { 6 });
-            if target > own && !EXCEPTIONS.contains(&(name.as_str(), first)) {
+            if target > own {
                 broken.push(format!("{name} (floor {own}): {line}"));
             }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
-
-/// Where the house is built around a corner, and why.
-const EXCEPTIONS: &[(&str, &str)] = &[
-    // The one struct where everything meets names the queue of the write flow.
-    ("engine/src/state/shared.rs", "flow"),
-    // What a commit carries, and the limits that every door checks.
-    ("engine/src/flow/write.rs", "batch"),
-    // What a read returns.
-    ("engine/src/flow/read.rs", "value"),
-];
 
 #[test]
 fn only_env_talks_to_the_operating_system_and_only_sync_to_threads() {

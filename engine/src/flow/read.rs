@@ -11,8 +11,8 @@ use crate::files::sstable::{Payload, Table};
 use crate::state::catalog::Binding;
 use crate::state::iter::is_live;
 use crate::state::memtable::MemEntry;
+use crate::state::value::Value;
 use crate::state::view::View;
-use crate::value::Value;
 
 /// Where [`find`] found a value.
 enum Place<'a> {

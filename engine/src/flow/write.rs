@@ -1,8 +1,7 @@
 //! The way down: from a batch to the log, the memtable and the readers.
 //!
-//! Writers queue; whoever finds the log free takes it and leads. Leadership *is* possession of the
-//! [`Log`]: it lies in the queue while nobody leads, and is handed from leader to leader, so no
-//! lock is held while a group is written or synced. A group, by its leader:
+//! Writers queue; whoever finds the log free takes it and leads, then hands it to the next in line
+//! (`state/queue.rs`). A group, by its leader:
 //!
 //! 1. make room: seal a full memtable, wait for flushes, reserve space in the log
 //! 2. resolve databases, assign sequence numbers, encode the batches into one frame
@@ -14,105 +13,19 @@
 //! A group of `Memory` commits stops short of 3 and 5: its batches wait in the log's buffer and
 //! go out ahead of the next stronger group.
 
-use std::collections::VecDeque;
-
 use orlop_formats::batch::{self as format, Op};
 use orlop_formats::ids::{DatabaseId, Kind, SYSTEM_DATABASE, Seqno};
 
-use crate::batch::{Item, WriteSet};
 use crate::error::{Error, Result};
 use crate::files::wal::{Group, Log};
 use crate::flow::{background, room};
 use crate::options::{Durability, GROUP_BYTES};
 use crate::state::catalog::{Staged, SystemWrites, Target};
 use crate::state::memtable::Memtable;
+use crate::state::queue::{Request, Ticket, TicketState, Work};
 use crate::state::shared::Shared;
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, panicking, write};
-
-/// Writers that wait, and the log while nobody leads.
-#[derive(Default)]
-pub(crate) struct CommitQueue {
-    waiting: VecDeque<Request>,
-    log: Option<Box<Log>>,
-    closed: Option<Error>,
-}
-
-struct Request {
-    work: Work,
-    ticket: Arc<Ticket>,
-}
-
-enum Work {
-    Commit {
-        writes: WriteSet,
-        durability: Durability,
-    },
-    /// The writer wants the log for itself.
-    Lead,
-}
-
-/// Where a waiting writer hears of its turn or its result.
-struct Ticket {
-    state: Mutex<TicketState>,
-    woken: Condvar,
-    /// Somebody sleeps on `woken`. A wake-up is a system call even when nobody hears it, and a
-    /// writer alone never sleeps.
-    asleep: AtomicBool,
-}
-
-enum TicketState {
-    Waiting,
-    Lead(Box<Log>),
-    Done(Result<Seqno>),
-}
-
-impl Ticket {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(TicketState::Waiting),
-            woken: Condvar::default(),
-            asleep: AtomicBool::new(false),
-        })
-    }
-
-    fn tell(&self, state: TicketState) {
-        let mut current = self.state.lock();
-        *current = state;
-        // Written under the lock that the sleeper holds until it sleeps.
-        if self.asleep.load(Ordering::Relaxed) {
-            self.woken.notify_all();
-        }
-    }
-
-    /// Waits for leadership or for the result.
-    fn wait(&self) -> TicketState {
-        let mut state = self.state.lock();
-        while matches!(*state, TicketState::Waiting) {
-            self.asleep.store(true, Ordering::Relaxed);
-            state = self.woken.wait(state);
-        }
-        std::mem::replace(&mut *state, TicketState::Waiting)
-    }
-}
-
-impl CommitQueue {
-    pub(crate) fn new(log: Log) -> Self {
-        Self { log: Some(Box::new(log)), ..Self::default() }
-    }
-
-    /// A queue that takes no commits: `why` is the answer to each.
-    pub(crate) fn refusing(why: Error) -> Self {
-        Self { closed: Some(why), ..Self::default() }
-    }
-
-    /// Answers everybody that waits, and whoever comes, with `why`.
-    fn refuse(&mut self, why: &Error) {
-        self.closed = Some(why.clone());
-        for request in self.waiting.drain(..) {
-            request.ticket.tell(TicketState::Done(Err(why.clone())));
-        }
-    }
-}
+use crate::state::write_set::{Item, WriteSet};
+use crate::sync::{Arc, Ordering, panicking, write};
 
 /// Commits a batch and returns its sequence number; an empty batch takes none and gets what is
 /// visible. Returns when the commit has reached its durability and is visible.

@@ -3,7 +3,10 @@
 pub(crate) mod catalog;
 pub(crate) mod iter;
 pub(crate) mod memtable;
+pub(crate) mod queue;
 pub(crate) mod shared;
 pub(crate) mod snapshots;
+pub(crate) mod value;
 pub(crate) mod version;
 pub(crate) mod view;
+pub(crate) mod write_set;
