@@ -35,15 +35,28 @@ use super::{DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile
 ///
 /// # Example
 /// Crash a program after each of its operations:
-/// ```ignore
+/// ```
+/// use std::io;
+/// use std::path::Path;
+/// use orlop::env::{Env, Keep, SimEnv};
+///
+/// /// Makes a file and promises it.
+/// fn program(env: &SimEnv) -> io::Result<()> {
+///     let mut file = env.create(Path::new("/a"))?;
+///     file.write_at(0, b"data")?;
+///     file.sync()?;
+///     env.sync_dir(Path::new("/"))
+/// }
+///
 /// let whole = SimEnv::new(1);
-/// program(&whole)?;
+/// program(&whole).unwrap();
 /// for n in 0..=whole.operations() {
 ///     let env = SimEnv::new(1);
 ///     env.cut_after(n);
-///     let _ = program(&env);
+///     let promised = program(&env).is_ok();
 ///     for keep in [Keep::Nothing, Keep::Everything, Keep::Random(n)] {
-///         check(&env.crash(keep));
+///         let found = env.crash(keep).read(Path::new("/a"));
+///         assert!(!promised || found.unwrap() == b"data");
 ///     }
 /// }
 /// ```
