@@ -34,7 +34,7 @@
 //! | 5 flow | `flow`: write, read, scan, flush, compact, recover, close |
 //! | 4 state | `state`: memtable, version, view, catalog, snapshots, iterators |
 //! | 3 files | `files`: wal, segments, sstable, manifest, superblock |
-//! | 2 env | [`env`]: the only door to the operating system |
+//! | 2 env | [`mod@env`]: the only door to the operating system |
 //! | 1 formats | the crate `orlop-formats`: bytes to values and back |
 
 #![deny(missing_docs)]
