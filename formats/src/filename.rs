@@ -97,7 +97,7 @@ mod tests {
             (FileName::Log(12), "000012.log"),
             (FileName::Manifest(999_999), "999999.manifest"),
             (FileName::Sstable(1_000_000), "1000000.sst"),
-            (FileName::Blob(u64::MAX), "18446744073709551615.blob"),
+            (FileName::Blob(MAX_FILE_NUMBER), "72057594037927935.blob"),
         ];
         for (file, name) in names {
             assert_eq!(file.to_string(), name);
@@ -118,6 +118,8 @@ mod tests {
             "000012.LOG",
             "000012",
             "000012.log.tmp",
+            "72057594037927936.log",
+            "18446744073709551615.log",
             "99999999999999999999.log",
             "00001\u{0662}.log",
         ];
