@@ -338,3 +338,82 @@ fn a_directory_of_other_directories_is_not_taken_for_a_store() {
     assert!(matches!(Store::open(dir.path()), Err(Error::NotAStore { .. })));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+/// The last edit had no witness: damage to it passed for a torn write, and the tables that it named
+/// for litter.
+#[test]
+fn damage_to_any_edit_is_told_or_harmless() {
+    for shape in 0..3 {
+        let (guard, path) = temp();
+        for round in 0..3_u32 {
+            let store = Store::open(&path).unwrap();
+            let database = store.database("d").unwrap();
+            for n in 0..40_u32 {
+                database
+                    .put_with((round * 100 + n).to_be_bytes(), [7; 100], Durability::Buffered)
+                    .unwrap();
+            }
+            match shape {
+                0 => store.flush().unwrap(),
+                1 => store.compact().unwrap(),
+                _ => {}
+            }
+            store.close().unwrap();
+        }
+        let manifest = fs::read_dir(&path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|extension| extension == "manifest"))
+            .unwrap();
+        let good = fs::read(&manifest).unwrap();
+        let copy = guard.path().join("copy");
+        let mut told = 0;
+        for at in (0..good.len()).filter(|at| good[*at] != 0) {
+            copy_dir(&path, &copy);
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            fs::write(copy.join(manifest.file_name().unwrap()), bad).unwrap();
+            for read_only in [true, false] {
+                let opened =
+                    if read_only { Store::open_read_only(&copy) } else { Store::open(&copy) };
+                match opened {
+                    Err(_) => told += 1,
+                    Ok(store) => {
+                        let found = store.database("d").unwrap().iter().count();
+                        assert_eq!(found, 120, "shape {shape}, byte {at} of the manifest");
+                    }
+                }
+            }
+        }
+        assert!(told > 200, "shape {shape}: only {told} were told");
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// A compaction that only the close wanted failed for want of space, and took the last sync of
+/// the log with it.
+#[test]
+fn a_close_on_a_full_disk_still_ends_the_log() {
+    let env = SimEnv::new(1);
+    let store = open(&env).unwrap();
+    let database = store.database("d").unwrap();
+    for n in 0..4_u8 {
+        database.put_with([n], [n; 50], Durability::Memory).unwrap();
+        store.flush().unwrap();
+    }
+    database.put_with("last", "v", Durability::Buffered).unwrap();
+    drop(database);
+    // The close wants to compact four runs: its first table cannot be created.
+    env.fail_at(env.operations() + 1, FaultKind::StorageFull);
+    store.close().unwrap();
+    let store = open(&env.crash(Keep::Nothing)).unwrap();
+    assert!(store.database("d").unwrap().contains("last").unwrap());
+}

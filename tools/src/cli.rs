@@ -210,13 +210,13 @@ pub(crate) struct Scan {
     /// The database
     pub(crate) database: String,
     /// Only keys that begin with this
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) prefix: Option<OsString>,
     /// Only this key and greater ones
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) from: Option<OsString>,
     /// Only keys less than this one
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) to: Option<OsString>,
     #[command(flatten)]
     pub(crate) notation: Notation,

@@ -95,11 +95,18 @@ fn hint(error: &orlop::Error) -> Option<&'static str> {
             io::ErrorKind::NotFound if *op == "create directory" => {
                 Some("only the last part of a path is created: make the directories above it first")
             }
+            io::ErrorKind::NotFound if *op == "open" || *op == "read" => {
+                Some("the store has lost a file: `orlop verify` lists what is missing")
+            }
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Some("check owner and permissions; commands that only read need no right to write")
             }
             _ => None,
         },
+        orlop::Error::DiskFull { .. } => Some("once there is space, run the command again"),
+        orlop::Error::NotAStore { found, .. } if found.contains("SUPER") => {
+            Some("restore SUPER from a copy; `orlop inspect` reads the other files one by one")
+        }
         orlop::Error::NotAStore { .. } => {
             Some("name the directory of a store, or a path that does not exist to create one")
         }

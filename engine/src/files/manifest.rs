@@ -11,7 +11,8 @@
 //! 4. write the other slot, sync it: the new manifest is the current one
 //! 5. remove the old manifest
 //!
-//! Each later edit is one frame, synced before anything that depends on it happens.
+//! Each later edit is one frame, synced before anything that depends on it happens, and then
+//! followed by an empty edit as a witness of that sync.
 
 use std::path::{Path, PathBuf};
 
@@ -227,7 +228,7 @@ impl Manifest {
                 let written = append_edit(tail, &edit);
                 self.guard(written)?;
                 self.state = next;
-                Ok(())
+                self.witness()
             }
             _ => {
                 let before = std::mem::replace(&mut self.state, next);
@@ -243,6 +244,18 @@ impl Manifest {
     /// Makes the state durable in a manifest of this open, unless an edit has done so already.
     pub(crate) fn begin_if_new(&mut self) -> Result<()> {
         if self.tail.is_some() { Ok(()) } else { self.append(VersionEdit::default()) }
+    }
+
+    /// Follows an edit with an empty one, which says that the edit was synced. Without it, damage to
+    /// the last edit would pass for a torn write, and what the edit allowed to be deleted (segments,
+    /// input tables) would be missed by nobody.
+    fn witness(&mut self) -> Result<()> {
+        let Some(tail) = &mut self.tail else { return Ok(()) };
+        match append_edit(tail, &VersionEdit::default()) {
+            // The edit stands; only the witness is missing.
+            Err(Error::DiskFull { .. }) => Ok(()),
+            written => self.guard(written),
+        }
     }
 
     fn corrupt(&self, found: String) -> Error {

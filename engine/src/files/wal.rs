@@ -231,7 +231,9 @@ impl Log {
         if group.sync {
             self.sync_earlier()?;
         }
-        let synced = self.synced;
+        // What a flush has made durable can be staged here still: a frame vouches for earlier ones
+        // only.
+        let synced = self.synced.min(group.first.saturating_sub(1));
         let Some(segment) = &mut self.current else {
             return Err(Error::Closed);
         };

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use orlop::{Batch, Database, Store};
+use orlop::{Batch, Database, DatabaseOptions, Store};
 
 use crate::cli;
 use crate::failure::{Answer, Failure};
@@ -48,6 +48,10 @@ pub(crate) fn run(args: &cli::Load) -> Result<Answer, Failure> {
     let Loader { stored, stored_bytes, bad, batch, bar, .. } = loader;
     drop(batch);
     bar.finish_and_clear();
+    if outcome.is_ok() && !store.database(&args.database)?.exists()? {
+        // An empty file is the dump of an empty database.
+        store.create_database(&args.database, DatabaseOptions::default())?;
+    }
     // What came before a bad line is stored, and synced like everything else.
     store.close()?;
     outcome?;

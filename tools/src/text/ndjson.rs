@@ -44,13 +44,15 @@ impl<'de> Visitor<'de> for EntryVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry<'de>, A::Error> {
         let (mut key, mut value) = (None, None);
         while let Some(field) = map.next_key::<Text<'de>>()? {
+            if !["key", "value", "key_b64", "value_b64"].contains(&&*field.0) {
+                return Err(A::Error::custom(format!("unknown field {:?}", field.0)));
+            }
             let text = map.next_value::<Text<'de>>()?.0;
             let (slot, bytes) = match &*field.0 {
                 "key" => (&mut key, into_bytes(text)),
                 "value" => (&mut value, into_bytes(text)),
                 "key_b64" => (&mut key, from_base64::<A::Error>(&text, "key_b64")?),
-                "value_b64" => (&mut value, from_base64::<A::Error>(&text, "value_b64")?),
-                unknown => return Err(A::Error::custom(format!("unknown field {unknown:?}"))),
+                _ => (&mut value, from_base64::<A::Error>(&text, "value_b64")?),
             };
             if slot.replace(bytes).is_some() {
                 let what = if field.0.starts_with("key") { "key" } else { "value" };
@@ -169,6 +171,7 @@ mod tests {
             ("{}", "no field key"),
             (r#"{"key":"k"}"#, "no field value"),
             (r#"{"key":"k","value":"v","ttl":"1"}"#, "unknown field \"ttl\""),
+            (r#"{"key":"k","value":"v","ttl":1}"#, "unknown field \"ttl\""),
             (r#"{"key":"k","key_b64":"aw==","value":"v"}"#, "the key is given twice"),
             (r#"{"key":"k","value":"v","value":"w"}"#, "the value is given twice"),
             (r#"{"key":1,"value":"v"}"#, "expected a string"),

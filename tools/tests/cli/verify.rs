@@ -158,7 +158,9 @@ fn truncated_and_missing_files() {
                 continue;
             }
             assert_eq!(ran.code, 1, "{name} cut to {len}: {}", ran.text());
-            assert!(ran.text().contains(&name), "{}", ran.text());
+            // A manifest cut between two edits is an older manifest: it names files that are gone.
+            let told = ran.text().contains(&name) || extension == "manifest";
+            assert!(told, "{}", ran.text());
         }
         fs::remove_file(&file).unwrap();
         finds(&q, "no such file");

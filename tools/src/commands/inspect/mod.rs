@@ -41,6 +41,9 @@ pub(crate) fn run(args: &cli::Inspect) -> Result<Answer, Failure> {
         sink.flush()?;
         return Ok(Answer::Yes);
     }
+    if let Err(error) = FileHeader::decode(&bytes) {
+        return Err(refuse(path, &error));
+    }
     let damage = inspect(&mut sink, path, &bytes, args.entries)?;
     for error in &damage {
         sink.damage(error)?;

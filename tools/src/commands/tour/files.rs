@@ -1,5 +1,6 @@
 //! Part 1: the files below the current directory.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,8 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// A file to store.
 struct Found {
     path: PathBuf,
-    /// Relative to where the walk began.
-    name: String,
+    /// Relative to where the walk began; any bytes, as the system has them.
+    name: OsString,
 }
 
 /// Stores the files; gives the key of one that is text, to name in an example.
@@ -43,10 +44,10 @@ pub(super) fn store(tour: &mut Tour<'_>, store: &Store) -> Result<Option<String>
         if bytes + content.len() as u64 > MAX_BYTES {
             continue;
         }
-        let key = format!("{}{name}", tour.prefix());
+        let key = [tour.prefix().as_bytes(), name.as_encoded_bytes()].concat();
         let readable = !content.is_empty() && std::str::from_utf8(&content).is_ok();
-        if example.is_none() && readable && !name.starts_with('.') {
-            example = Some(key.clone());
+        if example.is_none() && readable && is_plain(&name) {
+            example = String::from_utf8(key.clone()).ok();
         }
         batch.put(&files, &key, &content)?;
         stored += 1;
@@ -68,6 +69,12 @@ pub(super) fn store(tour: &mut Tour<'_>, store: &Store) -> Result<Option<String>
         tour.line(format!("   one of them: {key}"))?;
     }
     Ok(example)
+}
+
+/// Whether a name can stand in an example: printable, and not hidden.
+fn is_plain(name: &OsStr) -> bool {
+    let name = name.to_str().unwrap_or_default();
+    !name.is_empty() && !name.starts_with('.') && !name.chars().any(char::is_control)
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
@@ -105,7 +112,7 @@ fn walk(root: &Path, skip: &Path) -> Vec<Found> {
                     below.push(path);
                 }
             } else if metadata.is_file() && metadata.len() <= MAX_FILE {
-                let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+                let name = path.strip_prefix(root).unwrap_or(&path).as_os_str().to_owned();
                 found.push(Found { path, name });
             }
         }
@@ -142,7 +149,7 @@ mod tests {
         #[cfg(unix)]
         std::os::unix::fs::symlink(root.join("a.txt"), root.join("link")).unwrap();
         let found = walk(root, &root.join("store"));
-        let names: Vec<_> = found.iter().map(|found| found.name.as_str()).collect();
+        let names: Vec<_> = found.iter().map(|found| found.name.to_str().unwrap()).collect();
         assert_eq!(names, ["a.txt", "just", "sub/b.txt"]);
     }
 }

@@ -49,6 +49,13 @@ pub(crate) fn run(args: &cli::Tour) -> Result<Answer, Failure> {
     let fresh = !dir.exists();
     let store = open(&dir)?;
     let generation = generation::next(&store)?;
+    if generation == 1 && !store.databases()?.is_empty() {
+        // It would write to databases of other people's, and drop one.
+        return Err(Failure::with_hint(
+            format!("{} holds data that no tour has made", dir.display()),
+            "name another DIR, or none for a new store",
+        ));
+    }
     let mut out = Output::new();
     let age = if fresh { "new" } else { "there before" };
     let log = store.stats();

@@ -151,7 +151,10 @@ impl<'a> LogCheck<'a> {
         let limit = known.map_or(bytes.len() as u64, |end| end.end);
         let mut expected = first_seqno;
         let mut walk = Walk::new(bytes, log::PROLOGUE_LEN, limit, id).expecting(first_seqno);
+        let mut last_end = log::PROLOGUE_LEN;
         for frame in walk.by_ref() {
+            report.gap(path, bytes, last_end, frame.offset);
+            last_end = frame.end();
             check_group(report, catalog, path, &frame);
             expected = frame.next_first();
         }

@@ -54,9 +54,11 @@ pub(super) fn verify(
         report.equal(path, 40, "manifest file id", id, header.id);
     }
     let mut version = Version::default();
-    let mut edits = 0;
+    let (mut edits, mut end) = (0, PROLOGUE_LEN);
     let mut walk = Walk::new(bytes, PROLOGUE_LEN, u64::MAX, header.id).expecting(1);
     for frame in walk.by_ref() {
+        report.gap(path, bytes, end, frame.offset);
+        end = frame.end();
         edits += 1;
         check_frame(report, path, &frame, edits);
         let payload = frame.offset + frame::HEADER_LEN as u64;

@@ -98,6 +98,12 @@ impl Report {
         }
     }
 
+    /// Free space between two frames, which a writer fills with zeros.
+    pub(super) fn gap(&mut self, path: &Path, bytes: &[u8], from: u64, to: u64) {
+        let range = usize::try_from(from).unwrap_or(usize::MAX)..usize::try_from(to).unwrap_or(0);
+        self.zeros(path, from, "free space", bytes.get(range).unwrap_or_default());
+    }
+
     pub(super) fn note(&mut self, path: &Path, text: impl Into<String>) {
         self.notes.push(Note { path: path.to_owned(), text: text.into() });
     }
