@@ -125,7 +125,7 @@ fn decode(bytes: &[u8], superblock: &Superblock) -> Result<State, DecodeError> {
     }
     let mut state = State::default();
     let mut edits = 0;
-    let mut walk = Walk::new(bytes, PROLOGUE_LEN, bytes.len() as u64, header.id);
+    let mut walk = Walk::new(bytes, PROLOGUE_LEN, u64::MAX, header.id).expecting(1);
     for frame in walk.by_ref() {
         let offset = frame.offset;
         let fail = |found: String| {
@@ -133,7 +133,8 @@ fn decode(bytes: &[u8], superblock: &Superblock) -> Result<State, DecodeError> {
         };
         let edit = VersionEdit::decode(frame.payload)
             .map_err(|source| source.at(offset + frame::HEADER_LEN as u64))?;
-        if frame.kind != FrameKind::Edit || (edits == 0) != edit.snapshot {
+        let alone = frame.kind == FrameKind::Edit && frame.count == 1;
+        if !alone || (edits == 0) != edit.snapshot {
             return Err(fail("an edit out of place".to_owned()));
         }
         state.apply(edit).map_err(fail)?;

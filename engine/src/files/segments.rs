@@ -4,17 +4,18 @@
 //! [`visit`] then hands out the batches. Where a segment stops being good:
 //!
 //! 1. the manifest knows its end (clean close): it must be good up to there
-//! 2. otherwise, if a later frame, here or in a later segment, proves that the lost bytes had
+//! 2. otherwise its successor may say where it ended, and what is behind is free space; if a later
+//!    frame, here or in a later segment, proves that the lost bytes had
 //!    been synced: corruption
 //! 3. otherwise the tail was torn: it and everything behind it is cut
 
 use std::path::{Path, PathBuf};
 
 use orlop_formats::batch::{self, Op};
-use orlop_formats::error::DecodeError;
+use orlop_formats::error::{DecodeError, Reason};
 use orlop_formats::filename::FileName;
-use orlop_formats::frame::{self, FrameKind, Walk};
-use orlop_formats::ids::{FileId, FileNumber, Seqno, StoreId};
+use orlop_formats::frame::{self, Frame, FrameKind, Walk};
+use orlop_formats::ids::{FileId, FileNumber, Kind, Seqno, StoreId};
 use orlop_formats::limits::MAX_SEQNO;
 use orlop_formats::log;
 
@@ -43,6 +44,21 @@ pub(crate) struct Scan {
     pub(crate) clean: bool,
     /// Where a torn tail was cut, if one was.
     pub(crate) torn: Option<(PathBuf, u64)>,
+}
+
+/// A segment's file.
+struct File {
+    number: FileNumber,
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl File {
+    /// Where this segment says that `predecessor` ended, if it is the one behind it.
+    fn says_of(&self, predecessor: FileNumber, store: StoreId) -> Option<u64> {
+        let (_, segment) = log::decode_prologue(&self.bytes, self.number, Some(store)).ok()?;
+        (segment.predecessor == predecessor).then_some(segment.predecessor_end)
+    }
 }
 
 struct Scanner<'a> {
@@ -78,8 +94,16 @@ pub(crate) fn scan(env: &dyn Env, dir: &Path, store: StoreId, state: &State) -> 
         expected: None,
         cut: None,
     };
-    for number in numbers {
-        scanner.segment(number, dir.join(FileName::Log(number).to_string()))?;
+    // One segment is read ahead: it says where the one before it ended.
+    let mut ahead = None;
+    for (at, number) in numbers.iter().enumerate() {
+        let current = match ahead.take() {
+            Some(file) => file,
+            None => scanner.read(dir, *number)?,
+        };
+        ahead = numbers.get(at + 1).map(|next| scanner.read(dir, *next)).transpose()?;
+        let successor_says = ahead.as_ref().and_then(|next| next.says_of(*number, store));
+        scanner.segment(&current, successor_says)?;
     }
     if let Some(end) = state.segment_ends.iter().find(|end| !scanner.seen(end.number)) {
         let path = dir.join(FileName::Log(end.number).to_string());
@@ -96,45 +120,54 @@ impl Scanner<'_> {
         self.scan.live.iter().any(|live| live.number == number)
     }
 
-    fn segment(&mut self, number: FileNumber, path: PathBuf) -> Result<()> {
+    fn read(&self, dir: &Path, number: FileNumber) -> Result<File> {
+        let path = dir.join(FileName::Log(number).to_string());
         let bytes = self.env.read(&path).map_err(|source| Error::io("read", &path, source))?;
-        if never_started(&bytes) {
+        Ok(File { number, path, bytes })
+    }
+
+    fn segment(&mut self, file: &File, successor_says: Option<u64>) -> Result<()> {
+        let File { number, path, bytes } = file;
+        if never_started(bytes) {
             // Its name became durable before its prologue: nothing was ever written behind it.
             return Ok(());
         }
-        let fail = |source| Error::decode(&path, source);
+        let fail = |source| Error::decode(path, source);
         let (header, segment) =
-            log::decode_prologue(&bytes, number, Some(self.store)).map_err(fail)?;
+            log::decode_prologue(bytes, *number, Some(self.store)).map_err(fail)?;
+        if self.cut.is_none() {
+            self.check_chain(&segment).map_err(fail)?;
+            if let Some(previous) = self.scan.live.last()
+                && previous.end < segment.predecessor_end
+            {
+                // Its tail was lost after this segment had been started.
+                let expected = format!("frames up to {}", segment.predecessor_end);
+                let damage =
+                    DecodeError::corrupt("log segment", previous.end, expected, "no more frames");
+                self.cut = Some((previous.path.clone(), damage));
+            }
+        }
         if let Some((cut_path, damage)) = &self.cut {
-            return match frame::later_proof(&bytes, log::PROLOGUE_LEN, &header.id, self.good) {
-                Some(_) => Err(Error::decode(cut_path, damage.clone())),
+            let proof = frame::later_proof(bytes, log::PROLOGUE_LEN, &header.id, self.good);
+            return match proof {
+                Some(proof) => Err(Error::decode(cut_path, proven(damage.clone(), path, proof))),
                 None => Ok(()),
             };
         }
-        self.check_chain(&segment).map_err(fail)?;
-        if let Some(previous) = self.scan.live.last()
-            && previous.end < segment.predecessor_end
-        {
-            // Its tail was lost after this segment had been started.
-            let what = format!("frames up to {}", segment.predecessor_end);
-            let damage = DecodeError::corrupt("log segment", previous.end, what, "no more frames");
-            self.cut = Some((previous.path.clone(), damage));
-            return self.segment(number, path);
+        self.check_first(&segment).map_err(fail)?;
+        self.frames(file, successor_says, header.id, segment.first_seqno)
+    }
+
+    fn check_first(&self, segment: &log::SegmentHeader) -> Result<(), DecodeError> {
+        let fits = self.expected.is_none_or(|expected| segment.first_seqno == expected);
+        if fits && segment.first_seqno <= MAX_SEQNO {
+            return Ok(());
         }
-        let fresh = self.expected.is_none_or(|expected| segment.first_seqno == expected)
-            && segment.first_seqno <= MAX_SEQNO;
-        if !fresh {
-            return Err(fail(DecodeError::corrupt(
-                "log segment",
-                0,
-                match self.expected {
-                    Some(expected) => format!("first sequence number {expected}"),
-                    None => format!("a first sequence number up to {MAX_SEQNO}"),
-                },
-                segment.first_seqno.to_string(),
-            )));
-        }
-        self.frames(number, path, &bytes, header.id, segment.first_seqno)
+        let expected = match self.expected {
+            Some(expected) => format!("first sequence number {expected}"),
+            None => format!("a first sequence number up to {MAX_SEQNO}"),
+        };
+        Err(DecodeError::corrupt("log segment", 80, expected, segment.first_seqno.to_string()))
     }
 
     fn check_chain(&self, segment: &log::SegmentHeader) -> Result<(), DecodeError> {
@@ -158,33 +191,24 @@ impl Scanner<'_> {
 
     fn frames(
         &mut self,
-        number: FileNumber,
-        path: PathBuf,
-        bytes: &[u8],
+        file: &File,
+        successor_says: Option<u64>,
         id: FileId,
         first_seqno: Seqno,
     ) -> Result<()> {
-        let fail = |source| Error::decode(&path, source);
-        let known = self.state.segment_ends.iter().find(|end| end.number == number);
-        let limit = known.map_or(bytes.len() as u64, |end| end.end);
+        let File { number, path, bytes } = file;
+        let fail = |source| Error::decode(path, source);
+        let known = self.state.segment_ends.iter().find(|end| end.number == *number);
+        let known = known.map(|end| end.end);
+        // Behind its end a segment is free space.
+        let limit = known.or(successor_says).unwrap_or(bytes.len() as u64);
+        let used = usize::try_from(limit).ok().and_then(|limit| bytes.get(..limit));
+        let used = used.unwrap_or(bytes);
         let mut expected = first_seqno;
         let mut walk = Walk::new(bytes, log::PROLOGUE_LEN, limit, id);
         for frame in walk.by_ref() {
-            let last = frame.first.saturating_add(u64::from(frame.count));
-            if frame.kind != FrameKind::Group || frame.first != expected || last > MAX_SEQNO {
-                return Err(fail(DecodeError::corrupt(
-                    "group",
-                    frame.offset,
-                    format!("batches from sequence number {expected}"),
-                    format!("{:?} from {}", frame.kind, frame.first),
-                )));
-            }
-            for ops in batch::read_batches(frame.payload, frame.count) {
-                let base = frame.offset + frame::HEADER_LEN as u64;
-                let mut ops = ops.map_err(|source| fail(source.at(base)))?;
-                ops.try_for_each(|op| op.map(|_| ())).map_err(|source| fail(source.at(base)))?;
-            }
-            expected = last;
+            check_group(&frame, expected).map_err(fail)?;
+            expected = frame.first + u64::from(frame.count);
         }
         let end = walk.end();
         self.good = self.good.max(expected.saturating_sub(1));
@@ -192,18 +216,48 @@ impl Scanner<'_> {
         self.scan.last_seqno = self.scan.last_seqno.max(expected.saturating_sub(1));
         self.scan.clean &= known.is_some();
         let damage = walk.stop().cloned();
-        self.scan.live.push(Live { number, path: path.clone(), id, end });
+        self.scan.live.push(Live { number: *number, path: path.clone(), id, end });
         if known.is_some() {
             return if end == limit { Ok(()) } else { Err(fail(missing(damage, end, limit))) };
         }
-        if frame::later_proof(bytes, end, &id, self.good).is_some() {
-            return Err(fail(missing(damage, end, limit)));
+        if let Some(proof) = frame::later_proof(used, end, &id, self.good) {
+            return Err(fail(proven(missing(damage, end, limit), path, proof)));
         }
         if let Some(damage) = damage {
-            self.cut = Some((path, damage));
+            self.cut = Some((path.clone(), damage));
         }
         Ok(())
     }
+}
+
+/// Checks one group: its numbers, and every operation in it.
+fn check_group(frame: &Frame<'_>, expected: Seqno) -> Result<(), DecodeError> {
+    let last = frame.first.saturating_add(u64::from(frame.count));
+    if frame.kind != FrameKind::Group || frame.first != expected || last > MAX_SEQNO {
+        let found = format!("{:?} from {}", frame.kind, frame.first);
+        let expected = format!("batches from sequence number {expected}");
+        return Err(DecodeError::corrupt("group", frame.offset, expected, found));
+    }
+    let base = frame.offset + frame::HEADER_LEN as u64;
+    for ops in batch::read_batches(frame.payload, frame.count) {
+        for op in ops.map_err(|source| source.at(base))? {
+            let op = op.map_err(|source| source.at(base))?;
+            if !matches!(op.kind, Kind::Put | Kind::Delete) || op.expiry.is_some() {
+                let found = format!("{:?}, expiry {:?}", op.kind, op.expiry);
+                let expected = "puts and deletes that do not expire";
+                return Err(DecodeError::new(Reason::TooNew, "op", base, expected, found));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The damage, and the frame that shows that what is lost had been on the device.
+fn proven(mut damage: DecodeError, path: &Path, (offset, synced): (u64, Seqno)) -> DecodeError {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    damage.expected +=
+        &format!(", since the frame at {offset} of {name} says that commit {synced} was synced");
+    damage
 }
 
 fn missing(damage: Option<DecodeError>, end: u64, limit: u64) -> DecodeError {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use orlop_formats::block::Block;
 use orlop_formats::checksum::{self, Place};
-use orlop_formats::error::DecodeError;
+use orlop_formats::error::{DecodeError, Reason};
 use orlop_formats::file_header::{FileHeader, FileKind};
 use orlop_formats::filter;
 use orlop_formats::ids::{DatabaseId, Kind, Seqno};
@@ -441,5 +441,16 @@ fn decode(bytes: &[u8], place: &Place, meta: &TableMeta) -> Result<Decoded, Deco
         .map_err(|source| source.at(footer.partitions.0))?;
     let properties = Properties::decode(region(footer.properties, "properties")?)
         .map_err(|source| source.at(footer.properties.0))?;
+    if let Some(expiry) = properties.max_expiry {
+        let expected = "entries that do not expire";
+        let found = format!("an expiry at {expiry}");
+        return Err(DecodeError::new(
+            Reason::TooNew,
+            "sstable",
+            footer.properties.0,
+            expected,
+            found,
+        ));
+    }
     Ok((footer, partitions, properties))
 }

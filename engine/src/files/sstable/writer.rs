@@ -118,8 +118,10 @@ impl TableWriter {
         self.place.file
     }
 
-    /// Adds an entry. The caller keeps the order: database, key ascending; seqno descending.
+    /// Adds an entry. Order: database, key ascending; seqno descending. Entries out of order come
+    /// from a damaged input, and are refused before they make a damaged output.
     pub(crate) fn add(&mut self, entry: Entry<'_>) -> Result<()> {
+        self.check_order(&entry)?;
         if self.partition.as_ref().map(|p| p.database) != Some(entry.database) {
             self.end_partition()?;
             self.begin_partition(&entry);
@@ -142,6 +144,21 @@ impl TableWriter {
         self.last_seqno = entry.seqno;
         self.account(&entry);
         Ok(())
+    }
+
+    fn check_order(&self, entry: &Entry<'_>) -> Result<()> {
+        let Some(partition) = &self.partition else { return Ok(()) };
+        let last_key = match &self.fence {
+            Some(fence) if self.block.is_empty() => fence.last_key.as_slice(),
+            _ => self.block.last_key(),
+        };
+        let last = (partition.database, last_key, std::cmp::Reverse(self.last_seqno));
+        if last < (entry.database, entry.key, std::cmp::Reverse(entry.seqno)) {
+            return Ok(());
+        }
+        let expected = "entries in order from the tables it is made of";
+        let found = format!("{:?} out of order", entry.key.escape_ascii().to_string());
+        Err(Error::corrupt(&self.path, "sstable input", self.position(), expected, found))
     }
 
     fn account(&mut self, entry: &Entry<'_>) {

@@ -12,7 +12,7 @@ use orlop_formats::batch;
 use orlop_formats::error::DecodeError;
 use orlop_formats::frame::{self, Frame, FrameKind, Walk};
 use orlop_formats::ids::{
-    FIRST_USER_DATABASE, FileId, FileNumber, SYSTEM_DATABASE, Seqno, StoreId,
+    FIRST_USER_DATABASE, FileId, FileNumber, Kind, SYSTEM_DATABASE, Seqno, StoreId,
 };
 use orlop_formats::log::{self, SegmentHeader};
 
@@ -57,15 +57,17 @@ impl<'a> LogCheck<'a> {
         ends.map(|end| end.number).filter(|number| !self.seen.contains(number))
     }
 
-    /// Checks the next segment; they come in the order of their numbers.
+    /// Checks the next segment; they come in the order of their numbers. `says`: where its successor
+    /// says that it ended.
     pub(super) fn segment(
         &mut self,
         report: &mut Report,
         catalog: &mut Catalog,
-        number: FileNumber,
-        path: &Path,
-        bytes: &[u8],
+        file: &Segment,
+        says: Option<u64>,
     ) {
+        let Segment { number, path, bytes } = file;
+        let number = *number;
         if bytes.iter().all(|byte| *byte == 0) {
             report.note(path, "a segment that was never started");
             return;
@@ -96,7 +98,7 @@ impl<'a> LogCheck<'a> {
                 }
             }
         }
-        self.frames(report, catalog, number, path, bytes, (header.id, segment.first_seqno));
+        self.frames(report, catalog, file, says, (header.id, segment.first_seqno));
     }
 
     /// Holds the segment's header against the segment before.
@@ -141,20 +143,28 @@ impl<'a> LogCheck<'a> {
         &mut self,
         report: &mut Report,
         catalog: &mut Catalog,
-        number: FileNumber,
-        path: &Path,
-        bytes: &[u8],
+        file: &Segment,
+        says: Option<u64>,
         (id, first_seqno): (FileId, Seqno),
     ) {
+        let Segment { number, path, bytes } = file;
+        let number = *number;
         let ends = self.version.map(|version| version.segment_ends.as_slice()).unwrap_or_default();
         let known = ends.iter().find(|end| end.number == number);
-        let limit = known.map_or(bytes.len() as u64, |end| end.end);
+        // Behind its end a segment is free space.
+        let limit = known.map(|end| end.end).or(says).unwrap_or(bytes.len() as u64);
+        let used = usize::try_from(limit).ok().and_then(|limit| bytes.get(..limit));
+        let used = used.unwrap_or(bytes);
         let mut expected = first_seqno;
-        let mut walk = Walk::new(bytes, log::PROLOGUE_LEN, limit, id).expecting(first_seqno);
+        let mut walk = Walk::new(bytes, log::PROLOGUE_LEN, limit, id);
         let mut last_end = log::PROLOGUE_LEN;
         for frame in walk.by_ref() {
             report.gap(path, bytes, last_end, frame.offset);
             last_end = frame.end();
+            if frame.first != expected {
+                let found = frame.first.to_string();
+                report.finding(path, frame.offset, "group", format!("commit {expected}"), found);
+            }
             check_group(report, catalog, path, &frame);
             expected = frame.next_first();
         }
@@ -173,7 +183,7 @@ impl<'a> LogCheck<'a> {
             }
             return;
         }
-        if let Some((offset, synced)) = frame::later_proof(bytes, end, &id, self.good) {
+        if let Some((offset, synced)) = frame::later_proof(used, end, &id, self.good) {
             let proof = Proof { path, offset, synced };
             proof.lost(report, path, stop.unwrap_or_else(|| lost(end, limit)));
             (self.broken, self.previous, self.expected) = (true, None, None);
@@ -183,6 +193,21 @@ impl<'a> LogCheck<'a> {
             report.note(path, format!("{text} ({damage})"));
             self.cut = Some((path.to_owned(), damage));
         }
+    }
+}
+
+/// A segment's file.
+pub(super) struct Segment {
+    pub(super) number: FileNumber,
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Segment {
+    /// Where this segment says that `predecessor` ended, if it is the one behind it.
+    pub(super) fn says_of(&self, predecessor: FileNumber) -> Option<u64> {
+        let (_, segment) = log::decode_prologue(&self.bytes, self.number, None).ok()?;
+        (segment.predecessor == predecessor).then_some(segment.predecessor_end)
     }
 }
 
@@ -236,6 +261,10 @@ fn check_group(report: &mut Report, catalog: &mut Catalog, path: &Path, frame: &
                     break;
                 }
             };
+            if !matches!(op.kind, Kind::Put | Kind::Delete) || op.expiry.is_some() {
+                let found = format!("{:?}, expiry {:?}", op.kind, op.expiry);
+                report.finding(path, at, "op", "puts and deletes that do not expire", found);
+            }
             if op.database == SYSTEM_DATABASE {
                 let entry = Entry { key: op.key, seqno, kind: op.kind, value: op.value };
                 catalog.entry(report, Origin { path, offset: at }, &entry);

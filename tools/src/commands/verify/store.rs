@@ -18,7 +18,7 @@ use orlop_formats::ids::{FileNumber, StoreId};
 use orlop_formats::superblock::Superblock;
 
 use super::catalog::Catalog;
-use super::log::LogCheck;
+use super::log::{LogCheck, Segment};
 use super::manifest::{self, Version};
 use super::report::Report;
 use super::superblock;
@@ -223,10 +223,23 @@ impl Check<'_> {
             None => self.listing.logs.iter().copied().collect(),
         };
         let mut log = LogCheck::new(store, version);
-        for number in numbers {
-            let path = self.path(FileName::Log(number));
-            let Some(bytes) = self.read(&path, "log segment")? else { continue };
-            log.segment(&mut self.report, &mut self.catalog, number, &path, &bytes);
+        // One segment is read ahead: it says where the one before it ended.
+        let mut ahead: Option<Segment> = None;
+        for number in numbers.into_iter().map(Some).chain([None]) {
+            let next = match number {
+                Some(number) => {
+                    let path = self.path(FileName::Log(number));
+                    let bytes = self.read(&path, "log segment")?;
+                    let Some(bytes) = bytes else { continue };
+                    Some(Segment { number, path, bytes })
+                }
+                None => None,
+            };
+            if let Some(segment) = ahead {
+                let says = next.as_ref().and_then(|next| next.says_of(segment.number));
+                log.segment(&mut self.report, &mut self.catalog, &segment, says);
+            }
+            ahead = next;
         }
         for number in log.missing() {
             let path = self.path(FileName::Log(number));
