@@ -417,3 +417,66 @@ fn a_close_on_a_full_disk_still_ends_the_log() {
     let store = open(&env.crash(Keep::Nothing)).unwrap();
     assert!(store.database("d").unwrap().contains("last").unwrap());
 }
+
+/// Garbage in the free space behind an ended segment was taken for a torn tail of the log.
+#[test]
+fn garbage_behind_an_ended_segment_is_nothing() {
+    use orlop::env::Env;
+    let env = SimEnv::new(1);
+    let store = open(&env).unwrap();
+    let database = store.database("d").unwrap();
+    for n in 0..90_u8 {
+        database.put_with([n], vec![n; 1_000], Durability::Buffered).unwrap();
+    }
+    std::mem::forget(store);
+    let image = env.kill();
+    let logs: Vec<_> = image.list(Path::new("/s")).unwrap();
+    let logs: Vec<_> = logs.into_iter().filter(|entry| entry.name.ends_with(".log")).collect();
+    assert!(logs.len() > 1, "{logs:?}");
+    let first = Path::new("/s").join(&logs[0].name);
+    let bytes = image.read(&first).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1;
+    image.open_write(&first).unwrap().write_at(end + 70, b"garbage").unwrap();
+    let store = open(&image).unwrap();
+    assert_eq!(store.database("d").unwrap().iter().count(), 90);
+}
+
+/// An entry that expires would have been kept for ever: this version does not know expiry.
+#[test]
+fn entries_of_a_later_version_are_refused() {
+    use orlop_formats::batch::{self, Op};
+    use orlop_formats::file_header::{FileHeader, FileKind};
+    use orlop_formats::frame::{self, Fields, FrameKind};
+    use orlop_formats::ids::{DatabaseId, FileId, Kind};
+    use orlop_formats::log::{self, SegmentHeader};
+    let (_guard, path) = temp();
+    Store::open(&path).unwrap().close().unwrap();
+    let superblock = fs::read(path.join("SUPER")).unwrap();
+    let store = orlop_formats::superblock::decode_file(&superblock).unwrap().newest.store;
+    let id = FileId([9; 16]);
+    for (kind, expiry) in [(Kind::Put, Some(5)), (Kind::RangeDelete, None), (Kind::Merge, None)] {
+        let header = FileHeader { kind: FileKind::Log, store, number: 77, id };
+        let mut bytes = header.encode().to_vec();
+        let header = SegmentHeader { predecessor: 0, predecessor_end: 0, first_seqno: 1 };
+        bytes.extend_from_slice(&header.encode(&id));
+        let mut group = Vec::new();
+        frame::begin(&mut group);
+        let start = batch::begin(&mut group);
+        let op = Op { kind, database: DatabaseId(16), key: b"k", value: b"v", expiry };
+        batch::push(&mut group, &op);
+        batch::finish(&mut group, start, 1);
+        let fields = Fields {
+            kind: FrameKind::Group,
+            count: 1,
+            first: 1,
+            synced: 0,
+            offset: log::PROLOGUE_LEN,
+            previous_end: log::PROLOGUE_LEN,
+        };
+        frame::finish(&mut group, 0, &id, &fields);
+        bytes.extend_from_slice(&group);
+        fs::write(path.join("000077.log"), &bytes).unwrap();
+        let opened = Store::open(&path).map(|_| ());
+        assert!(matches!(opened, Err(Error::TooNew { .. })), "{kind:?}: {opened:?}");
+    }
+}
