@@ -169,8 +169,8 @@ pub(crate) fn is_live(kind: Kind) -> Result<bool> {
     match kind {
         Kind::Put => Ok(true),
         Kind::Delete => Ok(false),
-        Kind::PutBlob | Kind::RangeDelete | Kind::Merge => Err(Error::InvalidArgument {
-            what: "entry kind",
+        Kind::PutBlob | Kind::RangeDelete | Kind::Merge => Err(Error::TooNew {
+            path: "an entry of this store".into(),
             expected: "Put or Delete".to_owned(),
             found: format!("{kind:?}"),
         }),
