@@ -22,7 +22,8 @@ const ORIGIN: usize = 24;
 const MANIFEST_NUMBER: usize = 40;
 const MANIFEST_ID: usize = 48;
 const SECTOR_SIZE: usize = 64;
-const ZEROS: usize = 68;
+const CLOSED: usize = 68;
+const ZEROS: usize = 76;
 const CRC: usize = 4092;
 
 const FIELDS: &[Field] = &[
@@ -32,6 +33,7 @@ const FIELDS: &[Field] = &[
     field(MANIFEST_NUMBER, 8, "manifest number"),
     field(MANIFEST_ID, 16, "manifest file id"),
     field(SECTOR_SIZE, 4, "sector size"),
+    field(CLOSED, 8, "closed at edit"),
     field(ZEROS, CRC - ZEROS, "zero"),
     field(CRC, 4, "crc32 of bytes 0..4092"),
 ];
@@ -54,6 +56,8 @@ pub struct Superblock {
     pub manifest_id: FileId,
     /// Bytes of a sector. Version 1: always 4096.
     pub sector_size: u32,
+    /// The number of the manifest's last edit, if the store was closed behind it; 0: it was not.
+    pub closed_at: u64,
 }
 
 /// A superblock file that was read.
@@ -83,6 +87,7 @@ impl Superblock {
         set(&mut out, MANIFEST_NUMBER, &self.manifest_number.to_le_bytes());
         set(&mut out, MANIFEST_ID, &self.manifest_id.0);
         set(&mut out, SECTOR_SIZE, &self.sector_size.to_le_bytes());
+        set(&mut out, CLOSED, &self.closed_at.to_le_bytes());
         let sum = crc(&[&out[..CRC]]);
         set(&mut out, CRC, &sum.to_le_bytes());
         out
@@ -152,6 +157,7 @@ fn checked_slot(bytes: &[u8], header: &FileHeader, offset: u64) -> Result<Superb
         manifest_number: slot.u64(MANIFEST_NUMBER),
         manifest_id: FileId(slot.array(MANIFEST_ID)),
         sector_size: slot.u32(SECTOR_SIZE),
+        closed_at: slot.u64(CLOSED),
     };
     let Superblock { generation, store, sector_size, .. } = superblock;
     if generation == 0 || slot_offset(generation) != offset {
@@ -187,6 +193,7 @@ mod tests {
             manifest_number: 10 + generation,
             manifest_id: FileId([3; 16]),
             sector_size: 4096,
+            closed_at: generation % 3,
         }
     }
 
@@ -252,6 +259,7 @@ mod tests {
             let manifest_id = FileId(manifest_id);
             let slot = Superblock {
                 generation, store: STORE_ID, origin, manifest_number, manifest_id, sector_size: 4096,
+                closed_at: generation % 5,
             };
             let decoded = decode_file(&encode_file(&HEADER, &slot)).unwrap();
             prop_assert_eq!(decoded, Decoded { header: HEADER, newest: slot, bad_slot: None });

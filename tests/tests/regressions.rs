@@ -480,3 +480,32 @@ fn entries_of_a_later_version_are_refused() {
         assert!(matches!(opened, Err(Error::TooNew { .. })), "{kind:?}: {opened:?}");
     }
 }
+
+/// A manifest that was cut short was just an older manifest.
+#[test]
+fn a_closed_store_misses_every_byte_that_is_cut_off() {
+    let (guard, path) = temp();
+    let store = Store::open(&path).unwrap();
+    for round in 0..3_u32 {
+        store.database("d").unwrap().put(round.to_be_bytes(), "v").unwrap();
+        store.flush().unwrap();
+    }
+    store.database("d").unwrap().put("last", "v").unwrap();
+    store.close().unwrap();
+    let copy = guard.path().join("copy");
+    let files: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for file in files.iter().filter(|file| !file.ends_with("LOCK")) {
+        let bytes = fs::read(file).unwrap();
+        let name = file.file_name().unwrap();
+        let steps = (0..bytes.len()).step_by(61);
+        for len in steps.chain([bytes.len() / 2, bytes.len() - 1]) {
+            copy_dir(&path, &copy);
+            fs::write(copy.join(name), &bytes[..len]).unwrap();
+            for read_only in [true, false] {
+                let opened =
+                    if read_only { Store::open_read_only(&copy) } else { Store::open(&copy) };
+                assert!(opened.is_err(), "{name:?} cut to {len}, read-only {read_only}");
+            }
+        }
+    }
+}

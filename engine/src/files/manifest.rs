@@ -151,6 +151,10 @@ fn decode(bytes: &[u8], superblock: &Superblock) -> Result<State, DecodeError> {
             format!("edit {}", edits + 1),
             "none, but edits behind it",
         )),
+        None if superblock.closed_at != 0 && superblock.closed_at != edits => {
+            let expected = format!("{} edits, as when it was closed", superblock.closed_at);
+            Err(DecodeError::corrupt("manifest", walk.end(), expected, edits.to_string()))
+        }
         None => Ok(state),
     }
 }
@@ -242,6 +246,17 @@ impl Manifest {
         }
     }
 
+    /// Says in the superblock where this manifest ends: from then on a reader misses what is cut off.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        let Some(tail) = &self.tail else { return Ok(()) };
+        let mut closed = self.superblock;
+        closed.generation += 1;
+        closed.closed_at = tail.edits;
+        superblock::update(&*self.env, &self.dir, &closed)?;
+        self.superblock = closed;
+        Ok(())
+    }
+
     /// Makes the state durable in a manifest of this open, unless an edit has done so already.
     pub(crate) fn begin_if_new(&mut self) -> Result<()> {
         if self.tail.is_some() { Ok(()) } else { self.append(VersionEdit::default()) }
@@ -286,6 +301,7 @@ impl Manifest {
                 superblock::update(&*self.env, &self.dir, &old)?;
             }
             self.superblock.generation += 1;
+            self.superblock.closed_at = 0;
             superblock::update(&*self.env, &self.dir, &self.superblock)?;
             Ok(tail)
         });

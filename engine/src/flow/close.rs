@@ -4,14 +4,15 @@
 //! 2. end the background after its step
 //! 3. flush what would take long to replay; finish small compactions
 //! 4. sync the log and give its unused space back
-//! 5. record in the manifest where each segment ended: the next open finds a clean store
+//! 5. record in the manifest where each segment ended, and in the superblock where the manifest
+//!    did: the next open finds a clean store
 //! 6. remove files whose last reader has let go
 //!
 //! A poisoned store skips 3 to 5: what it left is for recovery to judge.
 
 use orlop_formats::manifest::VersionEdit;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::wal::Log;
 use crate::flow::compact::job;
 use crate::flow::{collect, flush, room, write};
@@ -56,9 +57,6 @@ fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
     let ends = log.finish();
     let ends = write::judge(shared, log, ends)?;
     shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
-    if ends.is_empty() {
-        return Ok(());
-    }
     let mut manifest = shared.manifest.lock();
     let Some(manifest) = manifest.as_mut() else { return Ok(()) };
     let edit = VersionEdit {
@@ -68,7 +66,11 @@ fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
         clock_ms: Some(manifest.state().clock_ms.max(shared.env.now_ms())),
         ..VersionEdit::default()
     };
-    manifest.append(edit)
+    match manifest.append(edit).and_then(|()| manifest.close()) {
+        // Everything is on the device; the next open only has to find the ends by itself.
+        Err(Error::DiskFull { .. }) => Ok(()),
+        closed => closed,
+    }
 }
 
 /// Step 3.

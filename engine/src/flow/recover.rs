@@ -156,6 +156,7 @@ fn create(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared>
         manifest_number: 0,
         manifest_id: FileId([0; 16]),
         sector_size: SECTOR as u32,
+        closed_at: 0,
     };
     let state = State { clock_ms: env.now_ms(), log_number: 1, ..State::default() };
     let manifest =

@@ -33,6 +33,8 @@ pub(super) struct Expected {
     pub(super) store: Option<StoreId>,
     pub(super) number: FileNumber,
     pub(super) id: Option<FileId>,
+    /// The number of its last edit, if the store was closed; else 0.
+    pub(super) closed_at: u64,
 }
 
 /// Checks a manifest and gives its version, if it has one.
@@ -68,6 +70,10 @@ pub(super) fn verify(
         }
     }
     check_tail(report, path, bytes, &walk, header.id, edits);
+    if expected.closed_at != 0 && expected.closed_at != edits {
+        let last = format!("{} edits, as when it was closed", expected.closed_at);
+        report.finding(path, walk.end(), "manifest", last, edits.to_string());
+    }
     check_version(report, path, &version);
     (edits > 0).then_some(version)
 }
