@@ -509,3 +509,25 @@ fn a_closed_store_misses_every_byte_that_is_cut_off() {
         }
     }
 }
+
+/// A refused open had written its process id into LOCK.
+#[test]
+fn a_refused_open_changes_no_byte() {
+    let (guard, path) = temp();
+    let store = Store::open(&path).unwrap();
+    store.database("d").unwrap().put("k", "v").unwrap();
+    store.close().unwrap();
+    fs::write(path.join("LOCK"), "pid 1\n").unwrap();
+    let mut superblock = fs::read(path.join("SUPER")).unwrap();
+    superblock[8] = 99;
+    fs::write(path.join("SUPER"), superblock).unwrap();
+    let copy = guard.path().join("copy");
+    copy_dir(&path, &copy);
+    assert!(matches!(Store::open(&path), Err(Error::TooNew { .. })));
+    for entry in fs::read_dir(&path).unwrap() {
+        let entry = entry.unwrap();
+        let before = fs::read(copy.join(entry.file_name())).unwrap();
+        assert_eq!(fs::read(entry.path()).unwrap(), before, "{:?}", entry.file_name());
+    }
+    assert_eq!(fs::read_dir(&path).unwrap().count(), fs::read_dir(&copy).unwrap().count());
+}

@@ -70,12 +70,31 @@ pub(crate) fn open(
         }
     }
     // 2. Lock; then look again, since another process may have been faster.
+    let lock_path = dir.join(FileName::Lock.to_string());
+    let before = env.read(&lock_path).ok();
     let lock = lock(&*env, dir)?;
-    let shared = match look(&*env, dir)? {
-        Found::Store => recover(env, dir, options)?,
-        Found::Vacant | Found::Nothing => create(env, dir, options)?,
-    };
+    let opened = look(&*env, dir).and_then(|found| match found {
+        Found::Store => recover(Arc::clone(&env), dir, options),
+        Found::Vacant | Found::Nothing => {
+            create(Arc::clone(&env), dir, options).inspect_err(|_| {
+                // Once its superblock has its name it is a store, whatever failed then.
+                if let Ok(Found::Vacant) = look(&*env, dir) {
+                    let _ = remove_leftovers(&*env, dir);
+                }
+            })
+        }
+    });
+    let shared = opened.inspect_err(|_| put_back(&*env, &lock_path, before.as_deref()))?;
     Ok((shared, lock))
+}
+
+/// A failed open changes nothing, not even who held the lock last. If that fails too, no harm is
+/// done: the file's text is advice.
+fn put_back(env: &dyn Env, lock_path: &Path, before: Option<&[u8]>) {
+    let Some(before) = before else { return drop(env.remove(lock_path)) };
+    if let Ok(mut file) = env.open_write(lock_path) {
+        let _ = file.set_len(0).and_then(|()| file.write_at(0, before));
+    }
 }
 
 /// Opens for reading only. What a live writer does meanwhile can look like damage: a file that is
