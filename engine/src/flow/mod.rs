@@ -5,6 +5,7 @@ pub(crate) mod close;
 pub(crate) mod collect;
 pub(crate) mod compact;
 pub(crate) mod flush;
+pub(crate) mod install;
 pub(crate) mod read;
 pub(crate) mod recover;
 pub(crate) mod room;

@@ -7,22 +7,22 @@
 
 use std::collections::HashSet;
 
-use orlop_formats::filename::FileName;
 use orlop_formats::ids::{DatabaseId, FileNumber};
 use orlop_formats::manifest::{TableMeta, VersionEdit};
 
 use crate::error::{Error, Result};
+use crate::files::manifest::State;
 use crate::files::sstable::{RunCursor, Table};
 use crate::flow::compact::fold::Fold;
 use crate::flow::compact::pick::{self, Action, Candidate, Job, Shape, Targets};
 use crate::flow::compact::rewrite::{Output, Plan, rewrite};
 use crate::flow::flush;
+use crate::flow::install::install;
 use crate::options::{Compression, FIRST_COMPRESSED_LEVEL, L0_COMPACT};
 use crate::state::catalog::Liveness;
 use crate::state::iter::{Merge, Source};
 use crate::state::shared::Shared;
 use crate::state::version::{Run, Version};
-use crate::state::view::View;
 use crate::sync::Arc;
 
 /// A table is rewritten when more than one part in this many belongs to dropped databases.
@@ -72,7 +72,8 @@ pub(crate) fn run(shared: &Shared, job: &Job) -> Result<()> {
         Action::Merge => merge(shared, &version, &inputs, job)?,
     };
     let bytes_out = output.bytes();
-    install(shared, job, output)?;
+    let edit = |_: &State| VersionEdit { removed: job.inputs.clone(), ..VersionEdit::default() };
+    install(shared, output, edit, None)?;
     if job.action == Action::Merge {
         tables.iter().for_each(|table| table.mark_obsolete());
     }
@@ -138,60 +139,5 @@ fn pause(shared: &Shared) -> Result<()> {
     }
     shared.check_poison()?;
     while flush::run(shared)? {}
-    Ok(())
-}
-
-/// Steps 3 and 4, for flushes of tables into the tree too.
-fn install(shared: &Shared, job: &Job, output: Output) -> Result<()> {
-    let mut manifest = shared.manifest.lock();
-    let Some(manifest) = manifest.as_mut() else { return Err(Error::ReadOnly) };
-    let added = open_tables(shared, &output.tables).inspect_err(|_| output.discard(shared))?;
-    let edit = VersionEdit {
-        added: output.tables.clone(),
-        removed: job.inputs.clone(),
-        ..VersionEdit::default()
-    };
-    if let Err(error) = manifest.append(edit) {
-        if manifest.failed() {
-            shared.poison(&error);
-        } else if job.action == Action::Merge {
-            output.discard(shared);
-        }
-        return Err(error);
-    }
-    replace_version(shared, &job.input_set(), &added)
-}
-
-/// Opens new tables, so that readers never wait for it.
-pub(crate) fn open_tables(shared: &Shared, metas: &[TableMeta]) -> Result<Vec<Arc<Table>>> {
-    let open = |meta: &TableMeta| {
-        let path = shared.path_of(FileName::Sstable(meta.number));
-        let graveyard = Arc::clone(&shared.graveyard);
-        Table::open(&*shared.env, path, shared.place(meta.number), meta.clone(), graveyard)
-            .map(Arc::new)
-    };
-    metas.iter().map(open).collect()
-}
-
-fn replace_version(
-    shared: &Shared,
-    removed: &HashSet<FileNumber>,
-    added: &[Arc<Table>],
-) -> Result<()> {
-    let mut outcome = Ok(());
-    shared.view.update(|view| match view.version.apply(removed, added) {
-        Ok(version) => View { version: Arc::new(version), ..view.clone() },
-        Err(found) => {
-            outcome = Err(found);
-            view.clone()
-        }
-    });
-    outcome.map_err(|found| {
-        let error = Error::corrupt(&shared.dir, "version edit", 0, "a valid version", found);
-        // The manifest and the view disagree: nothing more may be built on either.
-        shared.poison(&error);
-        error
-    })?;
-    shared.wake();
     Ok(())
 }

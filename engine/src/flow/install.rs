@@ -1,0 +1,84 @@
+//! Making new tables part of the store: what a flush and a compaction end with.
+//!
+//! 1. open the tables, so that readers never wait for that
+//! 2. make the edit durable that names them
+//! 3. replace the view
+
+use std::collections::HashSet;
+
+use orlop_formats::filename::FileName;
+use orlop_formats::ids::FileNumber;
+use orlop_formats::manifest::{TableMeta, VersionEdit};
+
+use crate::error::{Error, Result};
+use crate::files::manifest::State;
+use crate::files::sstable::Table;
+use crate::flow::compact::rewrite::Output;
+use crate::state::memtable::Memtable;
+use crate::state::shared::Shared;
+use crate::state::view::View;
+use crate::sync::Arc;
+
+/// Installs the tables of `output` with an edit made from the manifest's state, and takes `flushed`
+/// out of the view. On an error the tables are gone again, unless it is unknown whether the edit
+/// is in effect: then the store is poisoned.
+pub(crate) fn install(
+    shared: &Shared,
+    output: Output,
+    edit: impl FnOnce(&State) -> VersionEdit,
+    flushed: Option<&Arc<Memtable>>,
+) -> Result<()> {
+    let mut manifest = shared.manifest.lock();
+    let Some(manifest) = manifest.as_mut() else { return Err(Error::ReadOnly) };
+    let added = open_tables(shared, &output.tables).inspect_err(|_| output.discard(shared))?;
+    let edit = VersionEdit { added: output.tables.clone(), ..edit(manifest.state()) };
+    let removed: HashSet<FileNumber> = edit.removed.iter().copied().collect();
+    if let Err(error) = manifest.append(edit) {
+        if manifest.failed() {
+            shared.poison(&error);
+        } else {
+            output.discard(shared);
+        }
+        return Err(error);
+    }
+    replace_view(shared, &removed, &added, flushed)
+}
+
+fn open_tables(shared: &Shared, metas: &[TableMeta]) -> Result<Vec<Arc<Table>>> {
+    let open = |meta: &TableMeta| {
+        let path = shared.path_of(FileName::Sstable(meta.number));
+        let graveyard = Arc::clone(&shared.graveyard);
+        Table::open(&*shared.env, path, shared.place(meta.number), meta.clone(), graveyard)
+            .map(Arc::new)
+    };
+    metas.iter().map(open).collect()
+}
+
+fn replace_view(
+    shared: &Shared,
+    removed: &HashSet<FileNumber>,
+    added: &[Arc<Table>],
+    flushed: Option<&Arc<Memtable>>,
+) -> Result<()> {
+    let stays = |memtable: &&Arc<Memtable>| !flushed.is_some_and(|f| Arc::ptr_eq(f, memtable));
+    let mut outcome = Ok(());
+    shared.view.update(|view| match view.version.apply(removed, added) {
+        Ok(version) => View {
+            active: Arc::clone(&view.active),
+            sealed: view.sealed.iter().filter(stays).cloned().collect(),
+            version: Arc::new(version),
+        },
+        Err(found) => {
+            outcome = Err(found);
+            view.clone()
+        }
+    });
+    outcome.map_err(|found| {
+        let error = Error::corrupt(&shared.dir, "version edit", 0, "a valid version", found);
+        // The manifest and the view disagree: nothing more may be built on either.
+        shared.poison(&error);
+        error
+    })?;
+    shared.wake();
+    Ok(())
+}
