@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use orlop::env::{FaultKind, Keep, SimEnv};
-use orlop::{Background, Durability, Error, Store};
+use orlop::{Background, DatabaseOptions, Durability, Error, Store};
 
 fn open(env: &SimEnv) -> orlop::Result<Store> {
     Store::builder()
@@ -30,18 +30,23 @@ fn temp() -> (tempfile::TempDir, PathBuf) {
 /// reads the segment to its end, since a later memtable's batches begin in it.
 #[test]
 fn a_segment_is_synced_for_its_own_sake() {
-    for close in [false, true] {
+    let open = |env: &SimEnv| {
+        let builder = Store::builder().env(Arc::new(env.clone())).memtable_size(100 << 10);
+        builder.background(Background::Manual).open("/s")
+    };
+    for (synced, close) in [(1, false), (2, false), (0, true)] {
         let env = SimEnv::new(1);
         let store = open(&env).unwrap();
         let database = store.database("d").unwrap();
-        // Fill a memtable over several segments; the group that seals it also rotates.
-        for n in 0..28_u8 {
+        // Fill a memtable over two segments; the next group seals it and begins a third.
+        for n in 0..10_u8 {
             database.put_with([n], vec![n; 10 << 10], Durability::Buffered).unwrap();
         }
         database.put_with("large", vec![1; 300 << 10], Durability::Buffered).unwrap();
         store.step().unwrap();
-        database.put("synced 1", "v").unwrap();
-        database.put("synced 2", "v").unwrap();
+        for n in 0..synced {
+            database.put(format!("synced {n}"), "v").unwrap();
+        }
         if close {
             store.close().unwrap();
         } else {
@@ -49,8 +54,9 @@ fn a_segment_is_synced_for_its_own_sake() {
         }
         let store = open(&env.crash(Keep::Nothing)).unwrap();
         let database = store.database("d").unwrap();
-        assert!(database.contains("synced 1").unwrap() && database.contains("synced 2").unwrap());
-        assert!(database.contains([0]).unwrap() && database.contains("large").unwrap());
+        assert_eq!(database.prefix("synced").count(), synced);
+        assert!(database.contains([0]).unwrap());
+        assert!(database.contains("large").unwrap());
     }
 }
 
@@ -324,10 +330,15 @@ fn a_drop_is_as_durable_as_the_store() {
     let env = SimEnv::new(1);
     let store = open(&env).unwrap();
     store.database("x").unwrap().put("k", "v").unwrap();
-    store.drop_database("x").unwrap();
+    let options = DatabaseOptions { durability: Some(Durability::Memory) };
+    let careless = store.create_database("careless", options).unwrap();
+    let mut batch = store.batch();
+    batch.put(&careless, "k", "v").unwrap();
+    batch.drop_database("x").unwrap();
+    batch.commit().unwrap();
     std::mem::forget(store);
     let store = open(&env.crash(Keep::Nothing)).unwrap();
-    assert!(store.databases().unwrap().is_empty());
+    assert_eq!(store.databases().unwrap(), ["careless"]);
 }
 
 /// Only plain files were looked at when an open asked whether the directory is vacant.
