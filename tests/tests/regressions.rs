@@ -542,3 +542,25 @@ fn a_refused_open_changes_no_byte() {
     }
     assert_eq!(fs::read_dir(&path).unwrap().count(), fs::read_dir(&copy).unwrap().count());
 }
+
+/// A commit inside a drop of an unwinding thread was taken for a panic of the engine's own.
+#[test]
+fn a_commit_while_unwinding_is_a_commit() {
+    struct PutsWhenDropped(orlop::Database);
+    impl Drop for PutsWhenDropped {
+        fn drop(&mut self) {
+            self.0.put("farewell", "v").unwrap();
+        }
+    }
+    let store = Store::in_memory().unwrap();
+    let database = store.database("d").unwrap();
+    let guard = PutsWhenDropped(database.clone());
+    let unwound = panic::catch_unwind(AssertUnwindSafe(move || {
+        let _guard = guard;
+        panic::resume_unwind(Box::new("a caller's own panic"));
+    }));
+    assert!(unwound.is_err());
+    assert_eq!(store.stats().poisoned, None);
+    database.put("k", "v").unwrap();
+    assert!(database.contains("farewell").unwrap());
+}

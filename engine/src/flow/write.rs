@@ -108,11 +108,13 @@ struct Leading<'a> {
     shared: &'a Shared,
     /// `None` only inside the drop.
     log: Option<Box<Log>>,
+    /// The thread was unwinding already: a commit inside a drop, which is none of ours.
+    unwinding: bool,
 }
 
 impl<'a> Leading<'a> {
     fn run<R>(shared: &'a Shared, log: Box<Log>, work: impl FnOnce(&mut Log) -> R) -> Option<R> {
-        let mut leading = Self { shared, log: Some(log) };
+        let mut leading = Self { shared, log: Some(log), unwinding: panicking() };
         leading.log.as_deref_mut().map(work)
     }
 }
@@ -120,7 +122,7 @@ impl<'a> Leading<'a> {
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
         let mut queue = self.shared.queue.lock();
-        if panicking() {
+        if panicking() && !self.unwinding {
             let cause = "a thread panicked while it committed".to_owned();
             let _ = self.shared.poison.set(cause.clone());
             queue.refuse(&Error::Poisoned { cause });

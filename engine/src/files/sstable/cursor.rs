@@ -32,7 +32,8 @@ pub(crate) struct RunCursor {
 /// Fetches what a scan will reach: nothing at first, then windows that double.
 #[derive(Default)]
 struct ReadAhead {
-    /// The end of the last window, in the current table; 0 before the first.
+    /// Half-way through the last window, in the current table, where the next one is asked for; 0
+    /// before the first.
     until: usize,
     window: usize,
 }
