@@ -224,6 +224,23 @@ impl Store {
         room::wait_until(shared, || !shared.background.lock().full)
     }
 
+    /// Flushes, and returns when the background has nothing left to do: every level has the size
+    /// and shape that it should have. Cheaper than [`Store::compact`], which makes one level.
+    ///
+    /// # Errors
+    /// As [`Store::flush`].
+    pub fn settle(&self) -> Result<()> {
+        self.flush()?;
+        let shared = self.shared();
+        if shared.options.background == Background::Manual {
+            while background::step(shared)? != Progress::Idle {}
+            return Ok(());
+        }
+        shared.background.lock().settle = true;
+        shared.wake();
+        room::wait_until(shared, || !shared.background.lock().settle)
+    }
+
     /// Does one piece of background work. Only for [`Background::Manual`]; elsewhere it does
     /// nothing.
     ///

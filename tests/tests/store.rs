@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use orlop::{Database, DatabaseOptions, Durability, Error, Store};
+use orlop::{Background, Database, DatabaseOptions, Durability, Error, Store};
 use tempfile::TempDir;
 
 fn temp() -> (TempDir, std::path::PathBuf) {
@@ -478,4 +478,29 @@ fn a_snapshot_keeps_what_compactions_would_drop() {
     drop(snapshot);
     store.compact().unwrap();
     assert_eq!(database.iter().count(), 150);
+}
+
+#[test]
+fn a_settled_store_has_nothing_left_to_do() {
+    for background in [Background::Thread, Background::Manual] {
+        let (_dir, path) = temp();
+        let small = Store::builder().memtable_size(32 << 10).table_size(32 << 10);
+        let store = small.level_base(64 << 10).background(background).open(&path).unwrap();
+        let database = store.database("d").unwrap();
+        for n in 0..20_000_u32 {
+            let key = n.wrapping_mul(0x9e37_79b9).to_be_bytes();
+            database.put_with(key, [7; 30], Durability::Buffered).unwrap();
+        }
+        store.settle().unwrap();
+        let settled = store.stats();
+        assert_eq!((settled.memtable_entries, settled.sealed_memtables), (0, 0));
+        assert!(settled.levels.iter().any(|level| level.level > 0), "{settled:?}");
+        std::thread::sleep(Duration::from_millis(30));
+        store.settle().unwrap();
+        assert_eq!(store.stats(), settled, "the second time there is nothing to do");
+        assert_eq!(keys(&database).len(), 20_000);
+        store.close().unwrap();
+        let reader = Store::open_read_only(&path).unwrap();
+        assert!(matches!(reader.settle(), Err(Error::ReadOnly)));
+    }
 }

@@ -38,9 +38,9 @@ pub(crate) fn step(shared: &Shared) -> Result<Progress> {
     if flush::run(shared)? {
         return Ok(Progress::Flushed);
     }
-    let (search_dead, full) = {
+    let (search_dead, full, settle) = {
         let state = shared.background.lock();
-        (state.search_dead, state.full)
+        (state.search_dead, state.full, state.settle)
     };
     if full {
         if merge_down(shared)? {
@@ -55,6 +55,10 @@ pub(crate) fn step(shared: &Shared) -> Result<Progress> {
     }
     if collect::run(shared)? {
         return Ok(Progress::Collected);
+    }
+    if settle {
+        shared.background.lock().settle = false;
+        shared.changed.notify_all();
     }
     Ok(Progress::Idle)
 }

@@ -70,6 +70,8 @@ pub(crate) struct BackgroundState {
     pub(crate) error: Option<Error>,
     /// Somebody asked for everything to be merged into one level.
     pub(crate) full: bool,
+    /// Somebody waits until nothing is left to do.
+    pub(crate) settle: bool,
     /// Databases were dropped since tables were last searched for their remains.
     pub(crate) search_dead: bool,
     /// … and since the active memtable and the log were.
