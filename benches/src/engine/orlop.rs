@@ -1,0 +1,170 @@
+//! Orlop itself.
+//!
+//! As shipped, but for what every engine here is given: the durability of the row, and the
+//! compression of the table. There is no block cache to size: tables are mapped, and the page cache
+//! holds what the others keep in theirs. `get` returns a value that owns its place; `get_with`,
+//! which lends it, has a row of its own.
+
+use orlop::{Compression, Cursor, Database, Durability, Store};
+
+use super::{Class, Direction, Engine, Found, Kind, Reads, Session, Settings, Table, touch};
+use crate::failure::Result;
+
+pub(super) const KIND: Kind = Kind {
+    name: "orlop",
+    package: "orlop",
+    feature: None,
+    open: Some(open),
+    classes: &[Class::Memory, Class::Buffered, Class::Synced],
+    shipped_class: Class::Synced,
+    compression: Some("Snappy"),
+    settings: "As shipped, but for the durability of the row. Tables are memory-mapped, so the page \
+               cache is the cache. Compressed: Snappy. Reads through `get` (a value that pins its \
+               table) and one cursor that is reused; the row in place through `get_with`.",
+    answers: true,
+};
+
+/// Entries of one commit of a bulk load: no call for sorted input yet, so large batches.
+const BULK_BATCH: usize = 1000;
+
+fn open(settings: &Settings) -> Result<Box<dyn Engine>> {
+    let mut builder = Store::builder();
+    if settings.table != Table::Shipped {
+        builder =
+            builder.durability(durability(settings.class)).compression(match settings.table {
+                Table::Compressed => Compression::Snappy,
+                Table::Uncompressed | Table::Shipped => Compression::None,
+            });
+    }
+    let store = builder.open(&settings.dir)?;
+    let spaces = (0..settings.spaces).map(|space| store.database(space.to_string()));
+    let spaces = spaces.collect::<Result<_, _>>()?;
+    Ok(Box::new(Orlop { store, spaces }))
+}
+
+fn durability(class: Class) -> Durability {
+    match class {
+        Class::Memory => Durability::Memory,
+        Class::Buffered => Durability::Buffered,
+        Class::Synced => Durability::Synced,
+    }
+}
+
+struct Orlop {
+    store: Store,
+    spaces: Vec<Database>,
+}
+
+impl Engine for Orlop {
+    fn session(&self, reads: Reads) -> Result<Box<dyn Session + '_>> {
+        Ok(Box::new(Open { engine: self, space: &self.spaces[0], reads, cursor: None }))
+    }
+
+    fn bulk_load(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<()> {
+        let mut entries = entries.peekable();
+        while entries.peek().is_some() {
+            let mut batch = self.store.batch();
+            for (key, value) in entries.by_ref().take(BULK_BATCH) {
+                batch.put(&self.spaces[0], key, value)?;
+            }
+            batch.commit_with(Durability::Buffered)?;
+        }
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.store.settle()?;
+        Ok(self.store.sync()?)
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(self.store.close()?)
+    }
+
+    fn remark(&self) -> Option<String> {
+        let stats = self.store.stats();
+        Some(match stats.log_path_fallback {
+            Some(why) => format!("log by {} ({why})", stats.log_path),
+            None => format!("log by {}", stats.log_path),
+        })
+    }
+}
+
+struct Open<'a> {
+    engine: &'a Orlop,
+    space: &'a Database,
+    reads: Reads,
+    /// Kept from scan to scan while reads are fixed.
+    cursor: Option<Cursor>,
+}
+
+impl Session for Open<'_> {
+    fn select(&mut self, space: usize) -> Result<()> {
+        self.space = &self.engine.spaces[space];
+        self.cursor = None;
+        Ok(())
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        Ok(self.space.put(key, value)?)
+    }
+
+    fn put_as(&mut self, class: Class, key: &[u8], value: &[u8]) -> Result<()> {
+        Ok(self.space.put_with(key, value, durability(class))?)
+    }
+
+    fn put_batch(&mut self, entries: &[(&[u8], &[u8])]) -> Result<()> {
+        let mut batch = self.engine.store.batch();
+        for (key, value) in entries {
+            batch.put(self.space, key, value)?;
+        }
+        Ok(batch.commit()?)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<()> {
+        Ok(self.space.delete(key)?)
+    }
+
+    fn get(&mut self, key: &[u8]) -> Result<Option<u64>> {
+        Ok(self.space.get(key)?.map(|value| touch(&value)))
+    }
+
+    fn get_in_place(&mut self, key: &[u8]) -> Result<Option<u64>> {
+        Ok(self.space.get_with(key, touch)?)
+    }
+
+    fn scan(&mut self, from: Option<&[u8]>, direction: Direction, limit: u64) -> Result<Found> {
+        let kept = self.cursor.take().filter(|_| self.reads == Reads::Fixed);
+        let cursor = match kept {
+            Some(cursor) => self.cursor.insert(cursor),
+            None => self.cursor.insert(self.space.cursor()?),
+        };
+        let mut found = Found::default();
+        match (from, direction) {
+            (None, Direction::Forward) => cursor.seek_first(),
+            (None, Direction::Backward) => cursor.seek_last(),
+            (Some(from), Direction::Forward) => cursor.seek(from)?,
+            (Some(from), Direction::Backward) => {
+                // The gap lies before `from`: an entry that stands there is the first.
+                cursor.seek(from)?;
+                if limit > 0
+                    && let Some((key, value)) = cursor.next()?
+                    && key == from
+                {
+                    found.add(value);
+                }
+                cursor.seek(from)?;
+            }
+        }
+        while found.entries < limit {
+            let entry = match direction {
+                Direction::Forward => cursor.next()?,
+                Direction::Backward => cursor.prev()?,
+            };
+            let Some((key, value)) = entry else { break };
+            std::hint::black_box(key);
+            found.add(value);
+        }
+        Ok(found)
+    }
+}

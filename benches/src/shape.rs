@@ -1,0 +1,244 @@
+//! Keys and values: how they look, and which belongs to which number.
+//!
+//! Entry number *n* always has the same key and the same value, so that every answer can be
+//! checked. Keys ascend with their numbers.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, Result};
+
+/// How a number becomes a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum KeyShape {
+    /// Decimal digits, zeros in front.
+    Decimal,
+    /// 8 bytes, most significant first, then `'0'` up to the size: what `db_bench` does.
+    Binary,
+    /// A prefix that all keys share, then 16 decimal digits.
+    Prefixed,
+}
+
+impl FromStr for KeyShape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "decimal" => Ok(Self::Decimal),
+            "binary" => Ok(Self::Binary),
+            "prefixed" => Ok(Self::Prefixed),
+            _ => Err("there are decimal, binary and prefixed".to_owned()),
+        }
+    }
+}
+
+/// The sizes and forms of one run's entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    pub(crate) key_shape: KeyShape,
+    /// Bytes of a key.
+    pub(crate) key_size: usize,
+    /// Bytes of a value.
+    pub(crate) value_size: usize,
+}
+
+/// The shared part of [`KeyShape::Prefixed`], repeated as needed.
+const PREFIX: &[u8] = b"tenant/0017/collection/measurements/";
+
+/// Decimal digits of a number, where they are not all of the key.
+const DIGITS: usize = 16;
+
+impl Shape {
+    /// Refuses shapes that cannot tell 100 billion keys apart, or that some engine cannot hold.
+    pub(crate) fn check(&self) -> Result<()> {
+        let least = match self.key_shape {
+            KeyShape::Decimal => 11,
+            KeyShape::Binary => 8,
+            KeyShape::Prefixed => DIGITS + 1,
+        };
+        // LMDB takes keys of up to 511 bytes; readmissing adds one.
+        if !(least..=510).contains(&self.key_size) {
+            return Err(Failure::usage(format!(
+                "--key-size {} does not do for these keys: from {least} to 510 bytes",
+                self.key_size
+            )));
+        }
+        if !(STAMP.end..=16 << 20).contains(&self.value_size) {
+            return Err(Failure::usage(format!(
+                "--value-size {} is out of range: from {} bytes to 16 MiB",
+                self.value_size, STAMP.end
+            )));
+        }
+        Ok(())
+    }
+
+    /// Bytes of user data in one entry.
+    pub(crate) fn entry_size(&self) -> u64 {
+        (self.key_size + self.value_size) as u64
+    }
+
+    /// Writes the key of entry `number` into `key`, which is [`Shape::key_size`] long.
+    pub(crate) fn write_key(&self, number: u64, key: &mut [u8]) {
+        match self.key_shape {
+            KeyShape::Decimal => write_decimal(number, key),
+            KeyShape::Binary => {
+                let (head, tail) = key.split_at_mut(8);
+                head.copy_from_slice(&number.to_be_bytes());
+                tail.fill(b'0');
+            }
+            KeyShape::Prefixed => {
+                let (head, tail) = key.split_at_mut(self.key_size - DIGITS);
+                for (byte, shared) in head.iter_mut().zip(PREFIX.iter().cycle()) {
+                    *byte = *shared;
+                }
+                write_decimal(number, tail);
+            }
+        }
+    }
+
+    /// The key of entry `number`.
+    pub(crate) fn key(&self, number: u64) -> Vec<u8> {
+        let mut key = vec![0; self.key_size];
+        self.write_key(number, &mut key);
+        key
+    }
+}
+
+fn write_decimal(mut number: u64, key: &mut [u8]) {
+    for byte in key.iter_mut().rev() {
+        *byte = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+/// Spreads numbers evenly over 64 bits (the finaliser of splitmix64).
+pub(crate) fn mix(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// Where values come from: a pool of bytes of which half compress away, as in `db_bench`. The value
+/// of an entry is a stretch of the pool that its number chooses.
+#[derive(Debug)]
+pub(crate) struct Values {
+    pool: Vec<u8>,
+    size: usize,
+}
+
+/// The bytes of a value that tell its versions apart: some engines notice that a put changes
+/// nothing, and do nothing. They lie where [`touch`](crate::engine::touch) does not look, so that
+/// all versions of a value have the same sum.
+const STAMP: std::ops::Range<usize> = 8..12;
+
+/// Random bytes that follow each other in the pool before they are repeated once.
+const RUN: usize = 50;
+
+impl Values {
+    pub(crate) fn new(size: usize) -> Self {
+        let mut random = fastrand::Rng::with_seed(301);
+        let length = (1 << 20) + 2 * size;
+        let mut pool = Vec::with_capacity(length + 2 * RUN);
+        while pool.len() < length {
+            let run: [u8; RUN] = std::array::from_fn(|_| random.u8(b' '..=b'~'));
+            pool.extend_from_slice(&run);
+            pool.extend_from_slice(&run);
+        }
+        Self { pool, size }
+    }
+
+    /// The value of entry `number`.
+    #[inline]
+    pub(crate) fn of(&self, number: u64) -> &[u8] {
+        let choices = (self.pool.len() - self.size) as u64;
+        // Maps 32 mixed bits evenly onto the choices.
+        let start = ((mix(number) >> 32) * choices) >> 32;
+        &self.pool[start as usize..][..self.size]
+    }
+
+    /// The value of entry `number` in a version of its own, made in `buffer`.
+    #[inline]
+    pub(crate) fn version<'a>(
+        &self,
+        number: u64,
+        version: u32,
+        buffer: &'a mut Vec<u8>,
+    ) -> &'a [u8] {
+        buffer.clear();
+        buffer.extend_from_slice(self.of(number));
+        buffer[STAMP].copy_from_slice(&version.to_le_bytes());
+        buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::touch;
+
+    #[test]
+    fn keys_ascend_with_their_numbers_and_are_of_their_size() {
+        for (key_shape, key_size) in
+            [(KeyShape::Decimal, 16), (KeyShape::Binary, 20), (KeyShape::Prefixed, 64)]
+        {
+            let shape = Shape { key_shape, key_size, value_size: 100 };
+            shape.check().unwrap();
+            let numbers = [0, 1, 9, 10, 255, 256, 65_535, 65_536, 99_999_999_999];
+            let keys: Vec<_> = numbers.iter().map(|number| shape.key(*number)).collect();
+            assert!(keys.is_sorted_by(|a, b| a < b), "{key_shape:?}");
+            assert!(keys.iter().all(|key| key.len() == key_size));
+        }
+    }
+
+    #[test]
+    fn a_shape_that_cannot_hold_its_keys_is_refused() {
+        for (key_shape, key_size) in
+            [(KeyShape::Decimal, 10), (KeyShape::Binary, 7), (KeyShape::Prefixed, 16)]
+        {
+            assert!(Shape { key_shape, key_size, value_size: 100 }.check().is_err());
+        }
+        let shape = Shape { key_shape: KeyShape::Decimal, key_size: 511, value_size: 100 };
+        assert!(shape.check().is_err());
+        assert!(Shape { key_size: 16, value_size: 0, ..shape }.check().is_err());
+        assert!(Shape { key_size: 16, value_size: 11, ..shape }.check().is_err());
+    }
+
+    #[test]
+    fn half_of_a_value_compresses_away() {
+        let values = Values::new(100_000);
+        let packed = snappy_size(values.of(7));
+        let ratio = packed as f64 / 100_000.0;
+        assert!((0.45..0.60).contains(&ratio), "{ratio}");
+    }
+
+    fn snappy_size(bytes: &[u8]) -> usize {
+        snap::raw::Encoder::new().compress_vec(bytes).unwrap().len()
+    }
+
+    #[test]
+    fn versions_differ_where_nobody_looks() {
+        for size in [12, 63, 64, 65, 100, 4096] {
+            let values = Values::new(size);
+            let mut buffers = (Vec::new(), Vec::new());
+            let one = values.version(7, 1, &mut buffers.0);
+            let other = values.version(7, 2, &mut buffers.1);
+            assert_ne!(one, other);
+            assert_eq!(touch(one), touch(other));
+            assert_eq!(touch(one), touch(values.of(7)));
+        }
+    }
+
+    #[test]
+    fn entries_have_values_of_their_own() {
+        let values = Values::new(100);
+        let mut seen: Vec<_> = (0..1000).map(|number| values.of(number)).collect();
+        assert!(seen.iter().all(|value| value.len() == 100));
+        seen.sort_unstable();
+        seen.dedup();
+        assert!(seen.len() > 990);
+        assert_eq!(values.of(5), Values::new(100).of(5));
+    }
+}

@@ -1,0 +1,127 @@
+//! Workloads whose writes are on the device when they are acknowledged.
+
+use super::bench::{Bench, Done, Facts, load, puts};
+use super::entries::{Keys, Ledger, at_random, shuffled};
+use crate::engine::{Class, Engine, Found, Reads, Settings};
+use crate::failure::{Failure, Result};
+use crate::measure::clock::{EVERY, closed_loop, open_loop};
+use crate::options::MOST_OPERATIONS;
+
+/// The numbers of writers.
+const WRITERS: [(&str, usize); 4] =
+    [("fillsync1", 1), ("fillsync4", 4), ("fillsync16", 16), ("fillsync64", 64)];
+
+/// Keys made for one workload: more than any device syncs in a window, unless it is shared.
+const MOST: u64 = MOST_OPERATIONS / 2;
+
+/// `fillsync` with 1 to 64 writers, and its latency at a fixed load.
+pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
+    let sessions = WRITERS.iter().map(|(_, writers)| *writers).max().unwrap_or(1) + 1;
+    let engine = bench.kind.open(&Settings { sessions, ..bench.settings() })?;
+    let mut ledger = Ledger::empty(bench.options.entries);
+    for (name, writers) in WRITERS {
+        if bench.wants(name) {
+            fill(bench, &*engine, &mut ledger, name, writers)?;
+        }
+    }
+    if bench.wants("latencysync") {
+        paced(bench, &*engine, &mut ledger)?;
+    }
+    bench.check_all(&*engine, "fillsync", ledger.expected(&bench.values))?;
+    engine.close()
+}
+
+fn fill(
+    bench: &mut Bench<'_>,
+    engine: &dyn Engine,
+    ledger: &mut Ledger,
+    name: &str,
+    writers: usize,
+) -> Result<()> {
+    let options = bench.options;
+    let numbers = at_random(&mut bench.random(name), MOST, options.entries);
+    let parts = numbers.chunks(numbers.len().div_ceil(writers));
+    let keys: Vec<_> = parts.map(|part| Keys::new(&options.shape, part.to_vec())).collect();
+    let measured = bench.measure(engine, Reads::Current, writers, |writer, session| {
+        puts(session, &keys[writer], &bench.values, options.window())
+    })?;
+    let mut done = 0;
+    for (writer, keys) in keys.iter().enumerate() {
+        ledger.put(keys.numbers(measured.operations(writer)));
+        done += measured.operations(writer) as u64;
+    }
+    let user_bytes = done * options.shape.entry_size();
+    let facts = Facts { user_bytes, remark: engine.remark(), ..Facts::default() };
+    bench.keep(name, Ok((measured, facts)))
+}
+
+fn paced(bench: &mut Bench<'_>, engine: &dyn Engine, ledger: &mut Ledger) -> Result<()> {
+    const NAME: &str = "latencysync";
+    let options = bench.options;
+    let keys = Keys::new(&options.shape, at_random(&mut bench.random(NAME), MOST, options.entries));
+    let measured = bench.measure(engine, Reads::Current, 1, |_, session| {
+        let mut value = Vec::new();
+        let tally = open_loop(keys.len(), options.window(), options.sync_load, |at| {
+            let version = bench.values.version(keys.number(at), at as u32, &mut value);
+            session.put(keys.key(at), version)
+        })?;
+        Ok(Done { tally, found: Found::default() })
+    })?;
+    let done = measured.operations(0);
+    ledger.put(keys.numbers(done));
+    let facts = Facts {
+        user_bytes: done as u64 * options.shape.entry_size(),
+        extra: [("load".to_owned(), options.sync_load)].into(),
+        ..Facts::default()
+    };
+    bench.keep(NAME, Ok((measured, facts)))
+}
+
+/// Part of the base that the store of `mixedsync` holds beforehand.
+const MIXED_PART: u64 = 10;
+
+/// `mixedsync`: one writer of synced puts beside one of buffered puts.
+pub(super) fn run_mixed(bench: &mut Bench<'_>) -> Result<()> {
+    const NAME: &str = "mixedsync";
+    let options = bench.options;
+    if !bench.kind.can(Class::Buffered) {
+        return bench.keep(NAME, Err(Failure::unsupported("has no buffered writes")));
+    }
+    // The weaker class is the store's; each put says which it wants.
+    let engine = bench.kind.open(&Settings { class: Class::Buffered, ..bench.settings() })?;
+    let entries = (options.entries / MIXED_PART).max(2);
+    let base = Keys::new(&options.shape, shuffled(&mut bench.random(NAME), entries));
+    let classes = [Class::Synced, Class::Buffered];
+    let mut random = bench.random("mixed");
+    let keys = classes.map(|_| Keys::new(&options.shape, at_random(&mut random, MOST, entries)));
+    let outcome = load(&*engine, &base, 0, &bench.values).and_then(|()| {
+        bench.measure(&*engine, Reads::Current, 2, |writer, session| {
+            let (class, keys) = (classes[writer], &keys[writer]);
+            // The buffered one is faster: it starts over until its time has passed.
+            let mut value = Vec::new();
+            let tally = closed_loop(usize::MAX, options.window(), EVERY, |operation| {
+                let at = operation % keys.len();
+                let version = operation as u32;
+                let value = bench.values.version(keys.number(at), version, &mut value);
+                session.put_as(class, keys.key(at), value)
+            })?;
+            Ok(Done { tally, found: Found::default() })
+        })
+    });
+    let kept = outcome.map(|mut measured| {
+        let buffered = measured.threads.pop();
+        let rate = buffered.map_or(0.0, |done| {
+            let tally = done.tally;
+            tally.operations as f64 / (tally.ended - tally.began).as_secs_f64()
+        });
+        let extra = [("buffered_rate".to_owned(), rate)].into();
+        (measured, Facts { extra, ..Facts::default() })
+    });
+    let measured = kept.is_ok();
+    bench.keep(NAME, kept)?;
+    if measured {
+        let all = Ledger::full(entries).expected(&bench.values);
+        bench.check_all(&*engine, NAME, all)?;
+    }
+    engine.close()
+}

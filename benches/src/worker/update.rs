@@ -1,0 +1,119 @@
+//! Workloads that change the base store.
+
+use super::bench::{Bench, Done, Facts, gets, puts};
+use super::entries::{Keys, Ledger, at_random, reading};
+use super::ycsb;
+use crate::engine::{Engine, Found, Reads};
+use crate::failure::Result;
+use crate::measure::clock::{EVERY, closed_loop, open_loop};
+use crate::measure::files;
+use crate::options::MOST_OPERATIONS;
+
+/// All of them, in the order of the catalog, then a look at what is left.
+pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
+    files::warm(&bench.job.dir)?;
+    let engine = bench.open()?;
+    let mut count = bench.options.entries;
+    let mut ledger = Ledger::full(count);
+    bench.check_all(&*engine, "the base", ledger.expected(&bench.values))?;
+    for mix in [ycsb::B, ycsb::D, ycsb::E, ycsb::A, ycsb::F] {
+        count = ycsb::run(bench, &*engine, &mix, count, &mut ledger)?;
+    }
+    read_while_writing(bench, &*engine)?;
+    paced(bench, &*engine)?;
+    overwrite(bench, &*engine)?;
+    delete(bench, &*engine, &mut ledger)?;
+    engine.settle()?;
+    bench.check_all(&*engine, "the changed base", ledger.expected(&bench.values))?;
+    engine.close()
+}
+
+fn keys(bench: &Bench<'_>, name: &str) -> Keys {
+    let options = bench.options;
+    let numbers = at_random(&mut bench.random(name), MOST_OPERATIONS, options.entries);
+    Keys::new(&options.shape, numbers)
+}
+
+fn read_while_writing(bench: &mut Bench<'_>, engine: &dyn Engine) -> Result<()> {
+    const NAME: &str = "readwhilewriting";
+    if !bench.wants(NAME) {
+        return Ok(());
+    }
+    let options = bench.options;
+    let (read, write) = (keys(bench, NAME), keys(bench, "writing"));
+    let mut measured = bench.measure(engine, Reads::Current, 2, |thread, session| {
+        if thread == 0 {
+            return gets(session, &read, options.window());
+        }
+        let mut value = Vec::new();
+        let tally = open_loop(write.len(), options.window(), options.write_load, |at| {
+            let value = bench.values.version(write.number(at), at as u32, &mut value);
+            session.put(write.key(at), value)
+        })?;
+        Ok(Done { tally, found: Found::default() })
+    })?;
+    let writer = measured.threads.pop();
+    let rate = writer.map_or(0.0, |done| {
+        done.tally.operations as f64 / (done.tally.ended - done.tally.began).as_secs_f64()
+    });
+    let numbers = read.numbers(measured.operations(0)).iter().copied();
+    let checked = bench.check(NAME, measured.found(), reading(&bench.values, numbers))?;
+    let extra =
+        [("writer_rate".to_owned(), rate), ("writer_load".to_owned(), options.write_load)].into();
+    bench.keep(NAME, Ok((measured, Facts { checked, extra, ..Facts::default() })))
+}
+
+fn paced(bench: &mut Bench<'_>, engine: &dyn Engine) -> Result<()> {
+    const NAME: &str = "latencywrite";
+    if !bench.wants(NAME) {
+        return Ok(());
+    }
+    let options = bench.options;
+    let keys = keys(bench, NAME);
+    let measured = bench.measure(engine, Reads::Current, 1, |_, session| {
+        let mut value = Vec::new();
+        let tally = open_loop(keys.len(), options.window(), options.write_load, |at| {
+            let value = bench.values.version(keys.number(at), at as u32, &mut value);
+            session.put(keys.key(at), value)
+        })?;
+        Ok(Done { tally, found: Found::default() })
+    })?;
+    let facts = Facts {
+        user_bytes: measured.operations(0) as u64 * options.shape.entry_size(),
+        extra: [("load".to_owned(), options.write_load)].into(),
+        ..Facts::default()
+    };
+    bench.keep(NAME, Ok((measured, facts)))
+}
+
+fn overwrite(bench: &mut Bench<'_>, engine: &dyn Engine) -> Result<()> {
+    const NAME: &str = "overwrite";
+    if !bench.wants(NAME) {
+        return Ok(());
+    }
+    let options = bench.options;
+    let keys = keys(bench, NAME);
+    let measured = bench.measure(engine, Reads::Current, 1, |_, session| {
+        puts(session, &keys, &bench.values, options.fill_window())
+    })?;
+    let user_bytes = measured.operations(0) as u64 * options.shape.entry_size();
+    bench.keep(NAME, Ok((measured, Facts { user_bytes, ..Facts::default() })))
+}
+
+fn delete(bench: &mut Bench<'_>, engine: &dyn Engine, ledger: &mut Ledger) -> Result<()> {
+    const NAME: &str = "deleterandom";
+    if !bench.wants(NAME) {
+        return Ok(());
+    }
+    let options = bench.options;
+    let keys = keys(bench, NAME);
+    let measured = bench.measure(engine, Reads::Current, 1, |_, session| {
+        let tally =
+            closed_loop(keys.len(), options.window(), EVERY, |at| session.delete(keys.key(at)))?;
+        Ok(Done { tally, found: Found::default() })
+    })?;
+    let done = measured.operations(0);
+    ledger.delete(keys.numbers(done));
+    let user_bytes = done as u64 * options.shape.key_size as u64;
+    bench.keep(NAME, Ok((measured, Facts { user_bytes, ..Facts::default() })))
+}
