@@ -2,18 +2,19 @@
 //!
 //! Set as its makers set it in a benchmark of their own: the cache of the budget, no versions kept,
 //! blocks of 64 KiB, which is the default, and the value log for large values. Filters of 10 bits a
-//! key are its default. The log keeps written zeros ahead of its end where every write is synced:
-//! its documentation offers that for just this.
+//! key are its default. Where writes are synced, the log keeps written zeros ahead of its end: its
+//! documentation offers that for just this.
 //!
 //! Every commit ends in `write(2)`, so there is no class below buffered. `Durability::Immediate`
 //! syncs, with one sync for all commits that wait.
 //!
 //! Commits are asynchronous. Three tasks on a tokio runtime do the work: one commits, one flushes,
-//! one compacts, and the last two do it all at once, without giving way. With a runtime of several
-//! threads a commit wakes another thread and is woken by it: that costs more than the commit.
-//! A runtime of the calling thread costs a third of it per put, flushes and compactions included,
-//! though these keep the thread busy that commits meanwhile. So few sessions share such a runtime;
-//! many, whose commits are grouped, get one with threads.
+//! one compacts, and the last two do it in one go, without giving way. On a runtime with threads of
+//! its own a commit wakes another thread and is woken by it, which costs three times the commit.
+//! On a runtime of the calling thread it does not, and puts measured two to three times faster,
+//! flushes and compactions included, though these make the committing thread wait, up to two
+//! seconds where nearly all is merged. So few sessions share such a runtime; many, which commit in
+//! groups and so share the cost, get one with threads.
 //!
 //! A put is a write-only transaction, a current read a read-only one: that is what the interface
 //! offers. Fixed reads share one. An iterator borrows its transaction and is made for each scan;
@@ -24,13 +25,15 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use surrealkv::inspect::{self, LevelDetail};
 use surrealkv::{
     CompactRangeOptions, Durability, Error, LSMIterator, Mode, Options, ReadOptions, Transaction,
     Tree, TreeBuilder,
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Runtime, RuntimeFlavor};
 
 use super::{Class, Direction, Engine, Found, Kind, Reads, Session, Settings, Table, touch};
 use crate::failure::{Failure, Result};
@@ -43,7 +46,18 @@ pub(super) const KIND: Kind = Kind {
     classes: &[Class::Buffered, Class::Synced],
     shipped_class: Class::Buffered,
     compression: Some("Snappy"),
-    settings: "",
+    settings: "Block cache of the budget and memtables of 64 MiB (writes wait where two are full); a \
+               byte in front of the key where there is more than one key space. Up to 4 sessions \
+               share a tokio runtime of the calling thread, whose flushes and compactions the \
+               commits wait for (with threads of its own it never paused that long, but puts were \
+               two to three times slower); more sessions get one with 3 threads. Buffered: \
+               `Durability::Eventual`, as shipped. Synced: `Durability::Immediate` with \
+               `with_wal_preallocation`, which is `fdatasync` for a group of commits. Put: a \
+               write-only transaction, again where it met another. Uncompressed: as shipped. \
+               Compressed: Snappy below level 0. Values from 4 KiB on: the value log with its \
+               defaults. Bulk load: transactions of 1000 entries. Settled by `compact_range` into \
+               level 0, which flushes, and then level by level while one is over its limit. The \
+               rest as shipped: blocks of 64 KiB, Bloom filters of 10 bits a key, no versions.",
     answers: true,
 };
 
@@ -59,8 +73,12 @@ const WORKERS: usize = 3;
 /// With more sessions than this, the runtime has threads of its own.
 const FEW_SESSIONS: usize = 4;
 
+/// Between two tries to read the list of tables.
+const PAUSE: Duration = Duration::from_millis(10);
+const TRIES: usize = 100;
+
 /// Entries of one commit of a bulk load, for which there is no call. Larger commits measured
-/// slower.
+/// slower, up to those that take more memory than the write buffers may.
 const BULK_BATCH: usize = 1000;
 
 fn open(settings: &Settings) -> Result<Box<dyn Engine>> {
@@ -87,13 +105,7 @@ fn open(settings: &Settings) -> Result<Box<dyn Engine>> {
     } else {
         Builder::new_multi_thread()
     };
-    if let Ok(rt) = std::env::var("SKV_RT") {
-        runtime = if rt == "current" {
-            Builder::new_current_thread()
-        } else {
-            Builder::new_multi_thread()
-        };
-    }
+    // The number counts only where there are threads.
     let runtime = runtime.worker_threads(WORKERS).enable_time().build()?;
     let tree = {
         // Opening it starts the three tasks.
@@ -163,12 +175,24 @@ impl SurrealKv {
         bounds
     }
 
+    /// The tables of each level, top first.
+    fn levels(&self) -> Result<Vec<LevelDetail>> {
+        for _ in 1..TRIES {
+            // Tables that a compaction removes meanwhile cannot be read.
+            if let Ok(manifest) = inspect::dump_manifest(&self.dir) {
+                return Ok(manifest.levels);
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(inspect::dump_manifest(&self.dir)?.levels)
+    }
+
     /// Does one compaction that is due, if there is one.
     ///
     /// The task that compacts looks for more only after a flush of its own. What is due behind
     /// other flushes is done here as it would do it, by the limits that it goes by.
     fn compact_once(&self) -> Result<bool> {
-        let levels = inspect::dump_manifest(&self.dir)?.levels;
+        let levels = self.levels()?;
         let Some((level, into)) = self.limits.due(&levels) else { return Ok(false) };
         let options = CompactRangeOptions {
             flush_memtable: false,
@@ -248,6 +272,12 @@ impl Engine for SurrealKv {
         self.tree.compact_range(None, None, &flush)?;
         while self.compact_once()? {}
         Ok(self.tree.flush_wal(true)?)
+    }
+
+    fn remark(&self) -> Option<String> {
+        let own_threads = self.runtime.handle().runtime_flavor() == RuntimeFlavor::MultiThread;
+        let threads = if own_threads { "threads of the runtime" } else { "the calling thread" };
+        Some(format!("commits, flushes and compactions on {threads}"))
     }
 
     fn close(self: Box<Self>) -> Result<()> {
@@ -369,206 +399,4 @@ fn scan(
         }
     }
     Ok(found)
-}
-
-#[cfg(test)]
-mod experiment {
-    use super::*;
-    use crate::shape::{KeyShape, Shape, Values};
-    use std::time::Instant;
-
-    #[test]
-    #[ignore]
-    #[allow(clippy::unwrap_used)]
-    fn exp() {
-        let env = |name: &str, default: u64| {
-            std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-        };
-        let n = env("N", 1_000_000);
-        let value_size = env("VS", 100) as usize;
-        let shape = Shape { key_shape: KeyShape::Decimal, key_size: 16, value_size };
-        let class = match env("CLASS", 1) {
-            0 => Class::Memory,
-            1 => Class::Buffered,
-            _ => Class::Synced,
-        };
-        let table = match env("TABLE", 0) {
-            0 => Table::Uncompressed,
-            1 => Table::Compressed,
-            _ => Table::Shipped,
-        };
-        let values = Values::new(value_size);
-        let dir = tempfile::tempdir_in(std::env::var("DIR").unwrap_or("/work/main/target".into()))
-            .unwrap();
-        let settings = Settings {
-            dir: dir.path().to_path_buf(),
-            class,
-            table,
-            cache: 1 << 30,
-            shape,
-            spaces: 1,
-            sessions: env("S", 4) as usize,
-            cold: false,
-        };
-        let what = std::env::var("WHAT").unwrap_or("fill,settle,get,miss,scan,seek,multi".into());
-        let threads = env("T", 1);
-        let mut numbers: Vec<u64> = (0..n).collect();
-        fastrand::Rng::with_seed(1).shuffle(&mut numbers);
-        let mut engine = Some(KIND.open(&settings).unwrap());
-        for what in what.split(',') {
-            let start = Instant::now();
-            let mut ops = n;
-            match what {
-                "fill" | "fillseq" => {
-                    let e = engine.as_ref().unwrap();
-                    std::thread::scope(|scope| {
-                        for t in 0..threads {
-                            let numbers = &numbers;
-                            let values = &values;
-                            scope.spawn(move || {
-                                let mut s = e.session(Reads::Current).unwrap();
-                                let mut lat = Vec::with_capacity(n as usize);
-                                for i in (t..n).step_by(threads as usize) {
-                                    let number =
-                                        if what == "fill" { numbers[i as usize] } else { i };
-                                    let at = Instant::now();
-                                    s.put(&shape.key(number), values.of(number)).unwrap();
-                                    lat.push(at.elapsed().as_nanos() as u64);
-                                }
-                                lat.sort_unstable();
-                                let q = |p: f64| {
-                                    lat[((lat.len() - 1) as f64 * p) as usize] as f64 / 1000.0
-                                };
-                                println!(
-                                    "   p50 {:.1} p99 {:.1} p99.9 {:.1} p99.99 {:.1} max {:.1} us",
-                                    q(0.5),
-                                    q(0.99),
-                                    q(0.999),
-                                    q(0.9999),
-                                    q(1.0)
-                                );
-                            });
-                        }
-                    });
-                }
-                "batch" => {
-                    let e = engine.as_ref().unwrap();
-                    let mut s = e.session(Reads::Current).unwrap();
-                    for chunk in numbers.chunks(1000) {
-                        let keys: Vec<_> = chunk.iter().map(|n| shape.key(*n)).collect();
-                        let entries: Vec<_> =
-                            keys.iter().zip(chunk).map(|(k, n)| (&k[..], values.of(*n))).collect();
-                        s.put_batch(&entries).unwrap();
-                    }
-                }
-                "bulk" => {
-                    let keys: Vec<Vec<u8>> = (0..n).map(|i| shape.key(i)).collect();
-                    let start = Instant::now();
-                    let mut it = keys.iter().zip(0..).map(|(k, n)| (&k[..], values.of(n)));
-                    engine.as_ref().unwrap().bulk_load(&mut it).unwrap();
-                    println!("   bulk inner {:.0}/s", n as f64 / start.elapsed().as_secs_f64());
-                }
-                "sync" => {
-                    ops = 2000 * threads;
-                    let e = engine.as_ref().unwrap();
-                    std::thread::scope(|scope| {
-                        for t in 0..threads {
-                            let numbers = &numbers;
-                            let values = &values;
-                            scope.spawn(move || {
-                                let mut s = e.session(Reads::Current).unwrap();
-                                for i in 0..2000 {
-                                    let number = numbers[((i * threads + t) % n) as usize];
-                                    s.put_as(Class::Synced, &shape.key(number), values.of(number))
-                                        .unwrap();
-                                }
-                            });
-                        }
-                    });
-                }
-                "settle" => engine.as_ref().unwrap().settle().unwrap(),
-                "reopen" => {
-                    engine.take().unwrap().close().unwrap();
-                    println!("   close {:?}", start.elapsed());
-                    engine = Some(KIND.open(&settings).unwrap());
-                }
-                "get" | "getcur" => {
-                    let e = engine.as_ref().unwrap();
-                    let reads = if what == "get" { Reads::Fixed } else { Reads::Current };
-                    ops = n.min(500_000) * threads;
-                    std::thread::scope(|scope| {
-                        for t in 0..threads {
-                            let numbers = &numbers;
-                            let values = &values;
-                            scope.spawn(move || {
-                                let mut s = e.session(reads).unwrap();
-                                for i in 0..n.min(500_000) {
-                                    let number = numbers[((i * 7919 + t * 31) % n) as usize];
-                                    let got = s.get(&shape.key(number)).unwrap();
-                                    if i % 64 == 0 {
-                                        assert_eq!(got, Some(touch(values.of(number))));
-                                    }
-                                }
-                            });
-                        }
-                    });
-                }
-                "miss" => {
-                    ops = n.min(500_000);
-                    let mut s = engine.as_ref().unwrap().session(Reads::Fixed).unwrap();
-                    for i in 0..ops {
-                        let mut k = shape.key(numbers[i as usize]);
-                        k.push(b'x');
-                        assert!(s.get(&k).unwrap().is_none());
-                    }
-                }
-                "multi" => {
-                    ops = n.min(500_000) / 32 * 32;
-                    let mut s = engine.as_ref().unwrap().session(Reads::Fixed).unwrap();
-                    for c in numbers[..ops as usize].chunks(32) {
-                        let keys: Vec<_> = c.iter().map(|n| shape.key(*n)).collect();
-                        let keys: Vec<_> = keys.iter().map(|k| &k[..]).collect();
-                        assert_eq!(s.multi_get(&keys).unwrap().entries, 32);
-                    }
-                }
-                "scan" | "rscan" => {
-                    let mut s = engine.as_ref().unwrap().session(Reads::Fixed).unwrap();
-                    let d = if what == "scan" { Direction::Forward } else { Direction::Backward };
-                    let f = s.scan(None, d, u64::MAX).unwrap();
-                    assert_eq!(f.entries, n);
-                }
-                "seek" | "seekcur" => {
-                    ops = n.min(100_000);
-                    let mut s = engine
-                        .as_ref()
-                        .unwrap()
-                        .session(if what == "seek" { Reads::Fixed } else { Reads::Current })
-                        .unwrap();
-                    for i in 0..ops {
-                        let _ = s
-                            .scan(Some(&shape.key(numbers[i as usize])), Direction::Forward, 10)
-                            .unwrap();
-                    }
-                }
-                _ => panic!("{what}"),
-            }
-            let t = start.elapsed().as_secs_f64();
-            let disk =
-                std::process::Command::new("du").arg("-sk").arg(dir.path()).output().unwrap();
-            let disk = String::from_utf8_lossy(&disk.stdout)
-                .split_whitespace()
-                .next()
-                .unwrap_or("")
-                .to_owned();
-            println!(
-                "{:>8}: {:>10.0}/s  {:.3} s  {:.2} us  disk {} MB",
-                what,
-                ops as f64 / t,
-                t,
-                t * 1e6 / ops as f64,
-                disk.parse::<u64>().unwrap_or(0) / 1024
-            );
-        }
-        engine.take().unwrap().close().unwrap();
-    }
 }
