@@ -100,7 +100,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     rate("fillrandom", Group::FillRandom, "one put each, random keys with repetition, into a new store")
         .writes()
         .compressed(),
-    rate("bulkload", Group::BulkLoad, "sorted entries into an empty store, the fastest way the engine has; rate of entries, until they outlive the process"),
+    rate("bulkload", Group::BulkLoad, "sorted entries into an empty store, the fastest way the engine has; rate of entries").writes(),
     rate("fillsync1", Group::Sync, "synced puts of random keys, 1 writer").writes(),
     rate("fillsync4", Group::Sync, "synced puts, 4 writers").writes(),
     rate("fillsync16", Group::Sync, "synced puts, 16 writers").writes(),
@@ -129,7 +129,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     rate("seekrandom100", Group::Read, "seek of a random key and 100 nexts"),
     rate("ycsbc", Group::Read, "YCSB C: gets, zipfian 0.99"),
     rate("latencyread", Group::Read, "gets of random keys at a fixed rate").figure(Figure::Latency),
-    rate("readrandomcold", Group::Cold, "gets of random keys, caches dropped before, 1 reader").compressed(),
+    rate("readrandomcold", Group::Cold, "gets of random keys, caches dropped before, 1 reader, until a tenth as many were read as the store has pages").compressed(),
     rate("open", Group::Open, "open and first get after a clean close").figure(Figure::Time),
     rate("ycsbb", Group::Update, "YCSB B: 95% gets, 5% puts, zipfian 0.99").writes(),
     rate("ycsbd", Group::Update, "YCSB D: 95% gets of the latest, 5% inserts").writes(),
@@ -147,7 +147,7 @@ pub(crate) fn find(name: &str) -> Result<&'static Workload> {
     WORKLOADS.iter().find(|workload| workload.name == name).ok_or_else(|| {
         let names: Vec<_> = WORKLOADS.iter().map(|workload| workload.name).collect();
         Failure::usage(format!(
-            "there is no workload {name:?}; there are all, {}",
+            "there is no workload {name:?}; there are {}, and all for every one",
             names.join(", ")
         ))
     })

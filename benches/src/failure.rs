@@ -89,11 +89,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DiskFull(text) => write!(
-                f,
-                "the disk is full: {text}; make room or choose another directory with --out, then \
-                 go on with --resume"
-            ),
+            Self::DiskFull(text) => write!(f, "the disk is full: {text}"),
             Self::Wrong(text) => write!(f, "wrong answer: {text}"),
             Self::Unsupported(text) | Self::Usage(text) | Self::Other(text) => f.write_str(text),
         }

@@ -71,34 +71,58 @@ fn carry_out(command: Command) -> Result<()> {
 fn measure(args: &RunArgs) -> Result<()> {
     let (out, stores, resume) = args.places();
     let options = args.options()?;
-    let request =
-        Request { options, out, stores, resume, budget: args.budget()?, command: command_line() };
-    let outcome = run::run(&request);
-    if matches!(outcome, Err(Failure::Usage(_) | Failure::DiskFull(_))) {
-        return outcome;
-    }
-    tell(&request.out, &request.out)?;
-    outcome
+    let request = Request {
+        options,
+        out,
+        stores,
+        resume,
+        budget: args.budget()?,
+        can_resume: true,
+        command: command_line(),
+    };
+    run_and_tell(&request)
 }
 
 fn quick(args: QuickArgs) -> Result<()> {
-    if args.out.join(record::RUN_FILE).exists() {
-        fs::remove_dir_all(&args.out)?;
-    }
+    replace_quick(&args.out)?;
     let request = Request {
         options: cli::quick()?,
         stores: args.out.join("stores"),
         out: args.out,
         resume: false,
         budget: Some(cli::QUICK),
+        can_resume: false,
         command: command_line(),
     };
-    let outcome = run::run(&request);
-    if matches!(outcome, Err(Failure::Usage(_) | Failure::DiskFull(_))) {
+    run_and_tell(&request)
+}
+
+/// Makes way for another quick run: removes the rounds of an earlier one, and of nothing else.
+fn replace_quick(out: &Path) -> Result<()> {
+    let Ok((run, _)) = record::read(out) else { return Ok(()) };
+    if run.command.split(" -- ").nth(1).is_none_or(|asked| !asked.starts_with("quick")) {
+        return Err(Failure::usage(format!(
+            "{} holds a run that quick did not make ({}); choose another --out",
+            out.display(),
+            run.command
+        )));
+    }
+    for file in [record::RUN_FILE, record::ROUNDS_FILE] {
+        if out.join(file).exists() {
+            fs::remove_file(out.join(file))?;
+        }
+    }
+    Ok(())
+}
+
+/// What has been measured is told also when something failed; what failed matters more.
+fn run_and_tell(request: &Request) -> Result<()> {
+    let outcome = run::run(request);
+    if matches!(outcome, Err(Failure::Usage(_))) {
         return outcome;
     }
-    tell(&request.out, &request.out)?;
-    outcome
+    let told = tell(&request.out);
+    outcome.and(told)
 }
 
 fn report(args: &ReportArgs) -> Result<()> {
@@ -106,16 +130,16 @@ fn report(args: &ReportArgs) -> Result<()> {
     // Before anything is written: is there a run at all?
     record::read(&args.dir)?;
     fs::create_dir_all(into)?;
-    if into != &args.dir {
+    if into.canonicalize()? != args.dir.canonicalize()? {
         for file in [record::RUN_FILE, record::ROUNDS_FILE] {
             fs::copy(args.dir.join(file), into.join(file))?;
         }
     }
-    tell(into, into)
+    tell(into)
 }
 
-fn tell(dir: &Path, into: &Path) -> Result<()> {
-    let written = report::write(dir, into)?;
+fn tell(dir: &Path) -> Result<()> {
+    let written = report::write(dir, dir)?;
     println!("{}", written.summary);
     for path in written.paths {
         println!("  {}", path.display());

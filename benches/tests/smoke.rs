@@ -161,12 +161,13 @@ fn a_run_goes_on_where_it_stopped() {
 fn what_cannot_be_asked_for_is_refused_with_the_way_out() {
     let dir = TempDir::new().unwrap();
     let out = dir.path().join("run").to_str().unwrap().to_owned();
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["--engines", "leveldb"], "there are orlop"),
         (&["--workloads", "readsometimes"], "readrandom"),
         (&["--tables", "zipped"], "uncompressed"),
+        (&["--tables", "compressed", "--workloads", "fillseq"], "nothing to measure"),
         (&["--entries", "12"], "from 1000"),
-        (&["--seconds", "0"], "above 0"),
+        (&["--seconds", "0"], "from 0.01"),
         (&["--seconds", "60"], "10 at most"),
         (&["--key-size", "3"], "--key-size 3"),
         (&["--value-size", "0"], "--value-size 0"),
@@ -198,5 +199,47 @@ fn a_full_disk_is_told_with_the_way_out() {
     // No disk holds the stores of a billion large entries.
     let huge = ["--entries", "1000000000", "--value-size", "1000000"];
     let said = refused(&[&["run", "--out", &out][..], &huge].concat(), 3);
-    assert!(said.contains("MiB free") && said.contains("--out"), "{said}");
+    assert!(said.contains("MiB free") && said.contains("--stores"), "{said}");
+}
+
+#[test]
+fn nothing_is_removed_that_a_run_did_not_make() {
+    let dir = TempDir::new().unwrap();
+    let (out, stores) = (dir.path().join("run"), dir.path().join("precious"));
+    fs::create_dir(&stores).unwrap();
+    fs::write(stores.join("mine"), "mine").unwrap();
+    let these = ["--workloads", "fillseq", "--tables", "uncompressed", "--stores"];
+    run(&out, &[&these[..], &[stores.to_str().unwrap()]].concat());
+    assert_eq!(fs::read_to_string(stores.join("mine")).unwrap(), "mine");
+    assert_eq!(fs::read_dir(&stores).unwrap().count(), 1, "the run's own stores are gone");
+    // A report into its own directory, by another name.
+    let before = fs::read_to_string(out.join("rounds.jsonl")).unwrap();
+    let other_name = dir.path().join("precious/../run");
+    let names = [&out, &other_name].map(|path| path.to_str().unwrap());
+    accepted(&["report", names[0], "--into", names[1]]);
+    assert_eq!(fs::read_to_string(out.join("rounds.jsonl")).unwrap(), before);
+    // A copy that can be published is a whole run.
+    let published = dir.path().join("published");
+    accepted(&["report", names[0], "--into", published.to_str().unwrap()]);
+    assert_eq!(rounds(&published), rounds(&out));
+    accepted(&["report", published.to_str().unwrap()]);
+    // quick replaces what quick made, nothing else.
+    let said = refused(&["quick", "--out", names[0]], 2);
+    assert!(said.contains("quick did not make"), "{said}");
+    assert_eq!(fs::read_to_string(out.join("rounds.jsonl")).unwrap(), before);
+}
+
+#[test]
+fn a_run_of_another_build_is_not_gone_on_with() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("run");
+    let these = ["--workloads", "fillseq", "--tables", "uncompressed"];
+    run(&out, &these);
+    let file = out.join("run.json");
+    let mut facts: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    facts["machine"]["commit"] = "0123456789ab".into();
+    fs::write(&file, facts.to_string()).unwrap();
+    let arguments = ["run", "--resume", "--out", out.to_str().unwrap()];
+    let said = refused(&[&arguments[..], &TINY, &these].concat(), 2);
+    assert!(said.contains("0123456789ab") && said.contains("another --out"), "{said}");
 }

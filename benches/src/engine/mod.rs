@@ -159,8 +159,8 @@ pub(crate) trait Engine: Send + Sync {
     fn session(&self, reads: Reads) -> Result<Box<dyn Session + '_>>;
 
     /// Puts entries that come in ascending order of their keys into key space 0, which is empty,
-    /// the fastest way that the engine offers, and returns when all are at least
-    /// [`Class::Buffered`].
+    /// the fastest way that the engine offers, and returns when all are worth
+    /// [`Settings::class`].
     fn bulk_load(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<()>;
 
     /// Returns when nothing is left to do: memtables flushed, due compactions finished, all of it
@@ -349,7 +349,10 @@ pub(crate) const KINDS: &[Kind] = &[
 pub(crate) fn find(name: &str) -> Result<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
         let names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
-        Failure::usage(format!("there is no engine {name:?}; there are {}", names.join(", ")))
+        Failure::usage(format!(
+            "there is no engine {name:?}; there are {}, and all for those compiled in",
+            names.join(", ")
+        ))
     })
 }
 

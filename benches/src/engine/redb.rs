@@ -121,7 +121,7 @@ impl Engine for Redb {
     }
 
     fn bulk_load(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<()> {
-        self.write(0, Some(Durability::Immediate), |table| {
+        self.write(0, self.durability, |table| {
             let mut cursor = table.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
             for (key, value) in entries {
                 cursor.insert_before(key, value)?;

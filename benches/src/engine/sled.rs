@@ -39,8 +39,8 @@ pub(super) const KIND: Kind = Kind {
                class only: a put stays in a buffer of the process. No synced writes: `flush` on \
                Linux ends in `sync_file_range`, not in the fsync that its documentation promises, \
                and leaves out a file's new length and the cache of the device. No buffered ones: a \
-               flush waits for the device nevertheless. Batches by `apply_batch`; bulk loads are inserts in order and \
-               a flush, as it has no call for them; scans by `range`. Settling is a flush and a \
+               flush waits for the device nevertheless. Batches by `apply_batch`; bulk loads are inserts in order, as \
+               it has no call for them; scans by `range`. Settling is a flush and a \
                sync of the filesystem; the collection of garbage in its log goes on in the \
                background and cannot be waited for. Compression (zstd, by a cargo feature) is left \
                out. Shipped: cache of 1 GiB, the rest is the same.",
@@ -79,7 +79,6 @@ impl Engine for Sled {
         for (key, value) in entries {
             self.spaces[0].insert(key, value)?;
         }
-        self.db.flush()?;
         Ok(())
     }
 

@@ -18,7 +18,7 @@ pub(crate) fn describe(dir: &Path) -> Machine {
         filesystem: mount.as_ref().map_or_else(unknown, Mount::describe),
         device: mount.as_ref().and_then(|mount| device(&mount.source)).unwrap_or_else(unknown),
         compiler: compiler(),
-        commit: commit(),
+        commit: env!("ORLOP_BENCHES_COMMIT").to_owned(),
         date: said("date", &["-u", "+%Y-%m-%d"]).unwrap_or_else(unknown),
     }
 }
@@ -118,12 +118,6 @@ fn compiler() -> String {
     let build = if cfg!(debug_assertions) { "debug assertions on" } else { "release" };
     let target = if cfg!(target_feature = "avx2") { "AVX2 and newer" } else { "baseline" };
     format!("{version}, {build}, built for {} with {target} instructions", std::env::consts::ARCH)
-}
-
-fn commit() -> String {
-    let Some(commit) = said("git", &["rev-parse", "--short=12", "HEAD"]) else { return unknown() };
-    let clean = said("git", &["status", "--porcelain"]).is_some_and(|text| text.is_empty());
-    if clean { commit } else { format!("{commit}+") }
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ pub(crate) struct Meters {
     /// Clock ticks of the whole machine.
     all: u64,
     steal: u64,
-    /// ... outside the kernel, of everybody and of this process.
+    /// ... outside the kernel, of everybody and of this process. What others do inside it cannot be
+    /// told from what it does for us, such as writing back.
     user: u64,
     own_user: u64,
 }

@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::figures;
-use super::latency::LOAD;
+use super::loads::LOAD;
 use super::markdown::{Grid, unbroken};
 use super::rows::Results;
 use super::words;
+
+/// The share of a store's bytes that came from the device.
+const STORE_READ: &str = "store_read";
 
 /// The section; nothing where there are none. The load of latency workloads has its own place.
 pub(super) fn section(results: &Results<'_>) -> String {
@@ -36,6 +39,8 @@ pub(super) fn section(results: &Results<'_>) -> String {
 fn shown(name: &str, value: f64) -> String {
     if name.ends_with("rate") || name.ends_with("load") {
         figures::rate(value)
+    } else if name == STORE_READ {
+        figures::share(value)
     } else if name.ends_with("seconds") {
         figures::time(value)
     } else if name.ends_with("bytes") {
@@ -59,6 +64,7 @@ mod tests {
         );
         assert!(!text.contains("| load |"));
         assert_eq!(shown("flush_seconds", 0.5), "500 ms");
+        assert_eq!(shown("store_read", 0.87), "87%");
         assert_eq!(section(&Results::new(&run, &[])), "");
     }
 }

@@ -1,7 +1,7 @@
 //! Whether a run may be published, and if not, why.
 
 use super::markdown::{self, counted};
-use super::rows::{NULL, Results, Row};
+use super::rows::{Cell, NULL, Results, Row};
 use super::sheets;
 use super::words;
 
@@ -85,6 +85,13 @@ fn reasons(results: &Results<'_>, lacks: usize) -> Vec<String> {
     if !workloads.is_empty() {
         reasons.push(format!("Asked for and not begun: {}.", workloads.join(", ")));
     }
+    let disturbed = results.rows.iter().filter(|row| row.cells.iter().any(is_loud)).count();
+    if disturbed > 0 {
+        let rows = counted(disturbed, "row", "rows");
+        reasons.push(format!(
+            "In {rows} loud rounds (†) had to count, for at least half of an engine's were loud."
+        ));
+    }
     match run.machine.commit.as_str() {
         "" | "unknown" => reasons.push("The commit of the source is not known.".to_owned()),
         commit if commit.ends_with('+') => {
@@ -96,6 +103,12 @@ fn reasons(results: &Results<'_>, lacks: usize) -> Vec<String> {
         reasons.push("It was not built with --release.".to_owned());
     }
     reasons
+}
+
+/// Whether so many rounds are loud that [all count](super::stats::kept), however many there are.
+fn is_loud(cell: &Cell<'_>) -> bool {
+    let loud = cell.loud_rounds();
+    loud > 0 && 2 * loud >= cell.rounds.len()
 }
 
 /// What was asked for and is not there.
@@ -173,6 +186,25 @@ mod tests {
         assert!(fitness.lacks.iter().all(|lack| lack.engine == "redb"), "{:?}", fitness.lacks);
         assert!(fitness.lacks.iter().all(|lack| lack.rounds == 0));
         assert!(!fitness.lacks.is_empty());
+    }
+
+    #[test]
+    fn loud_rounds_that_count_are_told() {
+        let (run, mut rounds) = synthetic::run(5);
+        for round in 1..=2 {
+            synthetic::make_loud(&mut rounds, "readseq", "redb", round);
+        }
+        assert!(Fitness::new(&Results::new(&run, &rounds)).is_fit(), "most are quiet");
+        synthetic::make_loud(&mut rounds, "readseq", "redb", 3);
+        let fitness = Fitness::new(&Results::new(&run, &rounds));
+        assert_eq!(fitness.reasons.len(), 1, "{fitness:?}");
+        assert!(fitness.text(5).contains("In 1 row loud rounds (†) had to count"), "{fitness:?}");
+        // Three quiet rounds of six are no majority, so all of these count, too.
+        let (run, mut rounds) = synthetic::run(6);
+        for round in 1..=3 {
+            synthetic::make_loud(&mut rounds, "readseq", "redb", round);
+        }
+        assert!(!Fitness::new(&Results::new(&run, &rounds)).is_fit());
     }
 
     #[test]

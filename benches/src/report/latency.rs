@@ -1,6 +1,7 @@
 //! Latencies: at a fixed load for each workload that has one, and sampled from all others.
 
 use super::figures;
+use super::loads;
 use super::markdown::{Grid, unbroken};
 use super::rows::{Cell, Results, Row};
 use super::sheets;
@@ -8,9 +9,6 @@ use super::words;
 use crate::catalog::Figure;
 use crate::measure::clock::EVERY;
 use crate::record::Latency;
-
-/// The name under which a round keeps the load that was wanted, in a second.
-pub(super) const LOAD: &str = "load";
 
 /// The section, with its chart; nothing where no latency was measured.
 pub(super) fn section(results: &Results<'_>, chart: &str) -> String {
@@ -21,7 +19,8 @@ pub(super) fn section(results: &Results<'_>, chart: &str) -> String {
     if !open.is_empty() {
         text += "### At a fixed load\n\nEvery operation, counted from the moment at which it was \
                  due, so that waiting behind a stall counts. \"Carried\" is the share of the load \
-                 that was done; where it is below 100%, latencies grow with the length of the run. \
+                 that was done; where it is below 100%, latencies grow with the length of the run, and \
+                 below 99% there is no ratio. \
                  Medians over rounds, \"-\" where too few operations lie beyond a percentile to know \
                  it; the maximum is the worst of the rounds. \
                  The ratio is the peer's p99 over Orlop's: above 1, Orlop is ahead.\n\n";
@@ -55,49 +54,38 @@ pub(super) fn longest(cell: &Cell<'_>) -> Option<f64> {
     cell.worst(|round| round.latency.as_ref().map(|latency| latency.max as f64 / 1e9))
 }
 
-/// What was wanted, in operations a second.
-pub(super) fn load(cell: &Cell<'_>) -> Option<f64> {
-    cell.median(|round| round.extra.get(LOAD).copied()).filter(|load| *load > 0.0)
-}
-
-/// The share of the load that was done.
-pub(super) fn carried(cell: &Cell<'_>) -> Option<f64> {
-    cell.median(|round| {
-        let load = round.extra.get(LOAD).filter(|load| **load > 0.0)?;
-        Some(round.rate() / load)
-    })
-}
-
 fn open_loop(results: &Results<'_>, row: &Row<'_>) -> String {
     let meaning = row.workload.map_or("", |workload| workload.meaning);
     let name = words::marked(&words::full_name(row), row.loud_rounds());
     let header = ["engine", "load", "carried", "p50", "p99", "p99.9", "max", "ratio"];
     let mut grid = Grid::new(1, header);
-    for (engine, cell) in results.engines.iter().zip(&row.cells) {
+    for (at, (engine, cell)) in results.engines.iter().zip(&row.cells).enumerate() {
         if let Some(why) = cell.unsupported.filter(|_| cell.rounds.is_empty()) {
             let note = format!("{engine}: n/a ({})", super::markdown::plain(why));
             grid.row(std::iter::once(note).chain((1..header.len()).map(|_| String::new())));
-        } else if let Some(cells) = open_loop_cells(cell) {
+        } else if let Some(cells) = open_loop_cells(results, row, at) {
             grid.row(std::iter::once((*engine).to_owned()).chain(cells));
         }
     }
     format!("#### {name}\n\n{}.\n\n{}", super::sheets::first_upper(meaning), grid.text())
 }
 
-fn open_loop_cells(cell: &Cell<'_>) -> Option<[String; 7]> {
+fn open_loop_cells(results: &Results<'_>, row: &Row<'_>, at: usize) -> Option<[String; 7]> {
+    let cell = row.cells.get(at)?;
     let time = |seconds: Option<f64>| {
         seconds.map_or("-".to_owned(), |seconds| unbroken(&figures::time(seconds)))
     };
     median(cell, |latency| latency.p99)?;
-    let load = load(cell);
+    let ratio = cell.ratio.map(|ratio| figures::ratio(&ratio));
+    let ratio = ratio.or_else(|| loads::note(results, row, at));
     Some([
-        load.map_or("-".to_owned(), |load| unbroken(&figures::rate(load))),
-        carried(cell).map_or("-".to_owned(), carried_text),
+        loads::load(cell).map_or("-".to_owned(), |load| unbroken(&figures::rate(load))),
+        loads::carried(cell).map_or("-".to_owned(), carried_text),
         time(quantile(cell, 0.5, |latency| Some(latency.p50))),
         time(quantile(cell, 0.99, |latency| Some(latency.p99))),
         time(quantile(cell, 0.999, |latency| Some(latency.p999))),
         time(longest(cell)),
-        cell.ratio.map_or(String::new(), |ratio| unbroken(&figures::ratio(&ratio))),
+        ratio.map_or(String::new(), |ratio| unbroken(&ratio)),
     ])
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`rows`] | the rounds sorted into rows; no row holds two durability classes |
 //! | [`stats`] | medians, ratios, their intervals |
+//! | [`loads`] | whether a fixed load was carried; without that, there is no ratio |
 //! | [`fitness`], [`verdicts`] | whether the run may be published; how often Orlop is ahead |
 //! | [`page`] | the order of the page, and its head |
 //! | [`rates`], [`behind`], [`latency`], [`stalls`], [`resources`], [`extras`] | its tables |
@@ -18,6 +19,7 @@ mod extras;
 mod figures;
 mod fitness;
 mod latency;
+mod loads;
 mod markdown;
 mod method;
 mod page;
@@ -105,8 +107,13 @@ fn paragraph(results: &Results<'_>, fitness: &Fitness) -> String {
     if let Some(sentence) = verdicts::sentence(results) {
         text += &format!(" Orlop's medians: {sentence}.");
     }
-    if !fitness.is_fit() {
-        text += &format!(" Not fit for publication: {}", fitness.reasons.join(" "));
+    match fitness.reasons.as_slice() {
+        [] => {}
+        [reason] => text += &format!(" Not fit for publication, for one reason: {reason}"),
+        [first, ..] => {
+            let count = fitness.reasons.len();
+            text += &format!(" Not fit for publication, for {count} reasons, the first: {first}");
+        }
     }
     text
 }

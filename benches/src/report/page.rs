@@ -77,8 +77,9 @@ fn how_to_read(results: &Results<'_>) -> String {
          repetitions of this run should have their median ([how](#method)); ▲ all of it lies above \
          1, ▼ all of it lies below 1, ≈ neither; \\* fewer than {PAIRS_FOR_INTERVAL} rounds, so the \
          range instead; ‡ fewer rounds than asked for; †n so many of the row's rounds were \
-         disturbed by others on the machine; n/a the engine cannot, and the footnote says why; - not \
-         run. `null` does nothing: its rate is what the harness alone can do. What the workloads \
+         disturbed by others on the machine; n/a the engine cannot, and the footnote says why; carried \
+         n% in the place of a ratio: the engine, or Orlop where it says so, did less than 99% of a \
+         fixed load, so nothing is compared; - not run. `null` does nothing: its rate is what the harness alone can do. What the workloads \
          are, is [below](#workloads); where Orlop loses, is [here](#where-orlop-is-behind).\n\n"
     )
 }

@@ -1,6 +1,7 @@
 //! The tables of rates and ratios.
 
 use super::figures;
+use super::loads;
 use super::markdown::{self, Footnotes, Grid, unbroken};
 use super::rows::{Cell, NULL, Results, Row};
 use super::words;
@@ -164,8 +165,9 @@ fn content(
     {
         text += &format!("<br>{class}");
     }
-    if let Some(ratio) = cell.ratio {
-        text += &format!("<br>{}", unbroken(&figures::ratio(&ratio)));
+    let ratio = cell.ratio.map(|ratio| figures::ratio(&ratio));
+    if let Some(ratio) = ratio.or_else(|| loads::note(results, row, at)) {
+        text += &format!("<br>{}", unbroken(&ratio));
     }
     text
 }

@@ -1,6 +1,7 @@
 //! What rates were paid with: processor time, writes to the device, memory, space.
 
 use super::figures;
+use super::loads;
 use super::rows::{Cell, Results, Row};
 use super::sheets::{self, Show};
 use crate::catalog::{Figure, Group};
@@ -17,8 +18,9 @@ const METRICS: &[Metric] = &[
     Metric {
         title: "Processor time",
         meaning: "Of all threads, in the kernel and outside, while the clock ran: per operation; in \
-                  all for workloads that are timed as a whole.",
-        show: |_, row, at| processor(row, sheets::cell(row, at)?),
+                  all for workloads that are timed as a whole. Loops with a fixed load spin until \
+                  the next operation is due, so what they use says nothing and is left out.",
+        show: |_, row, at| processor_text(row, sheets::cell(row, at)?),
     },
     Metric {
         title: "Bytes written to the device per user byte",
@@ -66,8 +68,15 @@ pub(super) fn median(cell: &Cell<'_>, resource: fn(&Resources) -> f64) -> Option
     cell.median(|round| Some(resource(&round.resources)))
 }
 
-/// Seconds of processor time for one operation.
-pub(super) fn processor_per_operation(cell: &Cell<'_>) -> Option<f64> {
+/// Seconds of processor time; none where most of it went into waiting for the next operation.
+pub(super) fn processor(row: &Row<'_>, cell: &Cell<'_>) -> Option<f64> {
+    let spins = row.figure() == Figure::Latency || loads::is_fixed(cell);
+    if spins { None } else { median(cell, |resources| resources.cpu_seconds) }
+}
+
+/// The same for one operation.
+pub(super) fn processor_per_operation(row: &Row<'_>, cell: &Cell<'_>) -> Option<f64> {
+    processor(row, cell)?;
     cell.median(|round| over(round.resources.cpu_seconds, round.operations as f64))
 }
 
@@ -106,10 +115,10 @@ pub(super) fn disk_per_user_byte(
     cell.median(|round| over(round.resources.disk_bytes as f64, user_bytes(round)?))
 }
 
-fn processor(row: &Row<'_>, cell: &Cell<'_>) -> Option<String> {
+fn processor_text(row: &Row<'_>, cell: &Cell<'_>) -> Option<String> {
     match row.figure() {
-        Figure::Time => median(cell, |resources| resources.cpu_seconds).map(figures::time),
-        Figure::Rate | Figure::Latency => processor_per_operation(cell).map(figures::time),
+        Figure::Time => processor(row, cell).map(figures::time),
+        Figure::Rate | Figure::Latency => processor_per_operation(row, cell).map(figures::time),
     }
 }
 
@@ -149,6 +158,19 @@ mod tests {
         assert!((1.0..2.0).contains(&of("fillseq").unwrap()));
         assert_eq!(of("overwrite"), None);
         assert_eq!(of("readrandom"), None);
+    }
+
+    #[test]
+    fn loops_that_spin_have_no_processor_time() {
+        let (run, rounds) = synthetic::run(5);
+        let results = Results::new(&run, &rounds);
+        for row in results.of(Table::Uncompressed) {
+            let spins = row.figure() == Figure::Latency || row.name == "readwhilewriting";
+            let cells = row.cells.iter().filter(|cell| !cell.rounds.is_empty());
+            for cell in cells {
+                assert_eq!(processor_text(row, cell).is_none(), spins, "{}", row.name);
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::loads;
 use super::stats::{self, Ratio, Sample};
 use super::words::CLASSES;
 use crate::catalog::{self, Figure, WORKLOADS, Workload};
@@ -45,7 +46,8 @@ pub(super) struct Cell<'a> {
     /// By number.
     pub(super) rounds: BTreeMap<u32, &'a Measurement>,
     pub(super) unsupported: Option<&'a str>,
-    /// How far [`SUBJECT`] is ahead of this engine; above 1 it is, whatever the figure.
+    /// How far [`SUBJECT`] is ahead of this engine; above 1 it is, whatever the figure. None where
+    /// one of the two did not carry a fixed load.
     pub(super) ratio: Option<Ratio>,
 }
 
@@ -136,10 +138,14 @@ impl<'a> Row<'a> {
         if self.workload.is_none() {
             return;
         }
+        let carried: Vec<_> =
+            self.cells.iter().map(|cell| loads::shortfall(cell).is_none()).collect();
+        let has_carried = |at: usize| carried.get(at) == Some(&true);
         let ratios: Vec<_> = (0..self.cells.len())
             .map(|peer| {
                 let is_peer = peer != subject && engines.get(peer) != Some(&NULL);
-                let pairs = is_peer.then(|| self.pairs(subject, peer))?;
+                let is_compared = is_peer && has_carried(subject) && has_carried(peer);
+                let pairs = is_compared.then(|| self.pairs(subject, peer))?;
                 stats::ratio(&pairs)
             })
             .collect();

@@ -7,6 +7,9 @@ use super::markdown::{self, Grid};
 use super::rows::Results;
 use crate::record::{ROUNDS_FILE, RUN_FILE};
 
+/// What the description of a compiler holds when the build was not for just any processor.
+const BEYOND_BASELINE: [&str; 2] = ["AVX2", "target-cpu"];
+
 /// Two sections. `into` is where the page goes, perhaps beside the raw data.
 pub(super) fn section(results: &Results<'_>, into: &Path) -> String {
     commands(results, into) + &machine(results)
@@ -23,24 +26,31 @@ fn commands(results: &Results<'_>, into: &Path) -> String {
          In under two minutes, a little of everything:\n\n\
          ```sh\ncargo run --release -p orlop-benches -- quick\n```\n\n\
          All peers are there with `--features peers` (RocksDB is C++: its first build takes half an \
-         hour on two cores and needs libclang). This run was:\n\n\
+         hour on two cores and needs libclang). {}:\n\n\
          ```sh\n{}\n```\n\n\
          Every raw round is kept, in {raw}; `cargo run --release -p orlop-benches -- report DIR` \
          makes this page from them. All figures of this page, and more, are in \
          [summary.json](summary.json).\n\n",
+        introduction(results),
         command(results)
     )
 }
 
-/// The command of the run. How the compiler was told about the processor is no part of it.
-fn command(results: &Results<'_>) -> String {
+/// What stands before the command: how to build what it ran. The command itself does not say it.
+fn introduction(results: &Results<'_>) -> &'static str {
     let (command, compiler) = (&results.run.command, &results.run.machine.compiler);
-    let words: Vec<_> = command.split_whitespace().collect();
-    let command = words.join(" ");
-    if command.contains("RUSTFLAGS") || compiler.contains("baseline") {
-        return command;
+    let beyond_baseline = BEYOND_BASELINE.iter().any(|words| compiler.contains(words));
+    if beyond_baseline && !command.contains("RUSTFLAGS") {
+        "To repeat this run, whose instructions go beyond the baseline, it is built with \
+         `RUSTFLAGS=\"-C target-cpu=native\"`, then run as"
+    } else {
+        "This run was"
     }
-    format!("RUSTFLAGS=\"-C target-cpu=native\" {command}")
+}
+
+/// The command of the run, as it was given.
+fn command(results: &Results<'_>) -> String {
+    results.run.command.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn machine(results: &Results<'_>) -> String {
@@ -86,15 +96,16 @@ mod tests {
     fn the_commands_can_be_copied() {
         let (mut run, rounds) = synthetic::run(1);
         let text = section(&Results::new(&run, &rounds), Path::new("/nowhere"));
-        assert!(text.contains(
-            "\nRUSTFLAGS=\"-C target-cpu=native\" cargo run --release -p orlop-benches --features"
-        ));
+        assert!(text.contains("built with `RUSTFLAGS=\"-C target-cpu=native\"`, then run as:\n"));
+        assert!(text.contains("\ncargo run --release -p orlop-benches --features"), "{text}");
         assert!(text.contains("\ncargo run --release -p orlop-benches -- quick\n"));
         assert!(text.contains("| memory | 16.0 GiB |") && text.contains("orlop 1.2.3, rocksdb"));
         assert!(text.contains("`rounds.jsonl` in the directory of the run"));
-        run.machine.compiler = "rustc 1.95.0, release, baseline".to_owned();
-        let text = section(&Results::new(&run, &rounds), Path::new("/nowhere"));
-        assert!(!text.contains("RUSTFLAGS"));
+        for compiler in ["rustc 1.95.0, release, built for x86_64 with baseline instructions", ""] {
+            run.machine.compiler = compiler.to_owned();
+            let text = section(&Results::new(&run, &rounds), Path::new("/nowhere"));
+            assert!(text.contains("This run was:\n") && !text.contains("RUSTFLAGS"), "{text}");
+        }
     }
 
     #[test]

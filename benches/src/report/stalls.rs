@@ -1,7 +1,7 @@
 //! Stalls: tenths of a second in which a workload stood still, or almost.
 
 use super::figures;
-use super::rows::{Cell, Results};
+use super::rows::{Cell, Results, Row};
 use super::sheets;
 use crate::record::Measurement;
 
@@ -11,20 +11,43 @@ const STILL: f64 = 0.1;
 /// Tenths that a timeline must have before it tells anything.
 const LEAST_TENTHS: usize = 3;
 
+/// Operations that were timed in a tenth, on average, for a tenth without any to mean something.
+const LEAST_TIMED: f64 = 10.0;
+
+/// One operation of theirs is a pass over the store, however long that takes.
+const SCANS: [&str; 2] = ["readseq", "readreverse"];
+
 /// The section, with its chart; nothing where no timelines were kept.
 pub(super) fn section(results: &Results<'_>, chart: &str) -> String {
-    let sheets = sheets::sheets(results, |_, row, at| text(sheets::cell(row, at)?));
+    let sheets = sheets::sheets(results, |_, row, at| text(row, sheets::cell(row, at)?));
     if sheets.is_empty() {
         return String::new();
     }
     format!(
         "## Stalls\n\n{chart}The longest time without work, in tenths of a second that did less than \
          a tenth of their round's mean; then the slowest tenth, as a share of that mean. Medians \
-         over rounds.\n\n{sheets}"
+         over rounds. Workloads are left out in which some engine did too few operations in a tenth \
+         to tell a stop from a slow operation, and scans.\n\n{sheets}"
     )
 }
 
-fn text(cell: &Cell<'_>) -> Option<String> {
+/// Whether a tenth without work is a stop on every engine of the row, in every round.
+pub(super) fn can_tell(row: &Row<'_>) -> bool {
+    let mut rounds = row.cells.iter().flat_map(|cell| cell.rounds.values());
+    !SCANS.contains(&row.name) && rounds.all(|round| is_fine(round))
+}
+
+/// Whether enough was done in each tenth. A timeline may count entries, many of them by one
+/// operation; those that were timed are single operations.
+fn is_fine(round: &Measurement) -> bool {
+    let timed = round.latency.as_ref().map_or(0, |latency| latency.samples);
+    round.seconds > 0.0 && timed as f64 / (10.0 * round.seconds) >= LEAST_TIMED
+}
+
+fn text(row: &Row<'_>, cell: &Cell<'_>) -> Option<String> {
+    if !can_tell(row) {
+        return None;
+    }
     let stop = cell.median(longest_stop)?;
     let slowest = cell.median(slowest_tenth)?;
     Some(format!("{stop:.1} s, {}", figures::share(slowest)))
@@ -60,6 +83,8 @@ fn mean(round: &Measurement) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog;
+    use crate::report::synthetic;
 
     fn round(seconds: f64, timeline: &[u64]) -> Measurement {
         Measurement { seconds, timeline: timeline.to_vec(), ..Measurement::default() }
@@ -73,6 +98,20 @@ mod tests {
         let stalled = round(0.8, &[100, 100, 0, 1, 100, 0, 100, 99]);
         assert_eq!(longest_stop(&stalled), Some(0.2));
         assert_eq!(slowest_tenth(&stalled), Some(0.0));
+    }
+
+    #[test]
+    fn scans_and_rows_in_which_someone_is_slow_are_left_out() {
+        assert!(SCANS.iter().all(|name| catalog::find(name).is_ok()));
+        let (run, mut rounds) = synthetic::run(3);
+        let text = section(&Results::new(&run, &rounds), "");
+        assert!(text.contains("| readinplace |") && text.contains("| fillseq, buffered |"));
+        assert!(!text.contains("| readseq |") && !text.contains("| readreverse |"), "{text}");
+        // 1.5 seconds are 15 tenths.
+        synthetic::set_samples(&mut rounds, "readinplace", &[("redb", 149)]);
+        synthetic::set_samples(&mut rounds, "ycsbc", &[("redb", 150)]);
+        let text = section(&Results::new(&run, &rounds), "");
+        assert!(!text.contains("| readinplace |") && text.contains("| ycsbc |"), "{text}");
     }
 
     #[test]

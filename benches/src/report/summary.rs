@@ -18,9 +18,10 @@
 //! | ... `median`, `least`, `greatest` | of the figure: the median of what counts, the rest of all |
 //! | ... `values` | the figure of each round |
 //! | ... `ratio` | above 1, Orlop is ahead: `median`, `low`, `high`, `spread` (`interval` or `range`), `bootstrap` (low and high of the percentile bootstrap), `verdict` (`ahead`, `behind`, `open`), `pairs`, `left_out` |
-//! | ... `resources` | medians; the memory and the sizes are those at the end of a round |
+//! | ... `carried` | the share of a fixed load that was done; below 0.99 on either side there is no `ratio` |
+//! | ... `resources` | medians, without processor time where a load was fixed, for loops that wait for it spin; the memory and the sizes are those at the end of a round |
 //! | ... `latency` | medians; `longest` is the worst of the rounds that count |
-//! | ... `stalls` | medians: seconds of the longest stop; the slowest tenth over the mean one |
+//! | ... `stalls` | medians: seconds of the longest stop; the slowest tenth over the mean one. Only in rows whose tenths are all fine enough |
 //! | ... `extra` | medians of further figures by name |
 
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ use super::fitness::Fitness;
 use super::rows::{Cell, Results, Row};
 use super::stats::{self, Spread, Verdict};
 use super::verdicts::Count;
-use super::{latency, resources, stalls, words};
+use super::{latency, loads, resources, stalls, words};
 use crate::catalog::Figure;
 use crate::engine::{Class, Table};
 use crate::failure::Result;
@@ -94,6 +95,8 @@ struct EngineSummary<'a> {
     values: BTreeMap<u32, f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio: Option<RatioSummary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carried: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resources: Option<ResourcesSummary>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,9 +221,10 @@ fn of_cell<'a>(
         greatest: values.values().copied().reduce(f64::max),
         values,
         ratio: cell.ratio.and_then(of_ratio),
+        carried: loads::carried(cell).and_then(digits),
         resources: there.then(|| of_resources(results, row, cell)),
         latency: of_latency(cell),
-        stalls: of_stalls(cell),
+        stalls: of_stalls(row, cell),
         extra: extra(cell),
     }
 }
@@ -248,8 +252,8 @@ fn of_ratio(ratio: stats::Ratio) -> Option<RatioSummary> {
 fn of_resources(results: &Results<'_>, row: &Row<'_>, cell: &Cell<'_>) -> ResourcesSummary {
     let median = |of| resources::median(cell, of).and_then(digits);
     ResourcesSummary {
-        cpu_seconds: median(|used| used.cpu_seconds),
-        cpu_seconds_per_operation: resources::processor_per_operation(cell).and_then(digits),
+        cpu_seconds: resources::processor(row, cell).and_then(digits),
+        cpu_seconds_per_operation: resources::processor_per_operation(row, cell).and_then(digits),
         read_bytes: median(|used| used.read_bytes as f64),
         written_bytes: median(|used| used.written_bytes as f64),
         written_bytes_per_user_byte: resources::written_per_user_byte(cell).and_then(digits),
@@ -264,10 +268,10 @@ fn of_resources(results: &Results<'_>, row: &Row<'_>, cell: &Cell<'_>) -> Resour
 fn of_latency(cell: &Cell<'_>) -> Option<LatencySummary> {
     let median = |of: fn(&Latency) -> u64| latency::median(cell, of).and_then(digits);
     let mean = cell.median(|round| round.latency.as_ref().map(|latency| latency.mean / 1e9));
-    let load = latency::load(cell);
+    let load = loads::load(cell);
     Some(LatencySummary {
         load: load.and_then(digits),
-        carried: latency::carried(cell).and_then(digits),
+        carried: load.and_then(|_| digits(loads::carried(cell)?)),
         mean: mean.and_then(digits),
         p50: Some(median(|latency| latency.p50)?),
         p90: median(|latency| latency.p90),
@@ -277,7 +281,10 @@ fn of_latency(cell: &Cell<'_>) -> Option<LatencySummary> {
     })
 }
 
-fn of_stalls(cell: &Cell<'_>) -> Option<StallsSummary> {
+fn of_stalls(row: &Row<'_>, cell: &Cell<'_>) -> Option<StallsSummary> {
+    if !stalls::can_tell(row) {
+        return None;
+    }
     let longest_stop = digits(cell.median(stalls::longest_stop)?);
     let slowest_tenth = cell.median(stalls::slowest_tenth).and_then(digits);
     Some(StallsSummary { longest_stop, slowest_tenth })
@@ -362,6 +369,34 @@ mod tests {
         assert_eq!((&redb["ratio"]["median"], &redb["ratio"]["pairs"]), (&3.0.into(), &5.into()));
         assert_eq!(redb["ratio"]["verdict"], "ahead");
         assert_eq!(redb["values"]["5"], 100.0);
+    }
+
+    #[test]
+    fn fixed_loads_say_what_was_carried_and_nothing_of_the_processor() {
+        let (run, mut rounds) = synthetic::run(5);
+        synthetic::set_carried(
+            &mut rounds,
+            |round| if round.engine == "redb" { 0.68 } else { 1.0 },
+        );
+        let (_, value) = summary(&run, &rounds);
+        let engine = |workload: &str, name: &str| {
+            let mut rows = value["rows"].as_array().unwrap().iter();
+            let row = rows.find(|row| row["workload"] == workload).unwrap();
+            let mut engines = row["engines"].as_array().unwrap().iter();
+            engines.find(|engine| engine["engine"] == name).unwrap().clone()
+        };
+        for workload in ["readwhilewriting", "latencyread", "latencywrite"] {
+            let (redb, fjall) = (engine(workload, "redb"), engine(workload, "fjall"));
+            assert_eq!((&redb["carried"], &redb["ratio"]), (&0.68.into(), &Value::Null));
+            assert_eq!((&fjall["carried"], fjall["ratio"].is_null()), (&1.0.into(), false));
+            for key in ["cpu_seconds", "cpu_seconds_per_operation"] {
+                assert!(fjall["resources"][key].is_null(), "{workload}: {key}");
+            }
+        }
+        assert!(engine("readrandom", "redb")["carried"].is_null());
+        assert!(engine("readrandom", "redb")["resources"]["cpu_seconds"].is_number());
+        assert!(engine("readrandom", "redb")["stalls"].is_object());
+        assert!(engine("readseq", "redb")["stalls"].is_null());
     }
 
     #[test]

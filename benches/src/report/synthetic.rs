@@ -72,6 +72,32 @@ pub(super) fn set_seconds(rounds: &mut [Round], workload: &str, times: &[(&str, 
     change(rounds, workload, times, |measurement, seconds| measurement.seconds = seconds);
 }
 
+/// Gives engines so many timed operations in a workload.
+pub(super) fn set_samples(rounds: &mut [Round], workload: &str, samples: &[(&str, u64)]) {
+    for round in rounds.iter_mut().filter(|round| round.workload == workload) {
+        let value = samples.iter().find(|(engine, _)| *engine == round.engine);
+        if let (Some((_, samples)), Outcome::Measured(measurement)) = (value, &mut round.outcome)
+            && let Some(latency) = &mut measurement.latency
+        {
+            latency.samples = *samples;
+        }
+    }
+}
+
+/// Lets each round with a fixed load carry a share of it.
+pub(super) fn set_carried(rounds: &mut [Round], share: impl Fn(&Round) -> f64) {
+    for round in rounds {
+        let share = share(round);
+        let Outcome::Measured(measurement) = &mut round.outcome else { continue };
+        if let Some(load) = measurement.extra.get("load") {
+            measurement.operations = (share * load * measurement.seconds).round() as u64;
+        }
+        if let Some(load) = measurement.extra.get("writer_load").copied() {
+            measurement.extra.insert("writer_rate".to_owned(), share * load);
+        }
+    }
+}
+
 /// Calls a workload something else.
 pub(super) fn rename(rounds: &mut [Round], workload: &str, name: &str) {
     let renamed = rounds.iter_mut().filter(|round| round.workload == workload);
@@ -250,6 +276,9 @@ fn measure(
     if workload.name == "readwhilewriting" {
         measurement.extra.insert("writer_rate".to_owned(), 19_950.0);
         measurement.extra.insert("writer_load".to_owned(), 20_000.0);
+    }
+    if workload.name == "readrandomcold" {
+        measurement.extra.insert("store_read".to_owned(), 0.87);
     }
     measurement
 }

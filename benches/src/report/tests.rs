@@ -36,14 +36,17 @@ fn a_whole_run_becomes_a_page_its_charts_and_its_json() {
 
 #[test]
 fn an_interrupted_run_has_a_report_that_says_so() {
-    let (run, mut rounds) = synthetic::run(5);
+    let (mut run, mut rounds) = synthetic::run(5);
     rounds.truncate(rounds.len() / 2 + 7);
+    run.machine.commit += "+";
     let dir = tempfile::tempdir().unwrap();
     keep(dir.path(), &run, &rounds);
     let cut = fs::read_to_string(dir.path().join(ROUNDS_FILE)).unwrap();
     fs::write(dir.path().join(ROUNDS_FILE), &cut[..cut.len() - 20]).unwrap();
     let written = write(dir.path(), dir.path()).unwrap();
-    assert!(written.summary.contains("Not fit for publication"), "{}", written.summary);
+    let words = "Not fit for publication, for 2 reasons, the first: ";
+    let first = written.summary.split_once(words).map_or("", |(_, first)| first);
+    assert!(first.ends_with('.') && !first.contains('\n'), "{}", written.summary);
     let page = fs::read_to_string(dir.path().join("README.md")).unwrap();
     assert!(page.contains("**Not fit for publication.**") && page.contains(" ‡"));
 }

@@ -31,6 +31,8 @@ struct Order {
 
 /// The worker's side: reads its order, works, and says by its exit code how it went.
 pub(crate) fn obey() -> Result<()> {
+    // A worker without its parent would go on loading the machine.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;
     let order: Order = serde_json::from_str(&text)
@@ -70,7 +72,8 @@ fn failure(end: &End) -> Failure {
 fn run(job: &Job, options: &Options) -> Result<End> {
     // What an earlier worker wrote must not be written while this one is measured.
     rustix::fs::sync();
-    let mut child = Command::new(std::env::current_exe()?)
+    // Not by its path: the file may have been replaced since.
+    let mut child = Command::new("/proc/self/exe")
         .arg("worker")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

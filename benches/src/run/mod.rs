@@ -35,6 +35,8 @@ pub(crate) struct Request {
     /// Go on with the run that `out` holds.
     pub(crate) resume: bool,
     pub(crate) budget: Option<Duration>,
+    /// Whether the one who asked could ask to go on.
+    pub(crate) can_resume: bool,
     pub(crate) command: String,
 }
 
@@ -45,8 +47,15 @@ pub(crate) struct Request {
 /// [`Failure::Other`] at the end, if jobs failed.
 pub(crate) fn run(request: &Request) -> Result<()> {
     let begin = Instant::now();
-    let done = prepare(request)?;
     let steps = plan::steps(&request.options)?;
+    if steps.iter().all(|step| step.refused.is_some()) {
+        return Err(Failure::usage(
+            "nothing to measure: none of these workloads belongs into these tables with these \
+             engines; `list` names them, and --tables compressed has a part of them only",
+        ));
+    }
+    let done = prepare(request)?;
+    let _lock = lock(&request.out)?;
     let mut work = Work {
         request,
         stores: Stores::new(&request.stores),
@@ -63,13 +72,16 @@ pub(crate) fn run(request: &Request) -> Result<()> {
             && begin.elapsed() + work.expected(step) > budget
         {
             eprintln!(
-                "The budget of {:.0} minutes is used up after {at} of {total} steps; the same \
-                 command with --resume goes on.",
-                budget.as_secs_f64() / 60.0
+                "The budget of {:.1} minutes is used up after {at} of {total} steps{}.",
+                budget.as_secs_f64() / 60.0,
+                if request.can_resume { "; the same command with --resume goes on" } else { "" },
             );
             break;
         }
-        work.take(step, at + 1, total)?;
+        if let Err(full) = work.take(step, at + 1, total) {
+            work.stores.remove()?;
+            return Err(full);
+        }
     }
     work.stores.remove()?;
     work.verdict()
@@ -86,13 +98,15 @@ fn prepare(request: &Request) -> Result<HashSet<plan::Name>> {
                 out.display()
             )));
         }
-        fs::create_dir_all(out).map_err(|error| {
-            Failure::from(error).during(format_args!("make the directory {}", out.display()))
-        })?;
         check_room(request)?;
+        for dir in [out, &request.stores] {
+            fs::create_dir_all(dir).map_err(|error| {
+                Failure::from(error).during(format_args!("make the directory {}", dir.display()))
+            })?;
+        }
         let run = Run {
             options: request.options.clone(),
-            machine: machine::describe(out),
+            machine: machine::describe(&request.stores),
             command: request.command.clone(),
             engines: facts(&request.options)?,
         };
@@ -106,8 +120,10 @@ fn prepare(request: &Request) -> Result<HashSet<plan::Name>> {
             out.display()
         )));
     }
+    check_same_place(request, &run)?;
     // More rounds are welcome; everything else would mix what must not be mixed.
-    let same = Options { rounds: request.options.rounds, ..run.options.clone() };
+    let rounds_wanted = request.options.rounds.max(run.options.rounds);
+    let same = Options { rounds: rounds_wanted, ..run.options.clone() };
     if same != request.options {
         return Err(Failure::usage(format!(
             "the run in {} was begun with other options; go on with these:\n  {} --resume",
@@ -119,6 +135,45 @@ fn prepare(request: &Request) -> Result<HashSet<plan::Name>> {
     fs::write(file, serde_json::to_string_pretty(&run)? + "\n")?;
     rewrite_whole_lines(&out.join(ROUNDS_FILE), &rounds)?;
     Ok(rounds.iter().map(plan::Name::of).collect())
+}
+
+/// Rounds of another build, machine or filesystem cannot be compared with those that are there.
+fn check_same_place(request: &Request, run: &Run) -> Result<()> {
+    fs::create_dir_all(&request.stores)?;
+    let now = machine::describe(&request.stores);
+    let then = &run.machine;
+    let versions = |facts: &[EngineFacts]| -> Vec<String> {
+        facts.iter().map(|engine| format!("{} {}", engine.name, engine.version)).collect()
+    };
+    let (engines_now, engines_then) = (facts(&request.options)?, &run.engines);
+    let pairs = [
+        ("commit", now.commit, then.commit.clone()),
+        ("compiler", now.compiler, then.compiler.clone()),
+        ("processor", now.processor, then.processor.clone()),
+        ("kernel", now.kernel, then.kernel.clone()),
+        ("filesystem", now.filesystem, then.filesystem.clone()),
+        ("engines", versions(&engines_now).join(", "), versions(engines_then).join(", ")),
+    ];
+    match pairs.into_iter().find(|(_, now, then)| now != then) {
+        None => Ok(()),
+        Some((what, now, then)) => Err(Failure::usage(format!(
+            "the run in {} was begun elsewhere: its {what} was {then:?} and is now {now:?}; begin \
+             a new one with another --out",
+            request.out.display()
+        ))),
+    }
+}
+
+/// Keeps a second run out of the directory while this one lasts.
+fn lock(out: &Path) -> Result<File> {
+    let file = File::open(out.join(RUN_FILE))?;
+    file.try_lock().map_err(|_| {
+        Failure::usage(format!(
+            "another run is at work in {}; wait for its end or choose another --out",
+            out.display()
+        ))
+    })?;
+    Ok(file)
 }
 
 /// Drops a last line that was cut off, so that what is appended stands on a line of its own.
@@ -141,15 +196,15 @@ fn lines(rounds: &[Round]) -> Result<String> {
 const WORST_SPACE: u64 = 5;
 
 fn check_room(request: &Request) -> Result<()> {
-    fs::create_dir_all(&request.stores)?;
-    let disk = rustix::fs::statvfs(&request.stores)?;
+    let there = request.stores.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
+    let disk = rustix::fs::statvfs(there)?;
     let free = disk.f_bavail * disk.f_frsize;
     let engines = request.options.engines.len() as u64;
     let needed = request.options.user_bytes() * WORST_SPACE * engines + (1 << 30);
     if free < needed {
         return Err(Failure::DiskFull(format!(
             "{} has {} MiB free, and the stores of {engines} engines with {} entries may need {} \
-             MiB; a smaller --scale or --entries also does",
+             MiB; make room, choose another directory with --stores, or a smaller --scale",
             request.stores.display(),
             free >> 20,
             request.options.entries,
@@ -184,7 +239,8 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// How long `step` will take, going by those before; not known the first time.
+    /// How long `step` will take, going by those before; not known the first time, and then the
+    /// budget is overdrawn by at most one step.
     fn expected(&self, step: &Step) -> Duration {
         let key = (step.group, step.engine.clone());
         self.took.get(&key).copied().unwrap_or_default()
@@ -208,7 +264,11 @@ impl Work<'_> {
                     eprintln!("[{at}/{total}] {step}: {} ({seconds:.1} s)", rates(&rounds));
                 }
             }
-            Err(full @ Failure::DiskFull(_)) => return Err(full.during(step)),
+            Err(full @ Failure::DiskFull(_)) => {
+                return Err(
+                    full.during(format_args!("make room, then go on with --resume; {step}"))
+                );
+            }
             Err(failure) => {
                 let failure = failure.during(step);
                 eprintln!("[{at}/{total}] {failure}");

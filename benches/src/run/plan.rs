@@ -176,7 +176,8 @@ fn wanted(options: &Options, table: Table, group: Group) -> Result<Vec<String>> 
 fn classes(kinds: &[&Kind], table: Table, group: Group) -> Vec<Class> {
     match group {
         Group::Sync | Group::Mixed => vec![Class::Synced],
-        Group::Shipped => vec![Class::Buffered],
+        // What a killed process had in its memory nobody expects to find again.
+        Group::Shipped | Group::Crash => vec![Class::Buffered],
         _ if table == Table::Compressed => vec![Class::Buffered],
         _ if kinds.iter().any(|kind| !kind.can(Class::Buffered)) => {
             vec![Class::Buffered, Class::Memory]

@@ -17,8 +17,9 @@ pub(super) struct Stores {
 }
 
 impl Stores {
+    /// In a directory of its own inside `dir`: what else lies there is not touched.
     pub(super) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.join("orlop-benches-stores") }
     }
 
     /// Runs the worker, or the two, of one step, on the store that it needs.
@@ -71,9 +72,14 @@ impl Stores {
     /// Removes what is left of all stores.
     pub(super) fn remove(&self) -> Result<()> {
         match fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
         }
+        if let Some(parent) = self.dir.parent() {
+            // Goes only if it is empty, which it is where the run made it.
+            let _ = fs::remove_dir(parent);
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 use super::Job;
 use super::entries::Keys;
-use crate::engine::{Class, Direction, Engine, Found, Kind, Reads, Session, Settings};
+use crate::engine::{Direction, Engine, Found, Kind, Reads, Session, Settings};
 use crate::failure::{Failure, Result};
 use crate::measure::clock::{EVERY, Tally, Together, closed_loop};
 use crate::measure::meters::Meters;
@@ -251,16 +251,33 @@ fn figures(measured: Measured, facts: Facts) -> Result<Measurement> {
     })
 }
 
-/// Puts the entries of `keys` one by one.
+/// Puts the entries of `keys`, which are all different, one by one.
 pub(super) fn puts(
     session: &mut dyn Session,
     keys: &Keys,
     values: &Values,
     limit: Duration,
 ) -> Result<Done> {
-    let mut value = Vec::new();
     let tally = closed_loop(keys.len(), limit, EVERY, |at| {
-        session.put(keys.key(at), values.version(keys.number(at), at as u32, &mut value))
+        session.put(keys.key(at), values.of(keys.number(at)))
+    })?;
+    Ok(Done { tally, found: Found::default() })
+}
+
+/// Puts the entries of `keys` one by one, each in a version of its own from `first` on: keys may
+/// come more than once. One in `every` is timed.
+pub(super) fn put_versions(
+    session: &mut dyn Session,
+    keys: &Keys,
+    values: &Values,
+    first: u32,
+    every: usize,
+    limit: Duration,
+) -> Result<Done> {
+    let mut value = Vec::new();
+    let tally = closed_loop(keys.len(), limit, every, |at| {
+        let version = first.wrapping_add(at as u32);
+        session.put(keys.key(at), values.version(keys.number(at), version, &mut value))
     })?;
     Ok(Done { tally, found: Found::default() })
 }
@@ -292,8 +309,3 @@ pub(super) fn load(engine: &dyn Engine, keys: &Keys, from: usize, values: &Value
 
 /// Entries of a batch, as in `db_bench`.
 pub(super) const BATCH: usize = 1000;
-
-/// Whether a class of writes outlives the process, so that what it wrote can be asked for later.
-pub(super) fn outlives_process(class: Class) -> bool {
-    class >= Class::Buffered
-}

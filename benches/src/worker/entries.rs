@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 
-use crate::engine::{Found, touch};
-use crate::shape::{Shape, Values};
+use crate::engine::Found;
+use crate::shape::{PLAIN, Shape, Values};
 
 /// The keys of a row of operations, in one piece of memory.
 pub(super) struct Keys {
@@ -64,48 +64,79 @@ pub(super) fn shuffled(random: &mut Rng, below: u64) -> Vec<u64> {
     numbers
 }
 
-/// What reading the entries of `numbers` one by one finds.
+/// What reading the entries of `numbers` one by one finds, as they were loaded.
 pub(super) fn reading(values: &Values, numbers: impl IntoIterator<Item = u64>) -> Found {
     let mut found = Found::default();
     numbers.into_iter().for_each(|number| found.add(values.of(number)));
     found
 }
 
-/// Which entries a key space must hold: it is asked for at the end.
+/// Which entries a key space must hold, and in which version: it is asked for at the end.
 pub(super) struct Ledger {
-    there: Vec<bool>,
+    versions: Vec<Option<u32>>,
+    /// The next version that no entry has had.
+    next: u32,
 }
 
 impl Ledger {
     /// Nothing is there yet; numbers will be below `below`.
     pub(super) fn empty(below: u64) -> Self {
-        Self { there: vec![false; below as usize] }
+        Self { versions: vec![None; below as usize], next: PLAIN + 1 }
     }
 
-    /// Entries 0 to `below` are there.
+    /// Entries 0 to `below` are there, as they were loaded.
     pub(super) fn full(below: u64) -> Self {
-        Self { there: vec![true; below as usize] }
+        Self { versions: vec![Some(PLAIN); below as usize], next: PLAIN + 1 }
     }
 
-    pub(super) fn put(&mut self, numbers: &[u64]) {
-        numbers.iter().for_each(|number| self.there[*number as usize] = true);
+    /// The version of the first of the next row of puts; those that follow count up.
+    pub(super) fn next_version(&self) -> u32 {
+        self.next
+    }
+
+    /// Ends a row of `count` puts.
+    pub(super) fn took(&mut self, count: usize) {
+        self.next = self.next.wrapping_add(count as u32).max(PLAIN + 1);
+    }
+
+    /// Entry `number` was put in `version`.
+    pub(super) fn put(&mut self, number: u64, version: u32) {
+        let at = number as usize;
+        if self.versions.len() <= at {
+            self.versions.resize(at + 1, None);
+        }
+        self.versions[at] = Some(version);
+    }
+
+    /// Entries were put as they are loaded.
+    pub(super) fn put_plain(&mut self, numbers: &[u64]) {
+        numbers.iter().for_each(|number| self.put(*number, PLAIN));
+    }
+
+    /// Entries were put one after the other, in versions from `first` on.
+    pub(super) fn put_all(&mut self, numbers: impl IntoIterator<Item = u64>, first: u32) {
+        for (at, number) in numbers.into_iter().enumerate() {
+            self.put(number, first.wrapping_add(at as u32));
+        }
     }
 
     pub(super) fn delete(&mut self, numbers: &[u64]) {
-        numbers.iter().for_each(|number| self.there[*number as usize] = false);
+        numbers.iter().for_each(|number| self.versions[*number as usize] = None);
     }
 
-    /// Entries 0 to `below` are there at the least.
-    pub(super) fn grow(&mut self, below: u64) {
-        if self.there.len() < below as usize {
-            self.there.resize(below as usize, true);
+    /// What a get of entry `number` must find now.
+    pub(super) fn get(&self, values: &Values, number: u64) -> Found {
+        match self.versions.get(number as usize) {
+            Some(Some(version)) => Found { entries: 1, sum: values.sum(number, *version) },
+            _ => Found::default(),
         }
     }
 
     /// What a scan of everything must find.
     pub(super) fn expected(&self, values: &Values) -> Found {
-        let there = (0..).zip(&self.there).filter(|(_, there)| **there);
-        reading(values, there.map(|(number, _)| number))
+        let mut found = Found::default();
+        (0..self.versions.len()).for_each(|number| found.merge(self.get(values, number as u64)));
+        found
     }
 }
 
@@ -116,13 +147,16 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Of entries 0 to `below`.
-    pub(super) fn new(values: &Values, below: u64) -> Self {
+    /// Of entries 0 to `below`, all of which are there: in the versions of `ledger`, or plain where
+    /// it does not know them yet.
+    pub(super) fn new(values: &Values, ledger: &Ledger, below: u64) -> Self {
         let mut before = Vec::with_capacity(below as usize + 1);
         let mut sum = 0_u64;
         before.push(0);
         for number in 0..below {
-            sum = sum.wrapping_add(touch(values.of(number)));
+            let known = ledger.get(values, number);
+            let of_it = if known.entries > 0 { known.sum } else { values.sum(number, PLAIN) };
+            sum = sum.wrapping_add(of_it);
             before.push(sum);
         }
         Self { before }

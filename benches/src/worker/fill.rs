@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::bench::{BATCH, Bench, Done, Facts, Measured, gets, load, puts};
+use super::bench::{BATCH, Bench, Done, Facts, gets, load, put_versions, puts};
 use super::entries::{Keys, Ledger, at_random, reading, shuffled};
 use crate::catalog::Group;
-use crate::engine::{Engine, Found, Reads, Session};
+use crate::engine::{Found, Reads, Session};
 use crate::failure::Result;
-use crate::measure::clock::closed_loop;
+use crate::measure::clock::{EVERY, closed_loop};
 use crate::shape::Values;
 
 /// `fillseq`, `fillbatch`, `fillrandom`.
@@ -27,14 +27,19 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let engine = bench.open()?;
     let window = options.fill_window();
     let values = &bench.values;
+    let mut ledger = Ledger::empty(options.entries);
+    let first = ledger.next_version();
     let measured = bench.measure(&*engine, Reads::Current, 1, |_, session| match group {
         Group::FillBatch => put_batches(session, &keys, values, window),
+        Group::FillRandom => put_versions(session, &keys, values, first, EVERY, window),
         _ => puts(session, &keys, values, window),
     })?;
     let weight = if group == Group::FillBatch { BATCH } else { 1 };
     let done = (measured.operations(0) * weight).min(keys.len());
-    let mut ledger = Ledger::empty(options.entries);
-    ledger.put(keys.numbers(done));
+    match group {
+        Group::FillRandom => ledger.put_all(keys.numbers(done).iter().copied(), first),
+        _ => ledger.put_plain(keys.numbers(done)),
+    }
     engine.settle()?;
     let checked = bench.check_all(&*engine, name, ledger.expected(&bench.values))?;
     let facts = Facts {
@@ -91,8 +96,11 @@ pub(super) fn run_bulk(bench: &mut Bench<'_>) -> Result<()> {
 pub(super) fn run_load(bench: &mut Bench<'_>) -> Result<()> {
     let options = bench.options;
     let engine = bench.open()?;
-    let (keys, measured) =
-        fill_all(bench, &*engine, options.entries, options.operations(), options.fill_window())?;
+    let numbers = shuffled(&mut bench.random("filluniquerandom"), options.entries);
+    let timed = Keys::new(&options.shape, numbers[..options.operations() as usize].to_vec());
+    let measured = bench.measure(&*engine, Reads::Current, 1, |_, session| {
+        puts(session, &timed, &bench.values, options.fill_window())
+    })?;
     let done = measured.operations(0);
     let facts = Facts {
         user_bytes: done as u64 * options.shape.entry_size(),
@@ -100,7 +108,7 @@ pub(super) fn run_load(bench: &mut Bench<'_>) -> Result<()> {
         ..Facts::default()
     };
     bench.keep("filluniquerandom", Ok((measured, facts)))?;
-    load(&*engine, &keys, done, &bench.values)?;
+    load(&*engine, &Keys::new(&options.shape, numbers), done, &bench.values)?;
     let ((), mut settled) = bench.measure_once(|| engine.settle())?;
     // All that the store has cost the device so far, not the last part alone.
     settled.resources.written_bytes = bench.born.used(&bench.job.dir).0.written_bytes;
@@ -111,22 +119,6 @@ pub(super) fn run_load(bench: &mut Bench<'_>) -> Result<()> {
     engine.close()
 }
 
-/// Puts `most` of the entries below `entries` in random order against the clock. All their keys.
-fn fill_all(
-    bench: &Bench<'_>,
-    engine: &dyn Engine,
-    entries: u64,
-    most: u64,
-    window: Duration,
-) -> Result<(Keys, Measured)> {
-    let numbers = shuffled(&mut bench.random("filluniquerandom"), entries);
-    let timed = Keys::new(&bench.options.shape, numbers[..most as usize].to_vec());
-    let measured = bench.measure(engine, Reads::Current, 1, |_, session| {
-        puts(session, &timed, &bench.values, window)
-    })?;
-    Ok((Keys::new(&bench.options.shape, numbers), measured))
-}
-
 /// How much smaller the store is that is made as shipped: some engines sync every put.
 const SHIPPED_PART: u64 = 10;
 
@@ -135,18 +127,28 @@ pub(super) fn run_shipped(bench: &mut Bench<'_>) -> Result<()> {
     let options = bench.options;
     let entries = (options.entries / SHIPPED_PART).max(1);
     let engine = bench.open()?;
-    let (keys, measured) = fill_all(bench, &*engine, entries, entries, options.window())?;
+    let numbers = at_random(&mut bench.random("fillrandom"), options.operations(), entries);
+    let keys = Keys::new(&options.shape, numbers);
+    let mut ledger = Ledger::empty(entries);
+    let first = ledger.next_version();
+    let measured = bench.measure(&*engine, Reads::Current, 1, |_, session| {
+        put_versions(session, &keys, &bench.values, first, EVERY, options.window())
+    })?;
     let done = measured.operations(0);
+    ledger.put_all(keys.numbers(done).iter().copied(), first);
+    let checked = bench.check_all(&*engine, "fillrandom", ledger.expected(&bench.values))?;
     let facts = Facts {
+        checked,
         user_bytes: done as u64 * options.shape.entry_size(),
         remark: engine.remark(),
         ..Facts::default()
     };
     bench.keep("fillrandom", Ok((measured, facts)))?;
-    load(&*engine, &keys, done, &bench.values)?;
+    // All engines are read with the same entries, however far they came.
+    load(&*engine, &Keys::new(&options.shape, (0..entries).collect()), 0, &bench.values)?;
     engine.settle()?;
     let expected = Ledger::full(entries).expected(&bench.values);
-    bench.check_all(&*engine, "fillrandom", expected)?;
+    bench.check_all(&*engine, "readrandom", expected)?;
     let numbers = at_random(&mut bench.random("readrandom"), options.operations(), entries);
     let keys = Keys::new(&options.shape, numbers);
     let measured = bench

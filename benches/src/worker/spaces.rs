@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, Done, Facts};
 use super::entries::{Keys, at_random, reading, shuffled};
-use crate::engine::{Direction, Found, Reads, Settings};
+use crate::engine::{Direction, Engine, Found, Reads, Settings};
 use crate::failure::Result;
 use crate::measure::clock::{EVERY, closed_loop};
 
@@ -23,11 +23,9 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let keys: Vec<_> = parts.map(|part| Keys::new(&options.shape, part.to_vec())).collect();
     let measured = bench.measure(&*engine, Reads::Current, THREADS, |thread, session| {
         let keys = &keys[thread];
-        let mut value = Vec::new();
-        let tally = closed_loop(keys.len(), options.window(), EVERY, |at| {
+        let tally = closed_loop(keys.len(), options.fill_window(), EVERY, |at| {
             session.select(space_of(keys.number(at)))?;
-            let value = bench.values.version(keys.number(at), at as u32, &mut value);
-            session.put(keys.key(at), value)
+            session.put(keys.key(at), bench.values.of(keys.number(at)))
         })?;
         Ok(Done { tally, found: Found::default() })
     })?;
@@ -52,7 +50,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     engine.close()
 }
 
-fn read(bench: &mut Bench<'_>, engine: &dyn crate::engine::Engine, written: &[u64]) -> Result<()> {
+fn read(bench: &mut Bench<'_>, engine: &dyn Engine, written: &[u64]) -> Result<()> {
     const NAME: &str = "read16spaces";
     if !bench.wants(NAME) {
         return Ok(());

@@ -1,13 +1,14 @@
 //! The core workloads of the Yahoo! Cloud Serving Benchmark (Cooper et al., SoCC 2010), on one
-//! thread.
+//! thread. Inserted keys ascend (`insertorder=ordered`), since an entry's number is its place.
 
 use super::bench::{Bench, Done, Facts};
-use super::entries::{Keys, Ledger, Sums, reading};
+use super::entries::{Keys, Ledger, Sums};
 use super::zipf::Zipf;
 use crate::engine::{Direction, Engine, Found, Reads};
 use crate::failure::Result;
 use crate::measure::clock::{EVERY, closed_loop};
 use crate::options::MOST_OPERATIONS;
+use crate::shape::{PLAIN, Values};
 
 /// Which entries are asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,8 @@ struct Operations {
     keys: Keys,
     /// Entries in the store when each begins: they are 0 to this.
     counts: Vec<u64>,
+    /// ... and after the last.
+    count: u64,
 }
 
 impl Operations {
@@ -93,32 +96,39 @@ impl Operations {
                 Choice::Latest => count - 1 - zipf.rank(&mut random).min(count - 1),
             });
         }
-        Self { what, keys: Keys::new(&bench.options.shape, numbers), counts }
+        Self { what, keys: Keys::new(&bench.options.shape, numbers), counts, count }
     }
 
-    /// What the first `done` operations must have found.
-    fn expected(&self, bench: &Bench<'_>, done: usize, sums: &Sums) -> Found {
-        let mut expected = Found::default();
+    /// Does the first `done` operations once more, on the ledger: what they must have found, and
+    /// how many of them wrote. No mix has both scans and puts over what is there, so the sums of
+    /// scans need no more than what was there at the begin and what was inserted since.
+    fn replay(&self, values: &Values, done: usize, ledger: &mut Ledger) -> (Found, u64) {
+        let most = self.counts.get(done.saturating_sub(1)).copied().unwrap_or(0) + 1;
+        let scans = self.what[..done].iter().any(|what| matches!(what, What::Scan(_)));
+        let sums = scans.then(|| Sums::new(values, ledger, most));
+        let first = ledger.next_version();
+        let (mut expected, mut puts) = (Found::default(), 0);
         for at in 0..done {
             let number = self.keys.number(at);
-            match self.what[at] {
-                What::Get | What::Change => expected.merge(reading(&bench.values, [number])),
-                What::Scan(limit) => expected.merge(sums.scan(number, limit, self.counts[at])),
-                What::Put => {}
+            let what = self.what[at];
+            if matches!(what, What::Get | What::Change) {
+                expected.merge(ledger.get(values, number));
+            }
+            if let (What::Scan(limit), Some(sums)) = (what, &sums) {
+                expected.merge(sums.scan(number, limit, self.counts[at]));
+            }
+            if matches!(what, What::Put | What::Change) {
+                ledger.put(number, self.version(first, at));
+                puts += 1;
             }
         }
-        expected
+        ledger.took(done);
+        (expected, puts)
     }
 
-    /// Entries in the store after the first `done` operations, and how many of these wrote.
-    fn after(&self, done: usize, before: u64) -> (u64, u64) {
-        let writes = (0..done).filter(|at| matches!(self.what[*at], What::Put | What::Change));
-        let (mut count, mut puts) = (before, 0);
-        for at in writes {
-            count = count.max(self.keys.number(at) + 1);
-            puts += 1;
-        }
-        (count, puts)
+    /// The version in which operation `at` puts its entry: what is inserted is plain.
+    fn version(&self, first: u32, at: usize) -> u32 {
+        if self.keys.number(at) == self.counts[at] { PLAIN } else { first.wrapping_add(at as u32) }
     }
 }
 
@@ -130,12 +140,10 @@ pub(super) fn run(
     count: u64,
     ledger: &mut Ledger,
 ) -> Result<u64> {
-    if !bench.wants(mix.name) {
-        return Ok(count);
-    }
     let operations = Operations::new(bench, mix, count);
     let window = bench.options.window();
     let values = &bench.values;
+    let first = ledger.next_version();
     let measured = bench.measure(engine, Reads::Current, 1, |_, session| {
         let mut found = Found::default();
         let mut value = Vec::new();
@@ -156,7 +164,10 @@ pub(super) fn run(
             match what {
                 What::Put | What::Change => {
                     let number = operations.keys.number(at);
-                    session.put(key, values.version(number, at as u32, &mut value))
+                    match operations.version(first, at) {
+                        PLAIN => session.put(key, values.of(number)),
+                        version => session.put(key, values.version(number, version, &mut value)),
+                    }
                 }
                 What::Get | What::Scan(_) => Ok(()),
             }
@@ -164,10 +175,8 @@ pub(super) fn run(
         Ok(Done { tally, found })
     })?;
     let done = measured.operations(0);
-    let (count, puts) = operations.after(done, count);
-    ledger.grow(count);
-    let sums = Sums::new(&bench.values, count);
-    let expected = operations.expected(bench, done, &sums);
+    let (expected, puts) = operations.replay(&bench.values, done, ledger);
+    let count = operations.counts.get(done).copied().unwrap_or(operations.count);
     let checked = bench.check(mix.name, measured.found(), expected)?;
     let user_bytes = puts * bench.options.shape.entry_size();
     bench.keep(mix.name, Ok((measured, Facts { checked, user_bytes, ..Facts::default() })))?;

@@ -8,9 +8,9 @@ use super::scale::Scale;
 use crate::engine::Table;
 use crate::failure::Result;
 use crate::record::Latency;
-use crate::report::latency;
 use crate::report::rows::{Cell, Results, Row};
 use crate::report::{figures, words};
+use crate::report::{latency, loads};
 
 /// Percentiles that are drawn: each is one step to the right. The last one stands for the maximum.
 const QUANTILES: [(f64, &str); 6] =
@@ -62,13 +62,15 @@ pub(super) fn draw(results: &Results<'_>) -> Result<Option<String>> {
 
 fn head(canvas: &Canvas<'_>) -> Result<()> {
     canvas.text((MARGIN, 20), Lies::Right, TITLE, "Latency at a fixed load")?;
-    let note = "Counted from the moment at which an operation was due; medians over rounds, the \
-                maximum of all of them. Logarithmic. Lower is better.";
+    let note = "Counted from when an operation was due; medians over rounds, the maximum of all of \
+                them. Logarithmic. Lower is better. Only engines that carried the load.";
     canvas.text((MARGIN, 41), Lies::Right, NOTE, note)
 }
 
+/// The engines that carried the load: others ran under another one.
 fn curves<'a>(results: &Results<'a>, row: &Row<'_>) -> Vec<Curve<'a>> {
     let cells = results.engines.iter().zip(&row.cells);
+    let cells = cells.filter(|(_, cell)| loads::shortfall(cell).is_none());
     let curves = cells.map(|(engine, cell)| Curve { engine, points: points(cell) });
     curves.filter(|curve| !curve.points.is_empty()).collect()
 }
@@ -126,7 +128,7 @@ fn panel(
 }
 
 fn title(row: &Row<'_>) -> String {
-    let load = row.cells.iter().find_map(latency::load);
+    let load = row.cells.iter().find_map(loads::load);
     match load {
         Some(load) => format!("{} at {}", words::name(row), figures::rate(load)),
         None => words::name(row),
@@ -215,6 +217,14 @@ mod tests {
             assert!(svg.contains(title), "{title}");
         }
         assert!(svg.contains("99.99%") && !svg.contains("NaN"));
+    }
+
+    #[test]
+    fn engines_that_did_not_carry_the_load_have_no_line() {
+        let (run, mut rounds) = synthetic::run(3);
+        synthetic::set_carried(&mut rounds, |round| if round.engine == "redb" { 0.9 } else { 1.0 });
+        let svg = draw(&Results::new(&run, &rounds)).unwrap().unwrap();
+        assert!(svg.contains("fjall") && !svg.contains("redb"));
     }
 
     #[test]

@@ -59,7 +59,8 @@ pub(super) fn draw(results: &Results<'_>) -> Result<Option<String>> {
     Ok(Some(svg))
 }
 
-/// A workload in the class in which most engines have a timeline.
+/// A workload in the class in which most engines have a timeline; of several, in the first of the
+/// order of the page.
 fn column<'b, 'a>(results: &'b Results<'a>, workload: &str) -> Option<Column<'b, 'a>> {
     let rows = results.of(Table::Uncompressed).filter(|row| row.name == workload);
     let columns = rows.map(|row| {
@@ -77,7 +78,9 @@ fn column<'b, 'a>(results: &'b Results<'a>, workload: &str) -> Option<Column<'b,
         let seconds = lengths.max().unwrap_or(0) as f64 / 10.0;
         Column { row, rounds, seconds }
     });
-    columns.max_by_key(Column::strips).filter(|column| column.strips() > 0)
+    let columns: Vec<_> = columns.filter(|column| column.strips() > 0).collect();
+    // Of equals, the last one wins.
+    columns.into_iter().rev().max_by_key(Column::strips)
 }
 
 /// The engines that have a strip anywhere, by their places.
@@ -172,6 +175,7 @@ fn marks(seconds: f64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Class;
     use crate::report::synthetic;
 
     #[test]
@@ -187,6 +191,20 @@ mod tests {
         let svg = draw(&Results::new(&run, &rounds)).unwrap().unwrap();
         assert!(svg.contains("fillrandom, buffered") && svg.contains("rocksdb"));
         assert!(!svg.contains("null") && !svg.contains("NaN"));
+    }
+
+    #[test]
+    fn of_classes_with_as_many_strips_the_buffered_one_is_shown() {
+        let (run, mut rounds) = synthetic::run(3);
+        rounds.retain(|round| ["orlop", "sled", "rocksdb"].contains(&round.engine.as_str()));
+        let results = Results::new(&run, &rounds);
+        for workload in WORKLOADS {
+            let column = column(&results, workload).unwrap();
+            assert_eq!((column.row.class, column.strips()), (Some(Class::Buffered), 2));
+        }
+        rounds.retain(|round| round.engine != "rocksdb");
+        let results = Results::new(&run, &rounds);
+        assert_eq!(column(&results, "overwrite").unwrap().row.class, Some(Class::Memory));
     }
 
     #[test]
