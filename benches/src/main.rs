@@ -10,10 +10,10 @@
 //! | [`shape`] | keys and values |
 //! | [`catalog`] | the workloads by name |
 //! | [`worker`] | what one process measures |
-//! | [`measure`] | clocks and meters |
+//! | [`mod@measure`] | clocks and meters |
 //! | [`run`] | the plan of a run, and the processes that carry it out |
 //! | [`record`] | what a round leaves behind |
-//! | [`report`] | statistics, page, charts |
+//! | [`mod@report`] | statistics, page, charts |
 //!
 //! Exit codes: 0 fine; 2 what was asked for cannot be; 3 the disk is full; 4 an engine gave a
 //! wrong answer; 1 anything else.

@@ -137,7 +137,7 @@ pub(crate) struct Values {
 }
 
 /// The bytes of a value that tell its versions apart: some engines notice that a put changes
-/// nothing, and do nothing. They lie where [`touch`](crate::engine::touch) looks, so that a version
+/// nothing, and do nothing. They lie where [`touch`] looks, so that a version
 /// changes the sum.
 const STAMP: std::ops::Range<usize> = 0..4;
 
