@@ -65,7 +65,7 @@ pub(crate) struct RunArgs {
     /// Where rounds, page and charts go.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Where the stores lie meanwhile [default: "stores" in the directory of --out].
+    /// Where the stores lie meanwhile [default: the directory of --out].
     #[arg(long, value_name = "DIR")]
     stores: Option<PathBuf>,
     /// Go on with the run that --out holds.
@@ -206,7 +206,7 @@ impl RunArgs {
 
     /// Where rounds and stores go, and whether the rounds are there already.
     pub(crate) fn places(&self) -> (PathBuf, PathBuf, bool) {
-        let stores = self.stores.clone().unwrap_or_else(|| self.out.join("stores"));
+        let stores = self.stores.clone().unwrap_or_else(|| self.out.clone());
         (self.out.clone(), stores, self.resume)
     }
 }

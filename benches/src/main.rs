@@ -87,7 +87,7 @@ fn quick(args: QuickArgs) -> Result<()> {
     replace_quick(&args.out)?;
     let request = Request {
         options: cli::quick()?,
-        stores: args.out.join("stores"),
+        stores: args.out.clone(),
         out: args.out,
         resume: false,
         budget: Some(cli::QUICK),

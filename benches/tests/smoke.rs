@@ -109,7 +109,7 @@ fn every_workload_runs_and_answers_right() {
             assert!(figures["checked"].as_u64().unwrap() > 0, "{round}");
         }
     }
-    assert!(!out.join("stores").exists());
+    assert!(!out.join("orlop-benches-stores").exists());
     let page = fs::read_to_string(out.join("README.md")).unwrap();
     assert!(page.contains("readrandom") && page.contains("Not fit for publication"), "{page}");
     let summary = fs::read_to_string(out.join("summary.json")).unwrap();
@@ -149,6 +149,14 @@ fn a_run_goes_on_where_it_stopped() {
     let second = rounds(&out);
     assert_eq!(second.len(), 6);
     assert_eq!(second[..5], first[..5]);
+    // Two at once would remove each other's stores and rounds.
+    let held = fs::File::open(out.join("run.json")).unwrap();
+    held.lock().unwrap();
+    let path = out.to_str().unwrap();
+    let said = refused(&[&["run", "--resume", "--out", path][..], &TINY, &these].concat(), 2);
+    assert!(said.contains("another run"), "{said}");
+    assert_eq!(rounds(&out), second);
+    drop(held);
     // Other options would mix what must not be mixed.
     let out = out.to_str().unwrap();
     let said = refused(&["run", "--out", out, "--resume", "--entries", "5000"], 2);

@@ -24,7 +24,9 @@ use fjall::{
     OwnedWriteBatch, PersistMode,
 };
 
-use super::{Class, Direction, Engine, Found, Kind, Reads, Session, Settings, Table, touch};
+use super::{
+    Class, Direction, Engine, Found, Kind, Reads, Session, Settings, Table, WRITE_BUFFERS, touch,
+};
 use crate::failure::Result;
 
 pub(super) const KIND: Kind = Kind {
@@ -54,9 +56,6 @@ pub(super) const KIND: Kind = Kind {
 /// Its documentation recommends memtables of 8 to 64 MiB.
 const LEAST_MEMTABLE: u64 = 8 << 20;
 const MOST_MEMTABLE: u64 = 64 << 20;
-
-/// What the memtables of all keyspaces share.
-const WRITE_BUFFERS: u64 = 128 << 20;
 
 /// Values from this size on go to blob files.
 const LARGE_VALUE: usize = 4096;

@@ -54,8 +54,7 @@ pub(crate) fn run(request: &Request) -> Result<()> {
              engines; `list` names them, and --tables compressed has a part of them only",
         ));
     }
-    let done = prepare(request)?;
-    let _lock = lock(&request.out)?;
+    let (done, _lock) = prepare(request)?;
     let mut work = Work {
         request,
         stores: Stores::new(&request.stores),
@@ -79,16 +78,20 @@ pub(crate) fn run(request: &Request) -> Result<()> {
             break;
         }
         if let Err(full) = work.take(step, at + 1, total) {
-            work.stores.remove()?;
-            return Err(full);
+            // What is left of the stores is removed by the next run at the latest.
+            return match work.stores.remove() {
+                Ok(()) => Err(full),
+                Err(left) => Err(full.during(format_args!("({left}, removing its stores)"))),
+            };
         }
     }
     work.stores.remove()?;
     work.verdict()
 }
 
-/// Makes the directory, or checks that what lies there is the same run. The rounds that it holds.
-fn prepare(request: &Request) -> Result<HashSet<plan::Name>> {
+/// Makes the directory, or checks that what lies there is the same run. The rounds that it holds, and
+/// what keeps a second run out of it: nothing there is written before that is held.
+fn prepare(request: &Request) -> Result<(HashSet<plan::Name>, File)> {
     let out = &request.out;
     let file = out.join(RUN_FILE);
     if !file.exists() {
@@ -111,15 +114,16 @@ fn prepare(request: &Request) -> Result<HashSet<plan::Name>> {
             engines: facts(&request.options)?,
         };
         fs::write(file, serde_json::to_string_pretty(&run)? + "\n")?;
-        return Ok(HashSet::new());
+        return Ok((HashSet::new(), lock(out)?));
     }
-    let (run, rounds) = record::read(out)?;
     if !request.resume {
         return Err(Failure::usage(format!(
             "{} holds a run already; go on with it by --resume, or choose another --out",
             out.display()
         )));
     }
+    let lock = lock(out)?;
+    let (run, rounds) = record::read(out)?;
     check_same_place(request, &run)?;
     // More rounds are welcome; everything else would mix what must not be mixed.
     let rounds_wanted = request.options.rounds.max(run.options.rounds);
@@ -134,7 +138,7 @@ fn prepare(request: &Request) -> Result<HashSet<plan::Name>> {
     let run = Run { options: request.options.clone(), ..run };
     fs::write(file, serde_json::to_string_pretty(&run)? + "\n")?;
     rewrite_whole_lines(&out.join(ROUNDS_FILE), &rounds)?;
-    Ok(rounds.iter().map(plan::Name::of).collect())
+    Ok((rounds.iter().map(plan::Name::of).collect(), lock))
 }
 
 /// Rounds of another build, machine or filesystem cannot be compared with those that are there.

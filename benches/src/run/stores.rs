@@ -72,14 +72,9 @@ impl Stores {
     /// Removes what is left of all stores.
     pub(super) fn remove(&self) -> Result<()> {
         match fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
         }
-        if let Some(parent) = self.dir.parent() {
-            // Goes only if it is empty, which it is where the run made it.
-            let _ = fs::remove_dir(parent);
-        }
-        Ok(())
     }
 }
 

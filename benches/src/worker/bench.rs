@@ -12,7 +12,7 @@ use super::Job;
 use super::entries::Keys;
 use crate::engine::{Direction, Engine, Found, Kind, Reads, Session, Settings};
 use crate::failure::{Failure, Result};
-use crate::measure::clock::{EVERY, Tally, Together, closed_loop};
+use crate::measure::clock::{EVERY, Tally, Together, closed_loop, open_loop};
 use crate::measure::meters::Meters;
 use crate::options::Options;
 use crate::record::{Measurement, Noise, Outcome, Resources, Round};
@@ -282,10 +282,32 @@ pub(super) fn put_versions(
     Ok(Done { tally, found: Found::default() })
 }
 
-/// Gets the keys one by one.
-pub(super) fn gets(session: &mut dyn Session, keys: &Keys, limit: Duration) -> Result<Done> {
+/// Puts the entries of `keys` when they are due, `rate` a second, in versions from `first` on.
+pub(super) fn put_paced(
+    session: &mut dyn Session,
+    keys: &Keys,
+    values: &Values,
+    first: u32,
+    rate: f64,
+    limit: Duration,
+) -> Result<Done> {
+    let mut value = Vec::new();
+    let tally = open_loop(keys.len(), limit, rate, |at| {
+        let version = first.wrapping_add(at as u32);
+        session.put(keys.key(at), values.version(keys.number(at), version, &mut value))
+    })?;
+    Ok(Done { tally, found: Found::default() })
+}
+
+/// Gets the keys one by one. One in `every` is timed.
+pub(super) fn gets(
+    session: &mut dyn Session,
+    keys: &Keys,
+    every: usize,
+    limit: Duration,
+) -> Result<Done> {
     let mut found = Found::default();
-    let tally = closed_loop(keys.len(), limit, EVERY, |at| {
+    let tally = closed_loop(keys.len(), limit, every, |at| {
         if let Some(sum) = session.get(keys.key(at))? {
             found.merge(Found { entries: 1, sum });
         }

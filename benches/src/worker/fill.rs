@@ -151,8 +151,9 @@ pub(super) fn run_shipped(bench: &mut Bench<'_>) -> Result<()> {
     bench.check_all(&*engine, "readrandom", expected)?;
     let numbers = at_random(&mut bench.random("readrandom"), options.operations(), entries);
     let keys = Keys::new(&options.shape, numbers);
-    let measured = bench
-        .measure(&*engine, Reads::Fixed, 1, |_, session| gets(session, &keys, options.window()))?;
+    let measured = bench.measure(&*engine, Reads::Fixed, 1, |_, session| {
+        gets(session, &keys, EVERY, options.window())
+    })?;
     let numbers = keys.numbers(measured.operations(0)).iter().copied();
     let expected = reading(&bench.values, numbers);
     let checked = bench.check("readrandom", measured.found(), expected)?;

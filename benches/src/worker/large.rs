@@ -2,13 +2,12 @@
 
 use std::fs;
 
-use super::bench::{Bench, Facts};
+use super::bench::{Bench, Done, Facts, gets};
 use super::entries::{Keys, at_random, reading, shuffled};
 use crate::engine::{Found, Reads, Settings};
 use crate::failure::Result;
 use crate::measure::clock::closed_loop;
 use crate::shape::{Shape, Values};
-use crate::worker::bench::Done;
 
 struct Size {
     fill: &'static str,
@@ -61,14 +60,7 @@ fn run_size(bench: &mut Bench<'_>, size: &Size) -> Result<()> {
     let numbers = choices.into_iter().map(|at| written[at as usize]).collect();
     let keys = Keys::new(&shape, numbers);
     let measured = bench.measure(&*engine, Reads::Fixed, 1, |_, session| {
-        let mut found = Found::default();
-        let tally = closed_loop(keys.len(), options.window(), 1, |at| {
-            if let Some(sum) = session.get(keys.key(at))? {
-                found.merge(Found { entries: 1, sum });
-            }
-            Ok(())
-        })?;
-        Ok(Done { tally, found })
+        gets(session, &keys, 1, options.window())
     })?;
     let numbers = keys.numbers(measured.operations(0)).iter().copied();
     let checked = bench.check(size.read, measured.found(), reading(&values, numbers))?;

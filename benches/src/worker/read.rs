@@ -68,7 +68,7 @@ fn random(bench: &mut Bench<'_>, engine: &dyn Engine, name: &str, threads: usize
     let parts = numbers.chunks(numbers.len().div_ceil(threads));
     let keys: Vec<_> = parts.map(|part| Keys::new(&options.shape, part.to_vec())).collect();
     let measured = bench.measure(engine, Reads::Fixed, threads, |thread, session| {
-        gets(session, &keys[thread], options.window())
+        gets(session, &keys[thread], EVERY, options.window())
     })?;
     keep(bench, name, measured, &keys)
 }
@@ -98,8 +98,9 @@ fn missing(bench: &mut Bench<'_>, engine: &dyn Engine) -> Result<()> {
     }
     let options = bench.options;
     let keys = Keys::beside(&options.shape, numbers(bench, "readmissing"));
-    let measured = bench
-        .measure(engine, Reads::Fixed, 1, |_, session| gets(session, &keys, options.window()))?;
+    let measured = bench.measure(engine, Reads::Fixed, 1, |_, session| {
+        gets(session, &keys, EVERY, options.window())
+    })?;
     bench.check("readmissing", measured.found(), Found::default())?;
     let checked = if bench.kind.answers { measured.operations(0) as u64 } else { 0 };
     bench.keep("readmissing", Ok((measured, Facts { checked, ..Facts::default() })))
@@ -206,8 +207,9 @@ fn zipfian(bench: &mut Bench<'_>, engine: &dyn Engine) -> Result<()> {
     let count = MOST_OPERATIONS.min(most(options));
     let numbers = (0..count).map(|_| zipf.scrambled(&mut random)).collect();
     let keys = Keys::new(&options.shape, numbers);
-    let measured = bench
-        .measure(engine, Reads::Fixed, 1, |_, session| gets(session, &keys, options.window()))?;
+    let measured = bench.measure(engine, Reads::Fixed, 1, |_, session| {
+        gets(session, &keys, EVERY, options.window())
+    })?;
     keep(bench, "ycsbc", measured, &[keys])
 }
 
@@ -250,8 +252,9 @@ pub(super) fn run_cold(bench: &mut Bench<'_>) -> Result<()> {
     let keys = Keys::new(&options.shape, numbers);
     files::chill(&bench.job.dir)?;
     let engine = bench.kind.open(&Settings { cold: true, ..bench.settings() })?;
-    let measured = bench
-        .measure(&*engine, Reads::Fixed, 1, |_, session| gets(session, &keys, options.window()))?;
+    let measured = bench.measure(&*engine, Reads::Fixed, 1, |_, session| {
+        gets(session, &keys, EVERY, options.window())
+    })?;
     if bench.kind.answers && measured.resources.read_bytes == 0 {
         let why = "nothing came from a device: this filesystem keeps its files in memory";
         return bench.keep(NAME, Err(Failure::unsupported(why)));

@@ -1,17 +1,17 @@
 //! Workloads whose writes are on the device when they are acknowledged.
 
-use super::bench::{Bench, Done, Facts, load, put_versions};
+use super::bench::{Bench, Done, Facts, load, put_paced, put_versions};
 use super::entries::{Keys, Ledger, at_random, shuffled};
 use crate::engine::{Class, Engine, Found, Reads, Settings};
 use crate::failure::{Failure, Result};
-use crate::measure::clock::{EVERY, closed_loop, open_loop};
+use crate::measure::clock::{EVERY, closed_loop};
 use crate::options::MOST_OPERATIONS;
 
 /// The numbers of writers.
 const WRITERS: [(&str, usize); 4] =
     [("fillsync1", 1), ("fillsync4", 4), ("fillsync16", 16), ("fillsync64", 64)];
 
-/// Keys made for one workload, of all writers: more than any device syncs in a window, unless it is shared.
+/// Keys made for one workload, of all writers: more than any device syncs in a window.
 const MOST: u64 = MOST_OPERATIONS / 2;
 
 /// `fillsync` with 1 to 64 writers, and its latency at a fixed load.
@@ -77,13 +77,7 @@ fn paced(bench: &mut Bench<'_>, engine: &dyn Engine, ledger: &mut Ledger) -> Res
     let keys = Keys::new(&options.shape, at_random(&mut bench.random(NAME), MOST, options.entries));
     let first = ledger.next_version();
     let measured = bench.measure(engine, Reads::Current, 1, |_, session| {
-        let mut value = Vec::new();
-        let tally = open_loop(keys.len(), options.window(), options.sync_load, |at| {
-            let version = first.wrapping_add(at as u32);
-            let value = bench.values.version(keys.number(at), version, &mut value);
-            session.put(keys.key(at), value)
-        })?;
-        Ok(Done { tally, found: Found::default() })
+        put_paced(session, &keys, &bench.values, first, options.sync_load, options.window())
     })?;
     let done = measured.operations(0);
     ledger.put_all(keys.numbers(done).iter().copied(), first);

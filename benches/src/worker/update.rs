@@ -1,11 +1,11 @@
 //! Workloads that change the base store.
 
-use super::bench::{Bench, Done, Facts, gets, put_versions};
+use super::bench::{Bench, Done, Facts, gets, put_paced, put_versions};
 use super::entries::{Keys, Ledger, at_random};
 use super::ycsb;
 use crate::engine::{Engine, Found, Reads};
 use crate::failure::Result;
-use crate::measure::clock::{EVERY, closed_loop, open_loop};
+use crate::measure::clock::{EVERY, closed_loop};
 use crate::measure::files;
 use crate::options::MOST_OPERATIONS;
 
@@ -56,15 +56,9 @@ fn read_while_writing(
     let first = ledger.next_version();
     let mut measured = bench.measure(engine, Reads::Current, 2, |thread, session| {
         if thread == 0 {
-            return gets(session, &read, options.window());
+            return gets(session, &read, EVERY, options.window());
         }
-        let mut value = Vec::new();
-        let tally = open_loop(write.len(), options.window(), options.write_load, |at| {
-            let version = first.wrapping_add(at as u32);
-            let value = bench.values.version(write.number(at), version, &mut value);
-            session.put(write.key(at), value)
-        })?;
-        Ok(Done { tally, found: Found::default() })
+        put_paced(session, &write, &bench.values, first, options.write_load, options.window())
     })?;
     let written = measured.operations(1);
     ledger.put_all(write.numbers(written).iter().copied(), first);
@@ -87,13 +81,7 @@ fn paced(bench: &mut Bench<'_>, engine: &dyn Engine, ledger: &mut Ledger) -> Res
     let keys = keys(bench, NAME);
     let first = ledger.next_version();
     let measured = bench.measure(engine, Reads::Current, 1, |_, session| {
-        let mut value = Vec::new();
-        let tally = open_loop(keys.len(), options.window(), options.write_load, |at| {
-            let version = first.wrapping_add(at as u32);
-            let value = bench.values.version(keys.number(at), version, &mut value);
-            session.put(keys.key(at), value)
-        })?;
-        Ok(Done { tally, found: Found::default() })
+        put_paced(session, &keys, &bench.values, first, options.write_load, options.window())
     })?;
     let done = measured.operations(0);
     ledger.put_all(keys.numbers(done).iter().copied(), first);
