@@ -1,5 +1,6 @@
-//! What the suites share: a model of a store, histories of operations, and the check that a
-//! recovered store equals one prefix of its history.
+//! What the suites share: a model of a store, histories of operations, the check that a recovered
+//! store equals one prefix of its history, and the long runs behind `orlop-tests soak`.
 
 pub mod history;
 pub mod model;
+pub mod tally;
