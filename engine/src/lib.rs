@@ -57,6 +57,9 @@ mod database;
 mod snapshot;
 mod store;
 
+#[cfg(feature = "sim")]
+pub mod sim;
+
 pub use batch::Batch;
 pub use cursor::{Cursor, Entry, Range};
 pub use database::Database;

@@ -193,6 +193,8 @@ impl Store {
     /// As [`Batch::commit`], and what writing the sstables meets.
     pub fn flush(&self) -> Result<()> {
         let shared = self.shared();
+        // Also when nothing is in memory: what failed before may be nowhere.
+        shared.check_poison()?;
         let sealed = write::with_log(shared, |log| {
             let active = Arc::clone(&shared.view.pin().active);
             if active.is_empty() {
@@ -272,7 +274,7 @@ impl Store {
         self.core.close()
     }
 
-    fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.core.shared
     }
 }

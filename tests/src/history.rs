@@ -4,11 +4,13 @@
 //! After a crash the store must equal the state after one commit `k`: at least the last one whose
 //! durability promised to survive that kind of crash, at most the last one that was begun.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use orlop::env::{Keep, SimEnv};
-use orlop::{Background, Batch, Durability, Error, Store};
+use orlop::sim::History;
+use orlop::{Background, Batch, Durability, Error, Progress, Snapshot, Store};
 
 use crate::model::{self, Model};
 
@@ -30,6 +32,9 @@ pub enum Step {
     Background,
     /// Close and open again.
     Reopen,
+    /// A snapshot is taken; if one is held, it is compared with what it must still show, and let
+    /// go instead. Closing lets go as well.
+    Snapshot,
 }
 
 /// One change inside a batch.
@@ -135,67 +140,260 @@ pub struct Promise {
     pub error: Option<Error>,
 }
 
-impl Promise {
-    fn new(start: Model) -> Self {
-        Self { states: vec![start], power: 0, kill: 0, begun: 0, error: None }
+/// What a store was doing between two operations of its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Activity {
+    /// Opening.
+    Open,
+    /// A commit that only wrote the log.
+    Commit,
+    /// A commit that made room first, by a flush or more.
+    CommitWithFlush,
+    /// A sync.
+    Sync,
+    /// A flush.
+    Flush,
+    /// A compaction, or the flush before it.
+    Compact,
+    /// Removing what nobody names.
+    Collect,
+    /// Closing.
+    Close,
+}
+
+/// A history that was run, with what each stretch of operations belonged to.
+#[derive(Debug)]
+pub struct Recording {
+    /// What was done and promised.
+    pub history: History<Model>,
+    /// Activities with the number of their last operation, ascending.
+    pub activities: Vec<(u64, Activity)>,
+    /// The number of the last operation before each step.
+    pub starts: Vec<u64>,
+    /// Acknowledgements of a store that had been poisoned.
+    pub false_acks: u64,
+    /// The error that ended the history early.
+    pub error: Option<Error>,
+}
+
+impl Recording {
+    /// What was going on after operation `n` and before the next.
+    pub fn activity(&self, n: u64) -> Activity {
+        let at = self.activities.partition_point(|(last, _)| *last <= n);
+        self.activities.get(at).map_or(Activity::Close, |(_, activity)| *activity)
     }
 
-    fn latest(&self) -> Model {
-        self.states.last().cloned().unwrap_or_default()
-    }
-
-    fn acknowledge(&mut self, durability: Durability) {
-        if durability >= Durability::Buffered {
-            self.kill = self.begun;
-        }
-        if durability == Durability::Synced {
-            self.power = self.begun;
+    /// What has been promised at the end.
+    pub fn into_promise(self) -> Promise {
+        let promise = self.history.promise();
+        Promise {
+            states: self.history.states(),
+            power: promise.power,
+            kill: promise.kill,
+            begun: promise.begun,
+            error: self.error,
         }
     }
 }
 
 /// Runs a history until its end or its first error.
 pub fn run(env: &SimEnv, tree: Tree, start: Model, steps: &[Step]) -> Promise {
-    let mut promise = Promise::new(start);
-    if let Err(error) = run_steps(env, tree, steps, &mut promise) {
-        promise.error = Some(error);
-    }
-    promise
+    let mut runner = Runner::new(env, tree, start);
+    let outcome = runner.open().and_then(|()| runner.steps(steps));
+    runner.end(outcome).into_promise()
 }
 
-fn run_steps(env: &SimEnv, tree: Tree, steps: &[Step], promise: &mut Promise) -> orlop::Result<()> {
-    let mut store = open(env, tree)?;
-    for step in steps {
-        match step {
-            Step::Commit(changes, durability) => {
-                commit(&store, changes, *durability, promise)?;
-            }
-            Step::Sync => {
-                store.sync()?;
-                promise.acknowledge(Durability::Synced);
-            }
-            Step::Flush => {
-                store.flush()?;
-                promise.acknowledge(Durability::Synced);
-            }
-            Step::Compact => {
-                store.compact()?;
-                promise.acknowledge(Durability::Synced);
-            }
-            Step::Background => {
-                store.step()?;
-            }
-            Step::Reopen => {
-                store.close()?;
-                promise.acknowledge(Durability::Synced);
-                store = open(env, tree)?;
+/// As [`run`], but errors do not end it: what follows a failure is tried, too. A poisoned store
+/// must acknowledge nothing any more.
+pub fn persist(env: &SimEnv, tree: Tree, steps: &[Step]) -> Recording {
+    let mut runner = Runner::new(env, tree, Model::new());
+    runner.persists = true;
+    let mut outcome = runner.open();
+    if outcome.is_ok() {
+        for step in steps {
+            let done = runner.step(step);
+            let poisoned =
+                runner.store.as_ref().is_none_or(|store| store.stats().poisoned.is_some());
+            outcome = outcome.and(done);
+            if poisoned && matches!(step, Step::Reopen) {
+                break; // what comes after a restart is for the one who restarts it
             }
         }
     }
-    // The machine dies with the store open: the close inside this drop reaches nothing any more.
-    env.cut_after(env.operations());
-    drop(store);
-    Ok(())
+    runner.end(outcome)
+}
+
+/// As [`run`], after a prelude that the power survives: the history starts behind it, and so do
+/// the moments that the disk keeps.
+pub fn record(
+    env: &SimEnv,
+    tree: Tree,
+    start: Model,
+    prelude: &[Step],
+    steps: &[Step],
+) -> Recording {
+    let mut runner = Runner::new(env, tree, start);
+    let mut outcome = runner.open();
+    if !prelude.is_empty() {
+        outcome =
+            outcome.and_then(|()| runner.steps(prelude)).and_then(|()| runner.store()?.sync());
+        let state = runner.history.latest();
+        runner.history = History::new(env, state);
+        runner.activities.clear();
+    }
+    env.keep_moments();
+    outcome = outcome.and_then(|()| runner.steps(steps));
+    runner.end(outcome)
+}
+
+/// A store under a history.
+struct Runner<'a> {
+    env: &'a SimEnv,
+    tree: Tree,
+    history: History<Model>,
+    activities: Vec<(u64, Activity)>,
+    starts: Vec<u64>,
+    false_acks: u64,
+    persists: bool,
+    store: Option<Store>,
+    held: Option<(Snapshot, Model)>,
+}
+
+impl<'a> Runner<'a> {
+    fn new(env: &'a SimEnv, tree: Tree, start: Model) -> Self {
+        let history = History::new(env, start);
+        Self {
+            env,
+            tree,
+            history,
+            activities: Vec::new(),
+            starts: Vec::new(),
+            false_acks: 0,
+            persists: false,
+            store: None,
+            held: None,
+        }
+    }
+
+    /// The machine dies with the store open: the close inside a drop reaches nothing any more.
+    fn end(self, outcome: orlop::Result<()>) -> Recording {
+        self.env.cut_after(self.env.operations());
+        let Runner { history, activities, starts, false_acks, .. } = self;
+        Recording { history, activities, starts, false_acks, error: outcome.err() }
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.stats().poisoned.is_some())
+    }
+
+    /// An acknowledgement has come.
+    fn acknowledge(&mut self, durability: Durability, poisoned_before: bool) {
+        self.false_acks += u64::from(poisoned_before);
+        self.history.acknowledge(durability);
+    }
+
+    fn open(&mut self) -> orlop::Result<()> {
+        let opened = open(self.env, self.tree);
+        self.did(Activity::Open);
+        self.store = Some(opened?);
+        Ok(())
+    }
+
+    fn did(&mut self, activity: Activity) {
+        self.activities.push((self.env.operations(), activity));
+    }
+
+    fn store(&self) -> orlop::Result<&Store> {
+        self.store.as_ref().ok_or(Error::Closed)
+    }
+
+    fn steps(&mut self, steps: &[Step]) -> orlop::Result<()> {
+        steps.iter().try_for_each(|step| self.step(step))
+    }
+
+    fn step(&mut self, step: &Step) -> orlop::Result<()> {
+        self.starts.push(self.env.operations());
+        match step {
+            Step::Commit(changes, durability) => self.commit(changes, *durability),
+            Step::Sync => self.synced(Activity::Sync, Store::sync),
+            Step::Flush => self.synced(Activity::Flush, Store::flush),
+            Step::Compact => self.synced(Activity::Compact, Store::compact),
+            Step::Background => {
+                let progress = self.store()?.step();
+                self.did(match progress {
+                    Ok(Progress::Flushed) => Activity::Flush,
+                    Ok(Progress::Compacted) => Activity::Compact,
+                    _ => Activity::Collect,
+                });
+                progress.map(drop)
+            }
+            Step::Reopen => {
+                self.held = None;
+                let closed = self.store.take().map_or(Ok(()), Store::close);
+                self.did(Activity::Close);
+                closed?;
+                self.history.acknowledge(Durability::Synced);
+                self.open()
+            }
+            Step::Snapshot => self.snapshot(),
+        }
+    }
+
+    /// Work behind which everything committed is on the device.
+    fn synced(
+        &mut self,
+        activity: Activity,
+        work: impl FnOnce(&Store) -> orlop::Result<()>,
+    ) -> orlop::Result<()> {
+        let poisoned = self.is_poisoned();
+        let done = work(self.store()?);
+        self.did(activity);
+        done?;
+        self.acknowledge(Durability::Synced, poisoned);
+        Ok(())
+    }
+
+    fn commit(&mut self, changes: &[Change], durability: Durability) -> orlop::Result<()> {
+        let mut next = self.history.latest();
+        let batch = batch(self.store()?, changes, &mut next)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let poisoned = self.is_poisoned();
+        self.history.begin(next);
+        let flushes = self.store()?.stats().flushes;
+        let committed = batch.commit_with(durability);
+        let flushed = self.store()?.stats().flushes > flushes;
+        self.did(if flushed { Activity::CommitWithFlush } else { Activity::Commit });
+        if let Err(error) = committed {
+            // Whoever goes on must know: what fails without poisoning the store has not happened,
+            // and what a poisoned store refuses neither.
+            if self.persists && (poisoned || !self.is_poisoned()) {
+                self.history.withdraw();
+            }
+            return Err(error);
+        }
+        self.acknowledge(durability, poisoned);
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> orlop::Result<()> {
+        match self.held.take() {
+            None => self.held = Some((self.store()?.snapshot(), self.history.latest())),
+            Some((snapshot, expected)) => {
+                let found = model::contents_of(self.store()?, &snapshot)?;
+                // A wrong snapshot is damage, as far as the one who runs this is concerned.
+                if found != expected {
+                    return Err(Error::InvalidArgument {
+                        what: "a snapshot",
+                        expected: "what it showed when it was taken".to_owned(),
+                        found: "something else".to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A batch of changes; those that the store would refuse are left out: of databases that do not
@@ -228,62 +426,81 @@ pub fn batch(store: &Store, changes: &[Change], model: &mut Model) -> orlop::Res
     Ok(batch)
 }
 
-fn commit(
-    store: &Store,
-    changes: &[Change],
-    durability: Durability,
-    promise: &mut Promise,
-) -> orlop::Result<()> {
-    let mut next = promise.latest();
-    let batch = batch(store, changes, &mut next)?;
-    if batch.is_empty() {
-        return Ok(());
-    }
-    promise.begun += 1;
-    promise.states.push(next);
-    batch.commit_with(durability)?;
-    promise.acknowledge(durability);
-    Ok(())
+/// What is wrong with what a crash has left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// It does not open.
+    Unopenable(String),
+    /// It lacks commits that were promised.
+    Lost(String),
+    /// It equals no prefix of the history.
+    NoPrefix(String),
+    /// A read failed, or two reads do not agree, or the structure is not sound.
+    Read(String),
 }
 
-/// Opens what a crash has left and finds the commit that it equals, between `least` and the last
-/// one that was begun.
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wrong::Unopenable(what) => write!(f, "unopenable: {what}"),
+            Wrong::Lost(what) => write!(f, "lost: {what}"),
+            Wrong::NoPrefix(what) => write!(f, "no prefix: {what}"),
+            Wrong::Read(what) => write!(f, "wrong read: {what}"),
+        }
+    }
+}
+
+/// Opens what a crash has left, read-only and for writing, and finds the commit that it equals,
+/// between `least` and the last one that was begun.
 ///
 /// # Errors
-/// One line that says what is wrong.
+/// What is [`Wrong`], in one line.
 pub fn recovered(
     env: &SimEnv,
     tree: Tree,
     promise: &Promise,
     least: usize,
-) -> Result<(Store, usize), String> {
+) -> Result<(Store, usize), Wrong> {
+    let possible = promise.states.get(..=promise.begun).unwrap_or(&promise.states);
+    examine(env, tree, possible, least)
+}
+
+/// As [`recovered`], given the states that are possible.
+///
+/// # Errors
+/// As [`recovered`].
+pub fn examine(
+    env: &SimEnv,
+    tree: Tree,
+    possible: &[Model],
+    least: usize,
+) -> Result<(Store, usize), Wrong> {
+    let read = |error: Error| Wrong::Read(error.to_string());
     let read_only = match open_read_only(env) {
-        Ok(store) => Some(model::contents(&store).map_err(|error| error.to_string())?),
+        Ok(store) => Some(model::contents(&store).map_err(read)?),
         Err(Error::StoreMissing { .. }) if least == 0 => None,
-        Err(error) => return Err(format!("read-only open after the crash: {error}")),
+        Err(error) => return Err(Wrong::Unopenable(format!("read-only: {error}"))),
     };
-    let store = open(env, tree).map_err(|error| format!("open after the crash: {error}"))?;
-    let found = model::contents(&store).map_err(|error| error.to_string())?;
+    let store = open(env, tree).map_err(|error| Wrong::Unopenable(error.to_string()))?;
+    let found = model::contents(&store).map_err(read)?;
     if read_only.is_some_and(|seen| seen != found) {
-        return Err("the read-only open saw something else than recovery".to_owned());
+        return Err(Wrong::Read("the read-only open saw something else than recovery".to_owned()));
     }
     // States can repeat: the latest that fits is the one to compare with.
-    let Some(k) = promise.states.iter().rposition(|state| *state == found) else {
+    let Some(k) = possible.iter().rposition(|state| *state == found) else {
         let shape: Vec<_> = found.iter().map(|(name, entries)| (name, entries.len())).collect();
-        return Err(format!("the store equals no prefix of the history; it holds {shape:?}"));
+        return Err(Wrong::NoPrefix(format!("it holds {shape:?}")));
     };
     if k < least {
-        return Err(format!("only {k} commits are there, {least} were promised"));
+        let what = format!("only {k} commits are there, {least} were promised");
+        return Err(Wrong::Lost(what));
     }
-    model::check(&store, &found).map_err(|difference| difference.0)?;
+    model::check(&store, &found).map_err(|difference| Wrong::Read(difference.0))?;
+    orlop::sim::structure(&store).map_err(read)?;
     Ok((store, k))
 }
 
 /// Ways in which a disk can come out of a power cut.
 pub fn keeps(env: &SimEnv, seed: u64) -> Vec<Keep> {
-    let pending = env.pending();
-    let mut keeps = vec![Keep::Nothing, Keep::Everything];
-    keeps.extend((0..2).map(|round| Keep::Random(seed * 31 + round)));
-    keeps.extend((1..pending).step_by(1 + pending / 4).map(Keep::Prefix));
-    keeps
+    env.ways(seed)
 }

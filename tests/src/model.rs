@@ -27,7 +27,14 @@ fn read<T>(result: Result<T>) -> std::result::Result<T, Difference> {
 /// # Errors
 /// What reading meets.
 pub fn contents(store: &Store) -> Result<Model> {
-    let snapshot = store.snapshot();
+    contents_of(store, &store.snapshot())
+}
+
+/// Reads all that a snapshot shows, one way.
+///
+/// # Errors
+/// What reading meets.
+pub fn contents_of(store: &Store, snapshot: &Snapshot) -> Result<Model> {
     let mut model = Model::new();
     for name in snapshot.databases()? {
         let database = store.database(&name)?;

@@ -1,137 +1,119 @@
-//! Cuts the simulated disk after every operation of a scripted history, for each durability, and
-//! checks that what recovers is one prefix of the history that keeps every promise; goes on
-//! writing, cuts again, and checks again.
+//! Stores are crashed at every moment of many workloads, in many ways each; whatever is left is
+//! one prefix of the history that keeps every promise.
+//!
+//! More of it: `cargo run --release -p orlop-tests -- crash --seconds 600`. A failure names the
+//! command that reproduces it.
 
-use orlop::Durability;
-use orlop::env::{Keep, SimEnv};
-use orlop_tests::history::{self, Change, Promise, SMALL, Step};
+use orlop::env::SimEnv;
+use orlop::sim::strategies;
+use orlop_tests::crash::enumerate::{self, Depth, Seen};
+use orlop_tests::crash::workload::{MACROS, Workload};
+use orlop_tests::history::{self, Change, SMALL, Step};
 use orlop_tests::model::Model;
+use orlop_tests::tally::Tally;
+use proptest::prelude::*;
 
-fn put(name: &str, key: u32, value: &str) -> Change {
-    let key = format!("key{key:03}").into_bytes();
-    Change::Put(name.to_owned(), key, value.repeat(12).into_bytes())
-}
-
-/// A history that flushes, compacts, reopens, drops and swaps within a few dozen commits.
-fn script(durability: Durability) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let commit = |changes: Vec<Change>| Step::Commit(changes, durability);
-    for round in 0..4_u32 {
-        for at in 0..6 {
-            let key = (round * 7 + at * 5) % 20;
-            let value = format!("{round}.{at}.");
-            steps.push(commit(vec![put("a", key, &value), put("b", key + 1, &value)]));
-        }
-        steps.push(commit(vec![
-            Change::Delete("a".to_owned(), format!("key{:03}", round * 5).into_bytes()),
-            put("c", round, "c"),
-        ]));
-        match round {
-            0 => steps.push(Step::Flush),
-            1 => steps.extend([Step::Background, Step::Reopen]),
-            2 => {
-                steps.push(commit(vec![Change::Swap("a".to_owned(), "b".to_owned())]));
-                steps.push(commit(vec![Change::Drop("c".to_owned()), put("a", 9, "drop")]));
-                steps.push(commit(vec![put("c", 9, "again")]));
-                steps.extend([Step::Sync, Step::Compact, Step::Background]);
-            }
-            _ => steps.push(commit(vec![Change::Clear("b".to_owned()), put("b", 1, "new")])),
+/// Crashes workloads everywhere; gives what was counted.
+fn crash_all(workloads: impl IntoIterator<Item = Workload>, depth: Depth) -> Tally {
+    let (seen, mut tally) = (Seen::default(), Tally::default());
+    for workload in workloads {
+        if let Some(found) = enumerate::workload(&workload, depth, &seen, &mut tally) {
+            panic!("{}: {found}", found.count());
         }
     }
-    steps
+    println!("{tally}");
+    tally
 }
 
-/// What is written after a recovery, before the second crash.
-fn sequel() -> Vec<Step> {
-    let commit = |key, durability| Step::Commit(vec![put("z", key, "later")], durability);
-    vec![
-        commit(1, Durability::Memory),
-        commit(2, Durability::Buffered),
-        commit(3, Durability::Synced),
-        commit(4, Durability::Buffered),
+#[test]
+fn scripts_keep_every_promise_through_every_crash() {
+    let tally = crash_all(Workload::scripts(), Depth { nested: 60, sequel: 4 });
+    assert!(tally.count("boundaries") > 300, "the scripts are too short to mean anything");
+    assert!(tally.count("nested") > 100, "recoveries must be cut too");
+    assert!(tally.count("images_during_flush") > 0 && tally.count("images_during_compact") > 0);
+}
+
+#[test]
+fn every_short_sequence_keeps_every_promise_through_every_crash() {
+    let count = MACROS.len() as u64;
+    let ones = (0..count).filter_map(|n| Workload::short(1, n));
+    let twos = (0..count * count).filter_map(|n| Workload::short(2, n));
+    let tally = crash_all(ones.chain(twos), Depth { nested: 1000, sequel: 20 });
+    assert_eq!(tally.count("workloads"), count + count * count);
+}
+
+#[test]
+fn random_workloads_keep_every_promise_through_every_crash() {
+    let workloads = (1..13).map(Workload::random);
+    crash_all(workloads, Depth { nested: 200, sequel: 10 });
+}
+
+#[test]
+fn the_same_workload_does_the_same_operations() {
+    let trace = || {
+        let env = SimEnv::new(7);
+        history::run(&env, SMALL, Model::new(), &Workload::random(5).steps);
+        (env.trace(), env.fingerprint())
+    };
+    assert_eq!(trace(), trace());
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let name = || prop_oneof![Just("a"), Just("b"), Just("c")].prop_map(str::to_owned);
+    prop_oneof![
+        12 => (name(), strategies::key(), strategies::value())
+            .prop_map(|(name, key, value)| Change::Put(name, key, value)),
+        2 => (name(), strategies::key()).prop_map(|(name, key)| Change::Delete(name, key)),
+        1 => name().prop_map(Change::Drop),
+        1 => name().prop_map(Change::Clear),
+        1 => Just(Change::Swap("a".to_owned(), "b".to_owned())),
     ]
 }
 
-/// Runs `script` up to a cut and checks every way of coming out of it. Returns false when the
-/// history ended before the cut.
-fn cut_at(script: &[Step], cut: u64, images: &mut u64) -> bool {
-    let env = SimEnv::new(7);
-    env.cut_after(cut);
-    let promise = history::run(&env, SMALL, Model::new(), script);
-    let mut crashed: Vec<(String, SimEnv, usize)> = history::keeps(&env, cut)
-        .into_iter()
-        .map(|keep| (format!("{keep:?}"), env.crash(keep), promise.power))
-        .collect();
-    crashed.push(("kill".to_owned(), env.kill(), promise.kill));
-    let ended = env.operations() < cut;
-    assert!(!ended || promise.error.is_none(), "the uncut history failed: {:?}", promise.error);
-    for (how, image, least) in crashed {
-        *images += 1;
-        let context = || format!("cut after operation {cut}, {how}");
-        if cut.is_multiple_of(5) {
-            // A kill keeps the page cache, of which a later power cut can still take anything.
-            let survives = if how == "kill" { promise.power } else { least };
-            nested_cuts(&image, &promise, survives, &context(), images);
-        }
-        let (store, k) = history::recovered(&image, SMALL, &promise, least)
-            .unwrap_or_else(|error| panic!("{}: {error}", context()));
-        drop(store);
-        second_crash(&image, &promise.states[k], &context());
-    }
-    !ended
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        10 => (prop::collection::vec(change(), 1..4), strategies::durability())
+            .prop_map(|(changes, durability)| Step::Commit(changes, durability)),
+        1 => Just(Step::Sync),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Compact),
+        2 => Just(Step::Background),
+        1 => Just(Step::Snapshot),
+        1 => Just(Step::Reopen),
+    ]
 }
 
-fn second_crash(image: &SimEnv, start: &Model, context: &str) {
-    let promise = history::run(image, SMALL, start.clone(), &sequel());
-    assert!(promise.error.is_none(), "{context}: then writing: {:?}", promise.error);
-    for (keep, least) in [(Keep::Nothing, promise.power), (Keep::Everything, promise.begun)] {
-        let again = image.crash(keep);
-        if let Err(error) = history::recovered(&again, SMALL, &promise, least) {
-            panic!("{context}: then after a second crash with {keep:?}: {error}");
-        }
-    }
-}
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(
+        std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(150)
+    ))]
 
-/// Cuts the recovery itself after every operation, and recovers from that.
-fn nested_cuts(image: &SimEnv, promise: &Promise, least: usize, context: &str, images: &mut u64) {
-    for cut in 1.. {
-        let again = image.kill();
-        again.cut_after(cut);
-        let opened = history::open(&again, SMALL);
-        for keep in history::keeps(&again, cut) {
-            *images += 1;
-            if let Err(error) = history::recovered(&again.crash(keep), SMALL, promise, least) {
-                panic!("{context}: recovery cut after operation {cut}, {keep:?}: {error}");
-            }
-        }
-        if opened.is_ok() {
-            return;
+    /// Any history, crashed anywhere, any number of times; a failure shrinks.
+    #[test]
+    fn any_history_crashed_anywhere_is_a_prefix(
+        rounds in prop::collection::vec(
+            (prop::collection::vec(step(), 1..25), strategies::crash()), 1..4),
+        seed in 0_u64..1000,
+    ) {
+        let mut disk = SimEnv::new(seed);
+        let mut start = Model::new();
+        for (steps, crash) in rounds {
+            let recording = history::record(&disk, SMALL, start, &[], &steps);
+            prop_assert!(recording.error.is_none(), "{:?}", recording.error);
+            let moments = disk.moments();
+            let (crash, moment, image) = crash.of(&moments).unwrap();
+            let promise = recording.history.promise_at(moment.mark);
+            let states = recording.history.states();
+            let least = crash.death.least(promise);
+            let outcome = history::examine(&image, SMALL, &states[..=promise.begun], least);
+            let (store, k) = match outcome {
+                Ok(found) => found,
+                Err(wrong) => return Err(TestCaseError::fail(format!("{crash}: {wrong}"))),
+            };
+            image.cut_after(image.operations());
+            drop(store);
+            start = states[k].clone();
+            disk = image.kill();
         }
     }
-}
-
-fn every_cut(durability: Durability) {
-    let script = script(durability);
-    let mut images = 0;
-    let mut cut = 0;
-    while cut_at(&script, cut, &mut images) {
-        cut += 1;
-    }
-    println!("{durability:?}: {cut} operations, {images} images");
-    assert!(cut > 60, "the script is too short to mean anything: {cut} operations");
-}
-
-#[test]
-fn synced_commits_survive_a_cut_at_every_operation() {
-    every_cut(Durability::Synced);
-}
-
-#[test]
-fn buffered_commits_survive_a_cut_at_every_operation() {
-    every_cut(Durability::Buffered);
-}
-
-#[test]
-fn memory_commits_survive_a_cut_at_every_operation() {
-    every_cut(Durability::Memory);
 }

@@ -25,12 +25,25 @@ pub struct Mapping {
 enum Owner {
     Mmap(Arc<memmap2::Mmap>),
     Image(Arc<Vec<u8>>),
+    /// An image of which every reading asks first.
+    #[cfg(any(test, feature = "sim"))]
+    Watched(Arc<Vec<u8>>, Watch),
 }
+
+/// Whether a mapped file can be read now.
+#[cfg(any(test, feature = "sim"))]
+pub(super) type Watch = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 
 impl Mapping {
     /// A mapping of bytes in memory: simulated files, and files of an in-memory store.
     pub fn image(bytes: Arc<Vec<u8>>) -> Mapping {
         Mapping { owner: Owner::Image(bytes) }
+    }
+
+    /// A mapping whose [`read`](Mapping::read) fails when `watch` does.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn watched(bytes: Arc<Vec<u8>>, watch: Watch) -> Mapping {
+        Mapping { owner: Owner::Watched(bytes, watch) }
     }
 
     /// Maps the whole of an open file.
@@ -67,7 +80,22 @@ impl Mapping {
         match &self.owner {
             Owner::Mmap(map) => map,
             Owner::Image(bytes) => bytes,
+            #[cfg(any(test, feature = "sim"))]
+            Owner::Watched(bytes, _) => bytes,
         }
+    }
+
+    /// The bytes of a range, for whoever comes to it anew; `None` if it is not inside the file.
+    ///
+    /// # Errors
+    /// A device that cannot read them, where the environment can tell.
+    #[inline]
+    pub fn read(&self, range: Range<usize>) -> io::Result<Option<&[u8]>> {
+        #[cfg(any(test, feature = "sim"))]
+        if let Owner::Watched(_, watch) = &self.owner {
+            watch()?;
+        }
+        Ok(self.bytes().get(range))
     }
 }
 
@@ -76,6 +104,8 @@ impl Debug for Mapping {
         let kind = match &self.owner {
             Owner::Mmap(_) => "mmap",
             Owner::Image(_) => "image",
+            #[cfg(any(test, feature = "sim"))]
+            Owner::Watched(..) => "simulated",
         };
         write!(f, "Mapping({kind}, {} bytes)", self.bytes().len())
     }

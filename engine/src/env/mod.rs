@@ -40,7 +40,7 @@ pub use memory::MemoryEnv;
 #[cfg(unix)]
 pub use posix::PosixEnv;
 #[cfg(any(test, feature = "sim"))]
-pub use sim::{FaultKind, Keep, SimEnv};
+pub use sim::{FaultKind, Keep, Moment, ReadFault, SimEnv, Tear};
 #[cfg(target_os = "linux")]
 pub use uring::UringEnv;
 

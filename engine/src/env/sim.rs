@@ -2,22 +2,27 @@
 //!
 //! Writes go to a page cache, which the program sees. Each is also a pending *unit* until a sync
 //! makes it durable: of the file for its bytes and length, of the directory for names. A crash
-//! takes the durable state and whatever pending units it likes.
+//! takes the durable state and whatever pending units it likes ([`Keep`]). Operations fail in the
+//! ways of [`FaultKind`], readings in those of [`ReadFault`].
 //!
-//! What this disk does *not* do yet: flip bits, return stale or misdirected sectors, fail reads,
-//! let a killed process's writes land late, or grow a file whose bytes it lost.
+//! What this disk does *not* do: let a killed process's writes land late, or tear a sector.
 
 mod disk;
+mod faults;
 mod file;
 mod image;
+mod keep;
 
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::disk::Disk;
+use self::faults::{Begun, Verb};
+pub use self::faults::{FaultKind, ReadFault};
 use self::file::{SimFile, SimLock, SimLog};
 use self::image::{Change, Inode};
+pub use self::keep::{Keep, Tear};
 use super::memory::{entries_of, normal, not_found};
 use super::{DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile, parse_pid};
 
@@ -65,37 +70,15 @@ pub struct SimEnv {
     disk: Arc<Mutex<Disk>>,
 }
 
-/// Which pending units survive a crash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// None: what was not synced is lost.
-    Nothing,
-    /// All: the disk was faster than the power cut.
-    Everything,
-    /// Each by the dice of this seed, without regard to order; of a write, each 512-byte sector.
-    Random(u64),
-    /// The first so many in the order they were made.
-    Prefix(usize),
-}
-
-/// How an operation fails once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultKind {
-    /// The disk is full: [`io::ErrorKind::StorageFull`].
-    StorageFull,
-    /// The device reports an error: [`io::ErrorKind::Other`].
-    Io,
-}
-
-impl FaultKind {
-    fn error(self) -> io::Error {
-        match self {
-            FaultKind::StorageFull => {
-                io::Error::new(io::ErrorKind::StorageFull, "simulated full disk")
-            }
-            FaultKind::Io => io::Error::other("simulated device error"),
-        }
-    }
+/// The disk after one operation of a program.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// The operation; 0: before the first.
+    pub operation: u64,
+    /// What [`SimEnv::set_mark`] had been told last.
+    pub mark: u64,
+    /// The disk. To crash it, or kill its program, is all that is left to do.
+    pub disk: SimEnv,
 }
 
 impl SimEnv {
@@ -131,17 +114,54 @@ impl SimEnv {
     }
 
     /// Makes operation `n` fail once. It does nothing then, with two exceptions: a file sync (or
-    /// reap) that fails leaves its file's pending writes to chance, in the page cache but out of
-    /// the reach of any later sync, as Linux does; and a failed reap leaves nothing in flight.
+    /// reap) that fails leaves its file's pending writes to chance, out of the reach of any later
+    /// sync, as Linux does; and a failed reap leaves nothing in flight. [`FaultKind`] says more.
     pub fn fail_at(&self, n: u64, kind: FaultKind) {
         self.disk().record.faults.insert(n, kind);
+    }
+
+    /// From now on every operation that needs more space fails with [`FaultKind::StorageFull`],
+    /// or no longer does. Space that is reserved can be written.
+    pub fn set_full(&self, full: bool) {
+        self.disk().record.full = full;
+    }
+
+    /// Number of reading calls so far: whole files, mappings, and each block of a mapping.
+    pub fn reads(&self) -> u64 {
+        self.disk().record.reads
+    }
+
+    /// Makes reading call `n` fail.
+    pub fn fail_read_at(&self, n: u64, fault: ReadFault) {
+        self.disk().record.read_faults.insert(n, fault);
+    }
+
+    /// Keeps a [`Moment`] after every operation from now on.
+    pub fn keep_moments(&self) {
+        self.disk().moments = Some(Vec::new());
+    }
+
+    /// The moments kept so far and the one that is now, oldest first; begins anew. Empty unless
+    /// they were asked for.
+    pub fn moments(&self) -> Vec<Moment> {
+        let mut disk = self.disk();
+        let Some(mut moments) = disk.moments.take() else { return Vec::new() };
+        moments.push(disk.moment());
+        disk.moments = Some(Vec::new());
+        moments
+    }
+
+    /// A number that moments remember: how far the program is, in its own words.
+    pub fn set_mark(&self, mark: u64) {
+        self.disk().record.mark = mark;
     }
 
     /// The operations done so far, one a line, with names stripped of their directories:
     /// `create-dir store`, `create 000001.log`, `submit 000001.log 128+4096` (offset + length, and
     /// ` sync` if asked for), `reap 000001.log`, `write 000002.sst 0+512`, `set-len 000002.sst 9`,
     /// `sync 000002.sst`, `sync-dir store`, `rename A B`, `link A B`, `remove A`, `lock LOCK`.
-    /// The root is `/`. A line ends with ` failed` when [`fail_at`](SimEnv::fail_at) made it fail.
+    /// The root is `/`. A line ends with ` failed` when [`fail_at`](SimEnv::fail_at) made it fail,
+    /// with ` lost` when it seemed to succeed.
     pub fn trace(&self) -> Vec<String> {
         self.disk().record.trace.clone()
     }
@@ -150,6 +170,19 @@ impl SimEnv {
     /// [`Keep::Prefix`].
     pub fn pending(&self) -> usize {
         self.disk().pending()
+    }
+
+    /// The ways out of a power cut now that are worth trying: every subset of the pending units
+    /// when they are few, otherwise none, all, each prefix, each one lost or kept alone, names
+    /// without bytes, bytes without names; writes torn; and some by the dice of `seed`.
+    pub fn ways(&self, seed: u64) -> Vec<Keep> {
+        self.disk().ways(seed)
+    }
+
+    /// A number for all names and bytes that a program finds here: equal for equal disks, and
+    /// different for different ones as surely as 128 bits can tell.
+    pub fn fingerprint(&self) -> u128 {
+        self.disk().cache.fingerprint()
     }
 
     /// The disk as the next boot finds it: the durable state and what `keep` says. This disk goes
@@ -185,7 +218,7 @@ impl Env for SimEnv {
         let dir = normal(dir);
         let mut disk = self.disk();
         disk.cache.vacant(&dir)?;
-        disk.record.begin(format!("create-dir {}", name(&dir)))?;
+        disk.begin_simple(Verb::Allocate, format!("create-dir {}", name(&dir)))?;
         disk.change(Change::MakeDir { dir }).map(drop)
     }
 
@@ -204,7 +237,7 @@ impl Env for SimEnv {
         let path = normal(path);
         let mut disk = self.disk();
         disk.cache.vacant(&path)?;
-        disk.record.begin(format!("create {}", name(&path)))?;
+        disk.begin_simple(Verb::Allocate, format!("create {}", name(&path)))?;
         let inode = disk.new_file(path.clone())?;
         Ok(Box::new(self.handle(&path, inode)))
     }
@@ -219,7 +252,7 @@ impl Env for SimEnv {
         let path = normal(path);
         let mut disk = self.disk();
         disk.cache.vacant(&path)?;
-        disk.record.begin(format!("create {}", name(&path)))?;
+        disk.begin_simple(Verb::Allocate, format!("create {}", name(&path)))?;
         let inode = disk.new_file(path.clone())?;
         if let Err(error) = disk.change(Change::SetLen { inode, len: preallocate }) {
             disk.change(Change::Leave { path })?;
@@ -229,15 +262,19 @@ impl Env for SimEnv {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let disk = self.disk();
+        let mut disk = self.disk();
         let inode = disk.cache.lookup(&normal(path))?;
+        disk.record.read(inode)?;
         Ok(disk.cache.bytes(inode).as_ref().clone())
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapping> {
-        let disk = self.disk();
+        let mut disk = self.disk();
         let inode = disk.cache.lookup(&normal(path))?;
-        Ok(Mapping::image(disk.cache.bytes(inode)))
+        disk.record.read(inode)?;
+        let env = self.clone();
+        let watch = move || env.disk().record.read(inode);
+        Ok(Mapping::watched(disk.cache.bytes(inode), Arc::new(watch)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -247,7 +284,7 @@ impl Env for SimEnv {
         if disk.cache.lookup(&to).is_err() {
             disk.cache.vacant(&to)?;
         }
-        disk.record.begin(format!("rename {} {}", name(&from), name(&to)))?;
+        disk.begin_simple(Verb::Other, format!("rename {} {}", name(&from), name(&to)))?;
         if disk.cache.lookup(&to).ok() == Some(inode) {
             return Ok(()); // POSIX: two names of one file both stay
         }
@@ -265,7 +302,7 @@ impl Env for SimEnv {
         let path = normal(path);
         let mut disk = self.disk();
         disk.cache.lookup(&path)?;
-        disk.record.begin(format!("remove {}", name(&path)))?;
+        disk.begin_simple(Verb::Other, format!("remove {}", name(&path)))?;
         disk.change(Change::Leave { path }).map(drop)
     }
 
@@ -274,7 +311,7 @@ impl Env for SimEnv {
         let mut disk = self.disk();
         let inode = disk.cache.lookup(&from)?;
         disk.cache.vacant(&to)?;
-        disk.record.begin(format!("link {} {}", name(&from), name(&to)))?;
+        disk.begin_simple(Verb::Allocate, format!("link {} {}", name(&from), name(&to)))?;
         disk.change(Change::Enter { path: to, inode }).map(drop)
     }
 
@@ -284,8 +321,10 @@ impl Env for SimEnv {
         if !disk.cache.has_dir(&dir) {
             return Err(not_found());
         }
-        disk.record.begin(format!("sync-dir {}", name(&dir)))?;
-        disk.sync_dir(&dir)
+        match disk.begin(Verb::Sync, format!("sync-dir {}", name(&dir)))? {
+            Begun::Well => disk.sync_dir(&dir),
+            Begun::With(_) => Ok(()),
+        }
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn Lock>, LockError> {
@@ -299,14 +338,14 @@ impl Env for SimEnv {
         if found.is_none() {
             disk.cache.vacant(&path)?;
         }
-        disk.record.begin(format!("lock {}", name(&path)))?;
+        disk.begin_simple(Verb::Other, format!("lock {}", name(&path)))?;
         let inode = match found {
             Some(inode) => inode,
             None => disk.new_file(path.clone())?,
         };
         disk.change(Change::SetLen { inode, len: 0 })?;
         // Not the real id: it would make two runs of one seed differ.
-        disk.change(Change::Write { inode, offset: 0, bytes: b"pid 1\n".to_vec() })?;
+        disk.change(Change::Write { inode, offset: 0, bytes: b"pid 1\n".as_slice().into() })?;
         disk.locks.insert(path.clone());
         Ok(Box::new(SimLock { env: self.clone(), path }))
     }

@@ -10,4 +10,6 @@ pub(crate) mod read;
 pub(crate) mod recover;
 pub(crate) mod room;
 pub(crate) mod scan;
+#[cfg(feature = "sim")]
+pub(crate) mod structure;
 pub(crate) mod write;

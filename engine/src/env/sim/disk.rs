@@ -1,13 +1,15 @@
 //! The simulated disk: a page cache, a medium, and the changes that are in one and not yet in
 //! the other. [`super::SimEnv`] puts the verbs on top.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
 
+use super::faults::{Begun, FaultKind, Record, Refused, Verb};
 use super::image::{Change, Image, Inode};
-use super::{FaultKind, Keep};
+use super::keep::{Fate, Keep, Sort};
+use super::{Moment, SimEnv};
 
 /// Any time will do, as long as it is always the same: a day in November 2023.
 const START_MS: u64 = 1_700_000_000_000;
@@ -26,6 +28,8 @@ pub(super) struct Disk {
     pub(super) random: Random,
     pub(super) now_ms: u64,
     pub(super) record: Record,
+    /// The disk after each operation, if asked for.
+    pub(super) moments: Option<Vec<Moment>>,
 }
 
 /// A change that a crash may keep or lose.
@@ -47,38 +51,6 @@ enum State {
     Forgotten,
 }
 
-/// What was done so far, and what is to go wrong.
-#[derive(Debug, Default)]
-pub(super) struct Record {
-    pub(super) operations: u64,
-    pub(super) cut: Option<u64>,
-    /// Was an operation refused because the power is cut?
-    pub(super) refused: bool,
-    pub(super) faults: BTreeMap<u64, FaultKind>,
-    pub(super) trace: Vec<String>,
-}
-
-impl Record {
-    /// Counts and notes one operation, which may turn out not to happen.
-    pub(super) fn begin(&mut self, what: String) -> io::Result<()> {
-        if self.cut.is_some_and(|n| self.operations >= n) {
-            self.refused = true;
-            return Err(io::Error::other("simulated power cut"));
-        }
-        self.operations += 1;
-        match self.faults.remove(&self.operations) {
-            None => {
-                self.trace.push(what);
-                Ok(())
-            }
-            Some(kind) => {
-                self.trace.push(format!("{what} failed"));
-                Err(kind.error())
-            }
-        }
-    }
-}
-
 impl Disk {
     pub(super) fn new(seed: u64) -> Disk {
         Disk::holding(Image::default(), Random::of(seed), START_MS, 0)
@@ -96,6 +68,43 @@ impl Disk {
             random,
             now_ms,
             record: Record::default(),
+            moments: None,
+        }
+    }
+
+    /// Counts one operation, and keeps the moment before it if asked to.
+    pub(super) fn begin(&mut self, verb: Verb, what: String) -> Result<Begun, Refused> {
+        if let Some(mut moments) = self.moments.take() {
+            moments.push(self.moment());
+            self.moments = Some(moments);
+        }
+        self.record.begin(verb, what)
+    }
+
+    /// As [`Disk::begin`], for an operation to which nothing can happen later.
+    pub(super) fn begin_simple(&mut self, verb: Verb, what: String) -> io::Result<()> {
+        Ok(self.begin(verb, what).map(drop)?)
+    }
+
+    /// This moment, on a disk of its own.
+    pub(super) fn moment(&self) -> Moment {
+        let Record { operations, mark, .. } = self.record;
+        Moment { operation: operations, mark, disk: SimEnv::of(self.as_it_is()) }
+    }
+
+    /// A copy to whose program the power is off.
+    fn as_it_is(&self) -> Disk {
+        Disk {
+            cache: self.cache.clone(),
+            media: self.media.clone(),
+            units: self.units.clone(),
+            next_unit: self.next_unit,
+            next_inode: self.next_inode,
+            locks: self.locks.clone(),
+            random: self.random.clone(),
+            now_ms: self.now_ms,
+            record: Record { cut: Some(0), ..Record::default() },
+            moments: None,
         }
     }
 
@@ -117,12 +126,23 @@ impl Disk {
 
     /// A change in flight arrived in the page cache.
     pub(super) fn landed(&mut self, id: u64) {
-        self.set_state(id, State::Waiting);
+        if self.state(id) == Some(State::InFlight) {
+            self.set_state(id, State::Waiting);
+        }
     }
 
-    /// A change in flight failed: nobody knows what of it will reach the medium.
+    /// A change whose way to the medium is blocked: nobody knows what of it will arrive.
     pub(super) fn failed(&mut self, id: u64) {
         self.set_state(id, State::Forgotten);
+    }
+
+    /// A change that never arrives. It stays in the page cache.
+    pub(super) fn lose(&mut self, id: u64) {
+        self.units.retain(|unit| unit.id != id);
+    }
+
+    fn state(&self, id: u64) -> Option<State> {
+        self.units.iter().rev().find(|unit| unit.id == id).map(|unit| unit.state)
     }
 
     fn set_state(&mut self, id: u64, state: State) {
@@ -164,7 +184,15 @@ impl Disk {
     }
 
     /// A sync of the file failed.
-    pub(super) fn forget(&mut self, file: Inode) {
+    pub(super) fn sync_failed(&mut self, file: Inode, kind: FaultKind) -> io::Result<()> {
+        if kind == FaultKind::Reverted {
+            return self.revert(file);
+        }
+        self.forget(file);
+        Ok(())
+    }
+
+    fn forget(&mut self, file: Inode) {
         for unit in &mut self.units {
             if unit.state == State::Waiting && unit.change.is_of_file(file) {
                 unit.state = State::Forgotten;
@@ -172,25 +200,37 @@ impl Disk {
         }
     }
 
+    /// The page cache of a file falls back to what the device has, except for writes in flight.
+    fn revert(&mut self, file: Inode) -> io::Result<()> {
+        self.units.retain(|unit| unit.state == State::InFlight || !unit.change.is_of_file(file));
+        self.cache.replace(file, self.media.bytes(file));
+        for unit in self.units.iter().filter(|unit| unit.change.is_of_file(file)) {
+            self.cache.apply(&unit.change)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn pending(&self) -> usize {
         self.units.len()
+    }
+
+    pub(super) fn ways(&self, seed: u64) -> Vec<Keep> {
+        let units: Vec<Sort> = self.units.iter().map(|unit| Sort::of(&unit.change)).collect();
+        Keep::ways(&units, seed)
     }
 
     /// The disk after a power cut.
     pub(super) fn crash(&self, keep: Keep) -> Disk {
         let mut image = self.media.clone();
         let mut dice = Random::of(if let Keep::Random(seed) = keep { seed } else { 0 });
-        for (n, unit) in self.units.iter().enumerate() {
-            let kept = match keep {
-                Keep::Nothing => Vec::new(),
-                Keep::Everything => vec![unit.change.clone()],
-                Keep::Prefix(units) if n < units => vec![unit.change.clone()],
-                Keep::Prefix(_) => Vec::new(),
-                Keep::Random(_) => dice.some_of(&unit.change),
+        for (n, Unit { change, .. }) in self.units.iter().enumerate() {
+            let applied = match keep.fate(n, change, &mut dice) {
+                Fate::Lost => Ok(()),
+                Fate::Kept => image.apply(change),
+                Fate::Grown => image.grow(change),
+                Fate::Parts(parts) => parts.iter().try_for_each(|part| image.apply(part)),
             };
-            for change in kept {
-                image.apply(&change).expect("what fits into the page cache fits on the medium");
-            }
+            applied.expect("what fits into the page cache fits on the medium");
         }
         image.forget_unreachable();
         Disk::holding(image, self.random.clone(), self.now_ms, self.next_inode)
@@ -198,21 +238,13 @@ impl Disk {
 
     /// The disk after the process was killed: all is there, and as volatile as before.
     pub(super) fn kill(&self) -> Disk {
-        let mut units = self.units.clone();
-        for unit in units.iter_mut().filter(|unit| unit.state == State::InFlight) {
+        let mut disk = self.as_it_is();
+        disk.record = Record::default();
+        disk.locks = BTreeSet::new();
+        for unit in disk.units.iter_mut().filter(|unit| unit.state == State::InFlight) {
             unit.state = State::Waiting; // what the kernel has, it goes on to write
         }
-        Disk {
-            cache: self.cache.clone(),
-            media: self.media.clone(),
-            units,
-            next_unit: self.next_unit,
-            next_inode: self.next_inode,
-            locks: BTreeSet::new(),
-            random: self.random.clone(),
-            now_ms: self.now_ms,
-            record: Record::default(),
-        }
+        disk
     }
 }
 
@@ -233,17 +265,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn coin(&mut self) -> bool {
+    pub(super) fn coin(&mut self) -> bool {
         self.next() & 1 == 1
-    }
-
-    /// What a crash keeps of a change. Half of them whole or not at all: a coin for each sector
-    /// alone would never keep a large write.
-    fn some_of(&mut self, change: &Change) -> Vec<Change> {
-        match (self.coin(), self.coin()) {
-            (true, true) => vec![change.clone()],
-            (true, false) => Vec::new(),
-            (false, _) => change.pieces().into_iter().filter(|_| self.coin()).collect(),
-        }
     }
 }

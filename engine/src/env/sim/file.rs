@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use super::super::{Lock, LogFile, WriteFile, nothing_in_flight, write_in_flight};
 use super::SimEnv;
+use super::disk::Disk;
+use super::faults::{Begun, FaultKind, Refused, Verb};
 use super::image::{Change, Inode};
 
 pub(super) struct SimLock {
@@ -28,25 +30,53 @@ pub(super) struct SimFile {
 }
 
 impl SimFile {
-    fn write(&self, offset: u64, bytes: Vec<u8>) -> Change {
-        Change::Write { inode: self.inode, offset, bytes }
+    fn write(&self, offset: u64, bytes: &[u8]) -> Change {
+        Change::Write { inode: self.inode, offset, bytes: bytes.into() }
+    }
+
+    fn verb(&self, disk: &Disk, offset: u64, bytes: &[u8]) -> Verb {
+        let len = disk.cache.bytes(self.inode).len() as u64;
+        Verb::Write { extends: offset.saturating_add(bytes.len() as u64) > len }
+    }
+
+    /// What a write that has been made comes to when its fault shows only later.
+    fn spoil(&self, disk: &mut Disk, unit: u64, begun: Begun) {
+        match begun {
+            Begun::With(FaultKind::Late) => {
+                disk.failed(unit);
+                disk.record.tell_later(self.inode);
+            }
+            Begun::With(_) => disk.lose(unit),
+            Begun::Well => {}
+        }
+    }
+
+    /// The sync of an operation that began well.
+    fn sync_now(&self, disk: &mut Disk) -> io::Result<()> {
+        disk.record.tell(self.inode)?;
+        disk.sync_file(self.inode)
     }
 }
 
 impl WriteFile for SimFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.env.disk();
-        disk.record.begin(format!("write {} {offset}+{}", self.name, bytes.len()))?;
-        disk.change(self.write(offset, bytes.to_vec())).map(drop)
+        let what = format!("write {} {offset}+{}", self.name, bytes.len());
+        let verb = self.verb(&disk, offset, bytes);
+        let begun = disk.begin(verb, what)?;
+        let unit = disk.change(self.write(offset, bytes))?;
+        self.spoil(&mut disk, unit, begun);
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
         let mut disk = self.env.disk();
-        match disk.record.begin(format!("sync {}", self.name)) {
-            Ok(()) => disk.sync_file(self.inode),
-            Err(error) => {
-                if !disk.record.refused {
-                    disk.forget(self.inode);
+        match disk.begin(Verb::Sync, format!("sync {}", self.name)) {
+            Ok(Begun::Well) => self.sync_now(&mut disk),
+            Ok(Begun::With(_)) => Ok(()),
+            Err(Refused { error, fault }) => {
+                if let Some(kind) = fault {
+                    disk.sync_failed(self.inode, kind)?;
                 }
                 Err(error)
             }
@@ -55,7 +85,7 @@ impl WriteFile for SimFile {
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         let mut disk = self.env.disk();
-        disk.record.begin(format!("set-len {} {len}", self.name))?;
+        disk.begin_simple(Verb::Allocate, format!("set-len {} {len}", self.name))?;
         disk.change(Change::SetLen { inode: self.inode, len }).map(drop)
     }
 }
@@ -85,8 +115,11 @@ impl LogFile for SimLog {
         }
         let mut disk = self.file.env.disk();
         let asked = if sync { " sync" } else { "" };
-        disk.record.begin(format!("submit {} {offset}+{}{asked}", self.file.name, bytes.len()))?;
-        let unit = disk.change_in_flight(self.file.write(offset, bytes.clone()))?;
+        let what = format!("submit {} {offset}+{}{asked}", self.file.name, bytes.len());
+        let verb = self.file.verb(&disk, offset, &bytes);
+        let begun = disk.begin(verb, what)?;
+        let unit = disk.change_in_flight(self.file.write(offset, &bytes))?;
+        self.file.spoil(&mut disk, unit, begun);
         drop(disk);
         self.in_flight = Some(Flight { bytes, sync, unit });
         Ok(())
@@ -95,19 +128,20 @@ impl LogFile for SimLog {
     fn reap(&mut self) -> io::Result<Vec<u8>> {
         let Flight { bytes, sync, unit } = self.in_flight.take().ok_or_else(nothing_in_flight)?;
         let mut disk = self.file.env.disk();
-        match disk.record.begin(format!("reap {}", self.file.name)) {
-            Ok(()) => {
+        let verb = if sync { Verb::Sync } else { Verb::Other };
+        match disk.begin(verb, format!("reap {}", self.file.name)) {
+            Ok(begun) => {
                 disk.landed(unit);
-                if sync {
-                    disk.sync_file(self.file.inode)?;
+                if sync && begun == Begun::Well {
+                    self.file.sync_now(&mut disk)?;
                 }
                 Ok(bytes)
             }
-            Err(error) => {
-                if !disk.record.refused {
+            Err(Refused { error, fault }) => {
+                if let Some(kind) = fault {
                     disk.failed(unit);
                     if sync {
-                        disk.forget(self.file.inode);
+                        disk.sync_failed(self.file.inode, kind)?;
                     }
                 }
                 Err(error)

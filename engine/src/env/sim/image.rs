@@ -5,10 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::super::memory::{already_exists, not_found, resize, too_large, write_into};
 
 /// What a disk writes whole or not at all.
-const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = 512;
+
+/// What a page cache writes at once, as long as the power holds.
+pub(super) const PAGE: u64 = 4096;
 
 /// Number of a file, whatever its names.
 pub(super) type Inode = u64;
@@ -28,7 +33,7 @@ pub(super) enum Change {
     Write {
         inode: Inode,
         offset: u64,
-        bytes: Vec<u8>,
+        bytes: Arc<[u8]>,
     },
     SetLen {
         inode: Inode,
@@ -74,15 +79,16 @@ impl Change {
         }
     }
 
-    /// What the disk may keep or lose by itself: the sectors of a write, anything else whole.
-    pub(super) fn pieces(&self) -> Vec<Change> {
+    /// What the disk may keep or lose by itself: the parts of a write between multiples of
+    /// `grain`, anything else whole.
+    pub(super) fn pieces(&self, grain: u64) -> Vec<Change> {
         let Change::Write { inode, offset, bytes } = self else { return vec![self.clone()] };
         let mut pieces = Vec::new();
         let (mut offset, mut rest) = (*offset, &bytes[..]);
         while !rest.is_empty() {
-            let to_sector_end = (SECTOR - offset % SECTOR) as usize;
-            let (piece, after) = rest.split_at(to_sector_end.min(rest.len()));
-            pieces.push(Change::Write { inode: *inode, offset, bytes: piece.to_vec() });
+            let to_end = (grain - offset % grain) as usize;
+            let (piece, after) = rest.split_at(to_end.min(rest.len()));
+            pieces.push(Change::Write { inode: *inode, offset, bytes: piece.into() });
             offset += piece.len() as u64;
             rest = after;
         }
@@ -91,6 +97,15 @@ impl Change {
 }
 
 impl Image {
+    /// Makes a file at least as long as after `change`, without the bytes of it.
+    pub(super) fn grow(&mut self, change: &Change) -> io::Result<()> {
+        let Change::Write { inode, offset, bytes } = change else { return Ok(()) };
+        let end = usize::try_from(*offset).ok().and_then(|start| start.checked_add(bytes.len()));
+        let end = end.ok_or_else(too_large)?;
+        let file = self.file_mut(*inode);
+        if file.len() < end { resize(file, end) } else { Ok(()) }
+    }
+
     pub(super) fn apply(&mut self, change: &Change) -> io::Result<()> {
         match change {
             Change::Write { inode, offset, bytes } => {
@@ -118,6 +133,29 @@ impl Image {
 
     pub(super) fn bytes(&self, inode: Inode) -> Arc<Vec<u8>> {
         self.files.get(&inode).cloned().unwrap_or_default()
+    }
+
+    /// Sets the bytes of a file, whatever they were.
+    pub(super) fn replace(&mut self, inode: Inode, bytes: Arc<Vec<u8>>) {
+        self.files.insert(inode, bytes);
+    }
+
+    /// A number for directories, names and bytes: equal images have equal numbers, and different
+    /// ones different numbers as surely as 128 bits can tell.
+    pub(super) fn fingerprint(&self) -> u128 {
+        let mut hash = Xxh3::new();
+        for dir in &self.dirs {
+            hash.update(dir.as_os_str().as_encoded_bytes());
+            hash.update(b"/");
+        }
+        for (path, inode) in &self.names {
+            let bytes = self.files.get(inode).map(|bytes| bytes.as_slice()).unwrap_or_default();
+            hash.update(path.as_os_str().as_encoded_bytes());
+            hash.update(&[0]);
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        }
+        hash.digest128()
     }
 
     pub(super) fn lookup(&self, path: &Path) -> io::Result<Inode> {

@@ -209,7 +209,11 @@ impl Table {
         let range = usize::try_from(offset)
             .ok()
             .and_then(|start| Some(start..start.checked_add(usize::try_from(len).ok()?)?));
-        range.and_then(|range| self.map.bytes().get(range)).ok_or_else(|| {
+        let bytes = match range {
+            Some(range) => self.map.read(range).map_err(|e| Error::io("read", &self.path, e))?,
+            None => None,
+        };
+        bytes.ok_or_else(|| {
             self.corrupt(DecodeError::corrupt(
                 what,
                 offset,
@@ -238,7 +242,8 @@ impl Table {
         Ok(body)
     }
 
-    fn may_contain(&self, hash: u64) -> Result<bool> {
+    /// Whether a key with this hash can be in the table.
+    pub(crate) fn may_contain(&self, hash: u64) -> Result<bool> {
         let lines = self.body(self.filter, "filter", (&self.verified_regions, self.parts.len()))?;
         Ok(filter::may_contain(lines, hash))
     }

@@ -1,0 +1,160 @@
+//! What must be true of the files of an open store, whatever was written into it. For tests.
+//!
+//! 1. every table's file is there with the size that the manifest says, and nothing else is: no
+//!    second file for a number, no orphan
+//! 2. below level 0 a level is one run, and the tables of a run do not overlap
+//! 3. inside a table, entries ascend by database and key and descend by sequence number; their
+//!    number, bounds and tombstones are those of the manifest; its filter knows every key
+//! 4. from the newest run to the oldest, the versions of one key descend
+//! 5. no sequence number is above the visible one, no file number is at or above the next
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use orlop_formats::filename::FileName;
+use orlop_formats::filter;
+use orlop_formats::ids::{DatabaseId, FileNumber, Kind, Seqno};
+use orlop_formats::manifest::TableMeta;
+
+use crate::error::{Error, Result};
+use crate::files::sstable::{RunCursor, Table};
+use crate::state::shared::Shared;
+use crate::state::version::Version;
+use crate::sync::{Arc, Ordering};
+
+/// The lowest sequence number seen so far of each key, in the runs that are newer.
+type Oldest = BTreeMap<Place, Seqno>;
+
+/// Checks all of it.
+///
+/// # Errors
+/// What reading meets, and [`Error::Corrupt`] for the first rule that is broken.
+pub(crate) fn check(shared: &Shared) -> Result<()> {
+    let view = shared.view.pin();
+    let visible = shared.visible.load(Ordering::Acquire);
+    check_files(shared, &view.version)?;
+    let mut oldest = Oldest::new();
+    for level in 0..crate::options::LEVELS {
+        let runs = view.version.level(level);
+        if level > 0 && runs.len() > 1 {
+            return Err(broken(shared, "level", "one run", format!("{} runs", runs.len())));
+        }
+        for run in runs {
+            for table in &run.tables {
+                check_table(table, visible, &mut oldest)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn broken(shared: &Shared, what: &'static str, expected: &str, found: String) -> Error {
+    Error::corrupt(&shared.dir, what, 0, expected, found)
+}
+
+fn check_files(shared: &Shared, version: &Version) -> Result<()> {
+    let listed = shared.env.list(&shared.dir).map_err(|e| Error::io("list", &shared.dir, e))?;
+    let next = shared.numbers.load(Ordering::Relaxed);
+    let log_number = shared.log_number.load(Ordering::Acquire);
+    let guard = shared.manifest.lock();
+    let manifest = guard.as_ref().map(|manifest| manifest.superblock().manifest_number);
+    drop(guard);
+    let mut tables: BTreeMap<FileNumber, u64> = BTreeMap::new();
+    for entry in listed {
+        let orphan = || broken(shared, "directory", "no orphans", entry.name.clone());
+        let name = FileName::parse(&entry.name).ok_or_else(orphan)?;
+        if name.number().is_some_and(|number| number >= next) {
+            return Err(broken(shared, "file number", &format!("below {next}"), entry.name));
+        }
+        match name {
+            FileName::Sstable(number) => drop(tables.insert(number, entry.len)),
+            FileName::Log(number) if number < log_number => return Err(orphan()),
+            FileName::Manifest(number) if manifest.is_some_and(|m| m != number) => {
+                return Err(orphan());
+            }
+            _ => {}
+        }
+    }
+    let named: BTreeMap<FileNumber, u64> =
+        version.tables().map(|table| (table.meta().number, table.meta().size)).collect();
+    // The last reader of a table may have let go of it a moment ago.
+    let waiting = shared.graveyard.expects();
+    let extra: BTreeSet<_> = tables.iter().filter(|table| !named.contains_key(table.0)).collect();
+    let missing = named.iter().any(|(number, size)| tables.get(number) != Some(size));
+    if missing || !(extra.is_empty() || waiting) {
+        let expected = format!("the sstables {named:?}");
+        return Err(broken(shared, "directory", &expected, format!("{tables:?}")));
+    }
+    Ok(())
+}
+
+fn check_table(table: &Arc<Table>, visible: Seqno, oldest: &mut Oldest) -> Result<()> {
+    let wrong = |what, expected: &str, found: String| {
+        Err(Error::corrupt(table.path(), what, 0, expected, found))
+    };
+    let meta = table.meta();
+    let mut sums = Sums::default();
+    let mut before: Option<(DatabaseId, Vec<u8>, Seqno)> = None;
+    let mut cursor = RunCursor::over_all(vec![Arc::clone(table)])?;
+    while cursor.valid() {
+        let (database, key, seqno) = (cursor.database(), cursor.key().to_vec(), cursor.seqno());
+        cursor.load_value()?;
+        if let Some((d, k, s)) = &before
+            && ((*d, k) > (database, &key) || (*d, k) == (database, &key) && *s <= seqno)
+        {
+            return wrong("entries", "in order", format!("{:?} at {seqno}", key.escape_ascii()));
+        }
+        if !table.may_contain(filter::hash(database, &key))? {
+            return wrong("filter", "every key", format!("not {:?}", key.escape_ascii()));
+        }
+        sums.add(database, &key, seqno, cursor.kind());
+        let version = oldest.entry((database, key.clone())).or_insert(Seqno::MAX);
+        if seqno >= *version {
+            let expected = format!("a version below {version}, which a newer run has");
+            return wrong("run", &expected, format!("{:?} at {seqno}", key.escape_ascii()));
+        }
+        *version = seqno;
+        before = Some((database, key, seqno));
+        cursor.next()?;
+    }
+    if !sums.fit(meta) {
+        return wrong("table", &format!("{meta:?}"), format!("{sums:?}"));
+    }
+    if meta.max_seqno > visible {
+        let found = meta.max_seqno.to_string();
+        return wrong("sequence number", &format!("up to {visible}"), found);
+    }
+    Ok(())
+}
+
+/// A database and a key of it.
+type Place = (DatabaseId, Vec<u8>);
+
+/// What the entries of a table come to.
+#[derive(Debug, Default)]
+struct Sums {
+    entries: u64,
+    tombstones: u64,
+    seqnos: Option<(Seqno, Seqno)>,
+    bounds: Option<(Place, Place)>,
+}
+
+impl Sums {
+    fn add(&mut self, database: DatabaseId, key: &[u8], seqno: Seqno, kind: Kind) {
+        self.entries += 1;
+        self.tombstones += u64::from(kind == Kind::Delete);
+        let (low, high) = self.seqnos.unwrap_or((seqno, seqno));
+        self.seqnos = Some((low.min(seqno), high.max(seqno)));
+        let here = (database, key.to_vec());
+        match &mut self.bounds {
+            Some((_, last)) => *last = here,
+            None => self.bounds = Some((here.clone(), here)),
+        }
+    }
+
+    fn fit(&self, meta: &TableMeta) -> bool {
+        self.entries == meta.entries
+            && self.tombstones == meta.tombstones
+            && self.seqnos == Some((meta.min_seqno, meta.max_seqno))
+            && self.bounds == Some((meta.smallest.clone(), meta.largest.clone()))
+    }
+}

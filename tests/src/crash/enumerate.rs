@@ -1,0 +1,256 @@
+//! Every moment of a run, and every way to die there.
+//!
+//! 1. the workload runs once; the disk keeps the moment after each of its operations
+//! 2. each moment is crashed in every way worth trying; what is left is recovered and compared
+//! 3. of some, the recovery is cut after each of its operations, in every way, and recovered
+//! 4. after some recoveries more is written, the power goes again, and again all is compared:
+//!    what a recovery had dropped must not come back
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+use orlop::Durability::{Buffered, Memory, Synced};
+use orlop::sim::{Crash, Death, Keep, Moment, SimEnv};
+
+use super::Found;
+use super::workload::Workload;
+use crate::history::{self, Activity, Change, Recording, Step, Wrong};
+use crate::model::Model;
+use crate::tally::Tally;
+
+/// The seed of every disk: sequences that begin alike then have images in common, which count once.
+const SEED: u64 = 7;
+
+/// How far an enumeration goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Depth {
+    /// The recovery of every so many-th image is cut short.
+    pub nested: u64,
+    /// After every so many-th recovery more is written.
+    pub sequel: u64,
+}
+
+/// Fingerprints of all images so far.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<HashSet<u128>>);
+
+impl Seen {
+    fn insert(&self, fingerprint: u128) -> bool {
+        self.0.lock().expect("an insert does not panic").insert(fingerprint)
+    }
+}
+
+/// Crashes a workload everywhere, up to the first thing that is wrong.
+pub fn workload(
+    workload: &Workload,
+    depth: Depth,
+    seen: &Seen,
+    tally: &mut Tally,
+) -> Option<Found> {
+    let run = Run::of(workload);
+    if let Some(error) = &run.recording.error {
+        let wrong = Wrong::Read(format!("without any crash: {error}"));
+        return Some(Found { workload: workload.to_string(), crash: None, wrong, later: false });
+    }
+    tally.add("workloads", 1);
+    let moments = run.moments();
+    tally.add("boundaries", moments.len() as u64);
+    let mut examined = HashSet::new();
+    for moment in moments {
+        for death in Death::ways(moment, SEED) {
+            let image = death.image(&moment.disk);
+            let fingerprint = image.fingerprint();
+            let promise = run.recording.history.promise_at(moment.mark);
+            if !examined.insert((fingerprint, death.least(promise), promise.begun)) {
+                continue;
+            }
+            let new = seen.insert(fingerprint);
+            if new {
+                run.count(moment, tally);
+            }
+            let crash = Crash { operation: moment.operation, death, then: None };
+            tally.add("recoveries", 1);
+            let number = tally.count("recoveries");
+            let nested = depth.nested > 0 && number.is_multiple_of(depth.nested);
+            let sequel = depth.sequel > 0 && number.is_multiple_of(depth.sequel);
+            let found = if nested { run.nested(&crash, moment, &image, seen, tally) } else { None };
+            let found = found.or_else(|| run.check(&crash, moment, &image, sequel));
+            if found.is_some() {
+                return found;
+            }
+        }
+    }
+    None
+}
+
+/// One crash of a workload again.
+///
+/// # Errors
+/// What is wrong, or that there is no such crash.
+pub fn replay(workload: &Workload, crash: &Crash) -> Result<(), String> {
+    let run = Run::of(workload);
+    let at = |moments: &[Moment], operation: u64| {
+        let found = moments.iter().find(|moment| moment.operation == operation).cloned();
+        found.ok_or_else(|| format!("there is no operation {operation}"))
+    };
+    let moment = at(&run.moments, crash.operation)?;
+    let image = crash.death.image(&moment.disk);
+    let found = match &crash.then {
+        None => run.check(crash, &moment, &image, true),
+        Some(then) => {
+            let second = at(&recovery(&image, workload), then.operation)?;
+            run.check(crash, &moment, &then.death.image(&second.disk), true)
+        }
+    };
+    found.map_or(Ok(()), |found| Err(found.to_string()))
+}
+
+/// A workload that was run, with its moments.
+struct Run<'a> {
+    workload: &'a Workload,
+    recording: Recording,
+    states: Vec<Model>,
+    moments: Vec<Moment>,
+    trace: Vec<String>,
+}
+
+/// What is written after a recovery, before the second crash.
+fn sequel() -> [Step; 5] {
+    let put = |key: &str, durability| {
+        let change = Change::Put("z".to_owned(), key.as_bytes().to_vec(), b"later".repeat(9));
+        Step::Commit(vec![change], durability)
+    };
+    [put("1", Memory), put("2", Buffered), put("3", Synced), put("4", Buffered), put("5", Memory)]
+}
+
+/// The moments of opening what a crash has left.
+fn recovery(image: &SimEnv, workload: &Workload) -> Vec<Moment> {
+    let image = image.kill();
+    image.keep_moments();
+    let opened = history::open(&image, workload.tree);
+    let moments = image.moments();
+    image.cut_after(image.operations());
+    drop(opened);
+    moments
+}
+
+impl<'a> Run<'a> {
+    fn of(workload: &'a Workload) -> Self {
+        let env = SimEnv::new(SEED);
+        let Workload { tree, prelude, steps, .. } = workload;
+        let recording = history::record(&env, *tree, Model::new(), prelude, steps);
+        let states = recording.history.states();
+        Run { workload, recording, states, moments: env.moments(), trace: env.trace() }
+    }
+
+    /// The moments that are this workload's own: of a short sequence, those of its last step,
+    /// since shorter sequences have had the others.
+    fn moments(&self) -> &[Moment] {
+        let starts = &self.recording.starts;
+        let own = match starts.last() {
+            Some(start) if self.workload.is_short() && self.workload.steps.len() > 1 => *start,
+            _ => 0,
+        };
+        let first = self.moments.partition_point(|moment| moment.operation < own);
+        self.moments.get(first..).unwrap_or_default()
+    }
+
+    /// Counts a new image, and what was going on when it came about.
+    fn count(&self, moment: &Moment, tally: &mut Tally) {
+        tally.add("images", 1);
+        let activity = self.recording.activity(moment.operation);
+        tally.add(&format!("images_during_{activity:?}").to_lowercase(), 1);
+        let operation = usize::try_from(moment.operation).unwrap_or(usize::MAX);
+        let around = self.trace.get(operation.saturating_sub(1)..).unwrap_or_default();
+        let edit = around.iter().take(2).any(|line| {
+            !line.starts_with("remove") && (line.contains(".manifest") || line.contains("SUPER"))
+        });
+        tally.add("images_during_manifest_edit", u64::from(edit));
+        let rebuilds = matches!(
+            activity,
+            Activity::Flush | Activity::Compact | Activity::CommitWithFlush | Activity::Collect
+        );
+        tally.add("images_in_flight", u64::from(rebuilds || edit));
+    }
+
+    fn possible(&self, moment: &Moment) -> &[Model] {
+        let most = self.recording.history.promise_at(moment.mark).begun;
+        self.states.get(..=most).unwrap_or(&self.states)
+    }
+
+    fn found(&self, crash: &Crash, wrong: Wrong, later: bool) -> Option<Found> {
+        let crash = Some(crash.clone());
+        Some(Found { workload: self.workload.to_string(), crash, wrong, later })
+    }
+
+    /// Recovers an image and compares; then writes on and crashes again, if asked to.
+    fn check(&self, crash: &Crash, moment: &Moment, image: &SimEnv, sequel: bool) -> Option<Found> {
+        let promise = self.recording.history.promise_at(moment.mark);
+        let survives_kill = crash.then.as_ref().is_none_or(|then| then.death == Death::Kill)
+            && crash.death == Death::Kill;
+        let least = if survives_kill { promise.kill } else { promise.power };
+        let possible = self.possible(moment);
+        let k = match history::examine(image, self.workload.tree, possible, least) {
+            Ok((store, k)) => {
+                image.cut_after(image.operations());
+                drop(store);
+                k
+            }
+            Err(wrong) => return self.found(crash, wrong, false),
+        };
+        if !sequel {
+            return None;
+        }
+        self.check_sequel(&image.kill(), &possible[k], crash.operation)
+            .and_then(|wrong| self.found(crash, wrong, true))
+    }
+
+    /// What the recovery has served must outlive a power cut, and so must what is written then;
+    /// what the recovery has dropped must stay away.
+    fn check_sequel(&self, image: &SimEnv, start: &Model, seed: u64) -> Option<Wrong> {
+        let tree = self.workload.tree;
+        let promise = history::run(image, tree, start.clone(), &sequel());
+        if let Some(error) = &promise.error {
+            return Some(Wrong::Read(format!("writing on: {error}")));
+        }
+        let keeps = [Keep::Nothing, Keep::Random(seed)];
+        let crashes = keeps.map(|keep| (image.crash(keep), promise.power));
+        crashes
+            .into_iter()
+            .chain([(image.kill(), promise.kill)])
+            .find_map(|(again, least)| history::examine(&again, tree, &promise.states, least).err())
+    }
+
+    /// Cuts the recovery of an image after each of its operations.
+    fn nested(
+        &self,
+        first: &Crash,
+        moment: &Moment,
+        image: &SimEnv,
+        seen: &Seen,
+        tally: &mut Tally,
+    ) -> Option<Found> {
+        let mut examined = HashSet::new();
+        for second in recovery(image, self.workload) {
+            for death in Death::ways(&second, SEED) {
+                let again = death.image(&second.disk);
+                let fingerprint = again.fingerprint();
+                if !examined.insert((fingerprint, death == Death::Kill)) {
+                    continue;
+                }
+                if seen.insert(fingerprint) {
+                    tally.add("nested", 1);
+                    tally.add("images", 1);
+                    tally.add("images_during_recovery", 1);
+                }
+                let then = Crash { operation: second.operation, death, then: None };
+                let crash = Crash { then: Some(Box::new(then)), ..first.clone() };
+                let found = self.check(&crash, moment, &again, false);
+                if found.is_some() {
+                    return found;
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,301 @@
+//! What is crashed: scripted, exhaustive short and random sequences of steps, each with a name
+//! from which it can be made again.
+//!
+//! - `script:synced`: one history that flushes, compacts, reopens, drops and swaps
+//! - `short:put.flush.step`: a prelude, then any sequence of the [`MACROS`]; most bugs of storage
+//!   systems need no more than three operations (Mohan et al., "Finding crash-consistency bugs
+//!   with bounded black-box crash testing", OSDI 2018)
+//! - `random:42`: many steps by dice; `random:42[0,3,5]` is its first, fourth and sixth step
+
+use std::fmt;
+use std::str::FromStr;
+
+use orlop::Durability::{self, Buffered, Memory, Synced};
+
+use crate::history::{Change, SMALL, Step, Tree};
+
+/// A sequence of steps to crash.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    name: String,
+    /// The sizes of the tree.
+    pub tree: Tree,
+    /// What is there already.
+    pub prelude: Vec<Step>,
+    /// What happens.
+    pub steps: Vec<Step>,
+}
+
+/// A macro-operation: its name, and its steps at a position in a sequence.
+pub type Macro = (&'static str, fn(u32) -> Vec<Step>);
+
+/// What short sequences are made of.
+pub const MACROS: [Macro; 15] = [
+    ("put", |at| vec![commit(vec![put("a", at, "p", 60)], Synced)]),
+    ("pair", |at| vec![commit(vec![put("a", 20 + at, "q", 90), put("b", at, "q", 90)], Synced)]),
+    ("buffer", |at| vec![commit(vec![put("a", 30 + at, "r", 50)], Buffered)]),
+    ("memory", |at| vec![commit(vec![put("b", 30 + at, "s", 40)], Memory)]),
+    ("delete", |at| vec![commit(vec![delete("a", at), put("c", at, "d", 9)], Buffered)]),
+    ("clear", |at| vec![commit(vec![Change::Clear("a".into()), put("a", at, "t", 30)], Synced)]),
+    ("drop", |at| vec![commit(vec![Change::Drop("b".into()), put("c", at, "u", 30)], Buffered)]),
+    ("swap", |_| vec![commit(vec![Change::Swap("a".into(), "b".into())], Synced)]),
+    ("large", |at| vec![commit(vec![put("a", 40 + at, "v", 20 << 10)], Buffered)]),
+    ("flush", |_| vec![Step::Flush]),
+    ("compact", |_| vec![Step::Compact]),
+    ("step", |_| vec![Step::Background]),
+    ("snapshot", |_| vec![Step::Snapshot]),
+    ("reopen", |_| vec![Step::Reopen]),
+    ("sync", |_| vec![Step::Sync]),
+];
+
+fn commit(changes: Vec<Change>, durability: Durability) -> Step {
+    Step::Commit(changes, durability)
+}
+
+fn key(n: u32) -> Vec<u8> {
+    format!("key{n:03}").into_bytes()
+}
+
+fn put(name: &str, n: u32, what: &str, len: usize) -> Change {
+    let text = format!("{what}{n}.");
+    let value: Vec<u8> = text.bytes().cycle().take(len).collect();
+    Change::Put(name.to_owned(), key(n), value)
+}
+
+fn delete(name: &str, n: u32) -> Change {
+    Change::Delete(name.to_owned(), key(n))
+}
+
+/// What short sequences start from: a table in level 0 and one below it, versions of one key in
+/// both, a tail in the log.
+fn prelude() -> Vec<Step> {
+    let mut steps: Vec<Step> = (0..8)
+        .map(|n| commit(vec![put("a", n, "old", 120), put("b", n, "old", 80)], Buffered))
+        .collect();
+    steps.push(Step::Compact);
+    steps.extend((0..4).map(|n| commit(vec![put("a", n * 2, "new", 100)], Buffered)));
+    steps.push(Step::Flush);
+    steps.push(commit(vec![put("a", 10, "tail", 50)], Synced));
+    steps
+}
+
+/// Flushes, compacts, reopens, drops and swaps within a few dozen commits.
+fn script(durability: Durability) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let commit = |changes: Vec<Change>| Step::Commit(changes, durability);
+    for round in 0..4_u32 {
+        for at in 0..6 {
+            let n = (round * 7 + at * 5) % 20;
+            let what = format!("{round}.{at}.");
+            steps.push(commit(vec![put("a", n, &what, 60), put("b", n + 1, &what, 60)]));
+        }
+        steps.push(commit(vec![delete("a", round * 5), put("c", round, "c", 12)]));
+        match round {
+            0 => steps.push(Step::Flush),
+            1 => steps.extend([Step::Background, Step::Reopen]),
+            2 => {
+                steps.push(commit(vec![Change::Swap("a".to_owned(), "b".to_owned())]));
+                steps.push(commit(vec![Change::Drop("c".to_owned()), put("a", 9, "drop", 48)]));
+                steps.push(commit(vec![put("c", 9, "again", 60)]));
+                steps.extend([Step::Sync, Step::Compact, Step::Background]);
+            }
+            _ => steps.push(commit(vec![Change::Clear("b".to_owned()), put("b", 1, "new", 36)])),
+        }
+    }
+    steps
+}
+
+impl Workload {
+    /// All sequences of `len` macro-operations, by number from 0; `None` behind the last.
+    pub fn short(len: u32, number: u64) -> Option<Workload> {
+        let count = MACROS.len() as u64;
+        if number >= count.pow(len) {
+            return None;
+        }
+        let digits = (0..len).map(|place| (number / count.pow(place) % count) as usize);
+        let names: Vec<&str> = digits.map(|digit| MACROS[digit].0).collect();
+        format!("short:{}", names.join(".")).parse().ok()
+    }
+
+    /// The workload of a seed.
+    pub fn random(seed: u64) -> Workload {
+        let dice = &mut Dice::new(seed);
+        let tree = Tree {
+            memtable_size: dice.pick(&[2 << 10, 4 << 10, 30 << 10]),
+            table_size: dice.pick(&[2 << 10, 4 << 10, 16 << 10]),
+        };
+        let len = 10 + dice.below(30);
+        let steps = random_steps(dice, len);
+        Workload { name: format!("random:{seed}"), tree, prelude: Vec::new(), steps }
+    }
+
+    /// The scripted workloads, one for each durability.
+    pub fn scripts() -> [Workload; 3] {
+        [Synced, Buffered, Memory].map(Workload::script)
+    }
+
+    fn script(durability: Durability) -> Workload {
+        let name = format!("script:{durability:?}").to_lowercase();
+        Workload { name, tree: SMALL, prelude: Vec::new(), steps: script(durability) }
+    }
+
+    /// Whether all shorter sequences of the same kind are workloads, too.
+    pub fn is_short(&self) -> bool {
+        self.name.starts_with("short:") && !self.name.contains('[')
+    }
+
+    /// Only some of its steps, by their numbers.
+    #[must_use]
+    pub fn only(&self, steps: &[usize]) -> Workload {
+        let base = self.name.split('[').next().unwrap_or_default();
+        let list: Vec<String> = steps.iter().map(ToString::to_string).collect();
+        Workload {
+            name: format!("{base}[{}]", list.join(",")),
+            tree: self.tree,
+            prelude: self.prelude.clone(),
+            steps: steps.iter().filter_map(|at| self.steps.get(*at).cloned()).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl FromStr for Workload {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("no workload is called {text:?}; see tests/src/crash/workload.rs");
+        let (name, list) = match text.split_once('[') {
+            Some((name, list)) => (name, Some(list.strip_suffix(']').ok_or_else(wrong)?)),
+            None => (text, None),
+        };
+        let (kind, which) = name.split_once(':').ok_or_else(wrong)?;
+        let whole = match kind {
+            "script" => Workload::scripts().into_iter().find(|script| script.name == name),
+            "random" => which.parse().ok().map(Workload::random),
+            "short" => named_macros(which).map(|steps| Workload {
+                name: name.to_owned(),
+                tree: SMALL,
+                prelude: prelude(),
+                steps,
+            }),
+            _ => None,
+        };
+        let whole = whole.ok_or_else(wrong)?;
+        let Some(list) = list else { return Ok(whole) };
+        let numbers: Result<Vec<usize>, _> = list.split(',').map(str::parse).collect();
+        Ok(whole.only(&numbers.map_err(|_| wrong())?))
+    }
+}
+
+fn named_macros(names: &str) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
+    for (at, name) in (0..).zip(names.split('.')) {
+        let (_, make) = MACROS.iter().find(|(known, _)| *known == name)?;
+        steps.extend(make(at));
+    }
+    Some(steps)
+}
+
+/// xorshift64*: the same numbers for the same seed, everywhere.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Dice that always fall alike.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % limit
+    }
+
+    /// One of several.
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// Steps by dice: mostly commits of one mix of durabilities and one range of sizes.
+pub fn random_steps(dice: &mut Dice, len: u64) -> Vec<Step> {
+    let largest = dice.pick(&[200, 200, 8 << 10, 40 << 10]);
+    let mixes: [&[Durability]; 5] = [
+        &[Synced],
+        &[Buffered],
+        &[Memory, Buffered, Synced],
+        &[Buffered, Buffered, Buffered, Buffered, Synced],
+        &[Memory, Memory, Memory, Buffered, Synced],
+    ];
+    let mix = dice.pick(&mixes);
+    (0..len).map(|_| random_step(dice, largest, mix)).collect()
+}
+
+fn random_step(dice: &mut Dice, largest: u64, mix: &[Durability]) -> Step {
+    match dice.below(30) {
+        0 => Step::Sync,
+        1 | 2 => Step::Flush,
+        3 => Step::Compact,
+        4..=8 => Step::Background,
+        9 => Step::Reopen,
+        10 => Step::Snapshot,
+        _ => {
+            let count = 1 + dice.below(3);
+            let changes = (0..count).map(|_| random_change(dice, largest)).collect();
+            Step::Commit(changes, dice.pick(mix))
+        }
+    }
+}
+
+fn random_change(dice: &mut Dice, largest: u64) -> Change {
+    let name = |dice: &mut Dice| dice.pick(&["a", "b", "c"]).to_owned();
+    let key = format!("k{:02}", dice.below(30)).into_bytes();
+    match dice.below(24) {
+        0 => Change::Drop(name(dice)),
+        1 => Change::Clear(name(dice)),
+        2 => {
+            let (first, second) = (name(dice), name(dice));
+            if first == second { Change::Clear(first) } else { Change::Swap(first, second) }
+        }
+        3 | 4 => Change::Delete(name(dice), key),
+        _ => {
+            let limit = dice.pick(&[40, 40, 40, 40, largest / 8, largest / 8, largest]);
+            let len = 1 + dice.below(limit.max(1)) as usize;
+            // Two commits of one key differ, or a version too old could pass for the right one.
+            let mut value = vec![dice.below(256) as u8; len];
+            value.extend_from_slice(&dice.below(1 << 30).to_le_bytes()[..4]);
+            Change::Put(name(dice), key, value)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_workload_is_made_again_from_its_name() {
+        let mut workloads: Vec<Workload> = Workload::scripts().into();
+        workloads.extend((0..MACROS.len() as u64).filter_map(|n| Workload::short(1, n)));
+        workloads.extend([Workload::short(3, 1234).unwrap(), Workload::random(42)]);
+        workloads.push(Workload::random(42).only(&[1, 4]));
+        assert_eq!(workloads.len(), 3 + MACROS.len() + 3);
+        for workload in workloads {
+            let again: Workload = workload.to_string().parse().unwrap();
+            assert_eq!(format!("{workload:?}"), format!("{again:?}"));
+        }
+        assert!(Workload::short(2, (MACROS.len() * MACROS.len()) as u64).is_none());
+        for wrong in ["", "short:", "short:put.fly", "random:x", "script:none", "random:1[", "a:b"]
+        {
+            assert!(wrong.parse::<Workload>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The soak: every part for its share of the time, one after another.
+
+use std::time::{Duration, Instant};
+
+use crate::crash::enumerate::Depth;
+use crate::crash::workload::Workload;
+use crate::crash::{self, faults, reads};
+use crate::tally::{Limits, Tally};
+
+/// How far the enumeration of crashes goes.
+pub const DEPTH: Depth = Depth { nested: 400, sequel: 8 };
+
+/// As many threads as the machine runs at once.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A part of the soak: its name, its share of the time in percent, and what it does.
+type Part = (&'static str, u32, fn(&Limits) -> Tally);
+
+const PARTS: &[Part] = &[
+    ("crashes", 50, |limits| crash::run(limits, DEPTH)),
+    ("faults", 8, faults::run),
+    ("reads", 2, read_faults),
+];
+
+/// Runs all parts within about `time`.
+pub fn run(time: Duration, seed: u64) -> Tally {
+    let mut tally = Tally::default();
+    for (name, percent, part) in PARTS {
+        let begin = Instant::now();
+        let limits = Limits::of(time * *percent / 100, seed, threads());
+        tally.merge(part(&limits));
+        tally.note(format!("{name}: {:.1} s", begin.elapsed().as_secs_f64()));
+        eprintln!("{name} done after {:.1} s", begin.elapsed().as_secs_f64());
+    }
+    tally
+}
+
+fn read_faults(limits: &Limits) -> Tally {
+    let mut tally = Tally::default();
+    for workload in Workload::scripts() {
+        reads::sweep(&workload, &mut tally);
+    }
+    let mut seed = limits.seed;
+    while !limits.is_over() {
+        reads::sweep(&Workload::random(seed), &mut tally);
+        seed += 1;
+    }
+    tally
+}
