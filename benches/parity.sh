@@ -6,8 +6,11 @@
 #   benches/parity.sh target/release/orlop-benches [ROUNDS] [ENTRIES]
 #
 # Prints one line for each round and workload: what db_bench did, what the harness did, the ratio.
+# DB_BENCH names another db_bench than the one on the path: benches/db_bench.sh builds the one of
+# the RocksDB that the harness links.
 set -euo pipefail
 
+db_bench=${DB_BENCH:-db_bench}
 harness=${1:?usage: benches/parity.sh HARNESS [ROUNDS] [ENTRIES]}
 rounds=${2:-3}
 entries=${3:-3000000}
@@ -22,7 +25,7 @@ options=(--num="$entries" --key_size=16 --value_size=100 --compression_type=none
 
 theirs() { # BENCHMARKS NAME: operations a second
     rm -rf "$dir/db"
-    db_bench --db="$dir/db" "${options[@]}" --benchmarks="$1" 2>&1 |
+    "$db_bench" --db="$dir/db" "${options[@]}" --benchmarks="$1" 2>&1 |
         sed -nE "s|^$2 +:.* ([0-9]+) ops/sec.*|\1|p" | tail -1
 }
 
@@ -35,6 +38,7 @@ ours() { # WORKLOADS NAME: operations a second
         "$dir/run/rounds.jsonl"
 }
 
+"$db_bench" --version 2>/dev/null | head -1 || true
 printf '%-14s %12s %12s %7s\n' workload db_bench harness ratio
 for ((round = 1; round <= rounds; round++)); do
     for pair in \

@@ -5,9 +5,10 @@
 //! use proptest::prelude::*;
 //!
 //! proptest!(|(key in strategies::key(), value in strategies::value())| {
-//!     let database = orlop::Store::in_memory()?.database("d")?;
-//!     database.put(&key, &value)?;
-//!     prop_assert_eq!(database.get(&key)?.as_deref(), Some(&value[..]));
+//!     let store = orlop::Store::in_memory().unwrap();
+//!     let database = store.database("d").unwrap();
+//!     database.put(&key, &value).unwrap();
+//!     prop_assert_eq!(database.get(&key).unwrap().as_deref(), Some(&value[..]));
 //! });
 //! ```
 
