@@ -7,7 +7,7 @@ use std::time::Duration;
 use orlop::env::SimEnv;
 use orlop::{Background, Durability, Error, Store};
 use orlop_tests::crash::workload::Workload;
-use orlop_tests::crash::{faults, reads};
+use orlop_tests::crash::{faults, lies, reads};
 use orlop_tests::tally::{Limits, Tally};
 
 fn assert_clean(tally: &Tally) {
@@ -38,6 +38,15 @@ fn no_failing_read_is_taken_for_the_end_of_a_file() {
     reads::sweep(&"script:synced".parse().unwrap(), &mut tally);
     reads::sweep(&Workload::random(3), &mut tally);
     assert!(tally.count("read_faults") > 500, "{}", tally.count("read_faults"));
+    assert_clean(&tally);
+}
+
+#[test]
+fn no_lie_of_a_device_makes_a_state_that_never_was() {
+    let mut tally = Tally::default();
+    lies::sweep(&"script:synced".parse().unwrap(), &mut tally);
+    lies::sweep(&"script:buffered".parse().unwrap(), &mut tally);
+    assert!(tally.count("lies_detected") > 100, "{}", tally.count("lies_detected"));
     assert_clean(&tally);
 }
 

@@ -5,10 +5,12 @@
 //!   recoveries cut short too
 //! - [`faults`]: every operation fails, every sync fails in every way
 //! - [`reads`]: every reading call fails
+//! - [`lies`]: devices that say yes and do something else
 //! - [`reduce`]: from a random workload that fails to the few steps that matter
 
 pub mod enumerate;
 pub mod faults;
+pub mod lies;
 pub mod reads;
 pub mod reduce;
 pub mod workload;

@@ -7,7 +7,7 @@ use std::mem;
 use std::path::{Path, PathBuf};
 
 use super::faults::{Begun, FaultKind, Record, Refused, Verb};
-use super::image::{Change, Image, Inode};
+use super::image::{Change, Image, Inode, PAGE};
 use super::keep::{Fate, Keep, Sort};
 use super::{Moment, SimEnv};
 
@@ -139,6 +139,14 @@ impl Disk {
     /// A change that never arrives. It stays in the page cache.
     pub(super) fn lose(&mut self, id: u64) {
         self.units.retain(|unit| unit.id != id);
+    }
+
+    /// A write that will arrive a page away. The page cache has it where it should be.
+    pub(super) fn misdirect(&mut self, id: u64) {
+        let unit = self.units.iter_mut().rev().find(|unit| unit.id == id);
+        if let Some(Unit { change: Change::Write { offset, .. }, .. }) = unit {
+            *offset = offset.checked_sub(PAGE).unwrap_or(*offset + PAGE);
+        }
     }
 
     fn state(&self, id: u64) -> Option<State> {

@@ -26,6 +26,9 @@ pub enum FaultKind {
     /// It succeeds and the device lies: a write never arrives, a sync makes nothing durable, and
     /// nobody says so.
     Lost,
+    /// A write succeeds and arrives a page further on than it should (before, if it can); nobody
+    /// says so. Of any other operation: as `Lost`.
+    Misdirected,
     /// The process has no descriptors left: the `EMFILE` error. Nothing is done.
     TooManyFiles,
 }
@@ -41,12 +44,13 @@ pub enum ReadFault {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 6] = [
+    pub const ALL: [FaultKind; 7] = [
         FaultKind::StorageFull,
         FaultKind::Io,
         FaultKind::Reverted,
         FaultKind::Late,
         FaultKind::Lost,
+        FaultKind::Misdirected,
         FaultKind::TooManyFiles,
     ];
 
@@ -71,7 +75,7 @@ pub(super) fn device_error() -> io::Error {
 pub(super) enum Begun {
     /// As it should.
     Well,
-    /// The fault of this kind only shows later: [`FaultKind::Late`] or [`FaultKind::Lost`].
+    /// The fault of this kind shows later, or never.
     With(FaultKind),
 }
 
@@ -139,7 +143,10 @@ impl Record {
                 Ok(Begun::Well)
             }
             (Some(kind @ FaultKind::Late), Verb::Write { .. })
-            | (Some(kind @ FaultKind::Lost), Verb::Write { .. } | Verb::Sync) => {
+            | (
+                Some(kind @ (FaultKind::Lost | FaultKind::Misdirected)),
+                Verb::Write { .. } | Verb::Sync,
+            ) => {
                 self.trace.push(format!("{what} lost"));
                 Ok(Begun::With(kind))
             }

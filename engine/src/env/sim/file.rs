@@ -46,6 +46,7 @@ impl SimFile {
                 disk.failed(unit);
                 disk.record.tell_later(self.inode);
             }
+            Begun::With(FaultKind::Misdirected) => disk.misdirect(unit),
             Begun::With(_) => disk.lose(unit),
             Begun::Well => {}
         }
