@@ -3,4 +3,6 @@
 
 pub mod history;
 pub mod model;
+#[cfg(feature = "shuttle")]
+pub mod schedules;
 pub mod tally;
