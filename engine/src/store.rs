@@ -205,7 +205,7 @@ impl Store {
             Some(active)
         })?;
         let Some(sealed) = sealed else { return Ok(()) };
-        room::wait_until(shared, || {
+        room::wait_until(shared, |_| {
             shared.view.with(|view| !view.sealed.iter().any(|m| Arc::ptr_eq(m, &sealed)))
         })
     }
@@ -223,7 +223,7 @@ impl Store {
         }
         shared.background.lock().full = true;
         shared.wake();
-        room::wait_until(shared, || !shared.background.lock().full)
+        room::wait_until(shared, |state| !state.full)
     }
 
     /// Flushes, and returns when the background has nothing left to do: every level has the size
@@ -240,7 +240,7 @@ impl Store {
         }
         shared.background.lock().settle = true;
         shared.wake();
-        room::wait_until(shared, || !shared.background.lock().settle)
+        room::wait_until(shared, |state| !state.settle)
     }
 
     /// Does one piece of background work. Only for [`Background::Manual`]; elsewhere it does

@@ -1,27 +1,48 @@
-//! The only source of atomics, locks, condition variables and threads.
+//! The only source of atomics, locks, condition variables, threads and epochs.
 //!
-//! Everything above takes its synchronisation from here, so that the same code can be run under
-//! a model checker by changing this one file.
+//! Everything above takes its synchronisation from here, so that the same code runs under a model
+//! checker. Each of the three submodules gives the same names: `system` those of every normal build,
+//! `shuttle` and `loom` those of the checkers, whose types work only inside of their executions.
 
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-pub(crate) use std::sync::{Arc, OnceLock, RwLock};
-pub(crate) use std::thread::{JoinHandle, panicking, yield_now};
+#[cfg(loom)]
+mod loom;
+#[cfg(feature = "shuttle")]
+mod shuttle;
+#[cfg(not(any(loom, feature = "shuttle")))]
+mod system;
 
-use std::sync::{PoisonError, WaitTimeoutResult};
+#[cfg(loom)]
+use self::loom as primitive;
+#[cfg(feature = "shuttle")]
+use self::shuttle as primitive;
+#[cfg(not(any(loom, feature = "shuttle")))]
+use self::system as primitive;
+
+#[cfg(all(loom, feature = "shuttle"))]
+compile_error!("a build is for one model checker");
+
+pub(crate) use self::primitive::{
+    AtomicBool, AtomicU64, JoinHandle, MutexGuard, OnceLock, RwLock, epoch, panicking, point,
+    yield_now,
+};
+pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::atomic::Ordering;
+
+use std::sync::PoisonError;
 use std::time::Duration;
+
+use self::primitive::{RwLockReadGuard, RwLockWriteGuard};
 
 /// A mutual exclusion lock that hands out its data even when another thread panicked with it.
 ///
 /// The engine does not panic while it holds a lock; when a caller's closure does, every structure
 /// behind these locks is still consistent, because each is changed in one assignment.
 #[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
-
-pub(crate) type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
+pub(crate) struct Mutex<T>(primitive::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(std::sync::Mutex::new(value))
+        Self(primitive::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -31,19 +52,16 @@ impl<T> Mutex<T> {
 
 /// A condition variable that goes with [`Mutex`].
 #[derive(Debug, Default)]
-pub(crate) struct Condvar(std::sync::Condvar);
+pub(crate) struct Condvar(primitive::Condvar);
 
 impl Condvar {
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn wait_timeout<'a, T>(
-        &self,
-        guard: MutexGuard<'a, T>,
-        timeout: Duration,
-    ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        self.0.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner)
+    /// Waits, but not for longer than `time`, and gives the lock back.
+    pub(crate) fn wait_at_most<T>(&self, guard: MutexGuard<'_, T>, time: Duration) {
+        primitive::wait_at_most(&self.0, guard, time);
     }
 
     pub(crate) fn notify_all(&self) {
@@ -52,12 +70,12 @@ impl Condvar {
 }
 
 /// Reads behind a lock whose data stays consistent under panics (see [`Mutex`]).
-pub(crate) fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes behind a lock whose data stays consistent under panics (see [`Mutex`]).
-pub(crate) fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -66,5 +84,5 @@ pub(crate) fn spawn(
     name: &str,
     body: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body)
+    primitive::Builder::new().name(name.to_owned()).spawn(body)
 }

@@ -4,5 +4,7 @@
 pub mod crash;
 pub mod history;
 pub mod model;
+#[cfg(feature = "shuttle")]
+pub mod schedules;
 pub mod soak;
 pub mod tally;

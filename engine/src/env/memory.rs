@@ -36,6 +36,7 @@ impl MemoryEnv {
 
 /// A panic elsewhere leaves the bytes as good as any crash of a process would.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    crate::sync::point();
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -93,6 +93,7 @@ impl SimEnv {
 
     /// A panicking test leaves the disk as it was between two operations.
     fn disk(&self) -> MutexGuard<'_, Disk> {
+        crate::sync::point();
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -108,7 +108,7 @@ fn work(shared: &Shared) {
                     continue;
                 }
                 if state.search_dead || shared.graveyard.expects() {
-                    drop(shared.changed.wait_timeout(state, PATIENCE));
+                    shared.changed.wait_at_most(state, PATIENCE);
                 } else {
                     drop(shared.changed.wait(state));
                 }
@@ -122,7 +122,7 @@ fn work(shared: &Shared) {
             Err(error) => {
                 state.error = Some(error);
                 shared.changed.notify_all();
-                drop(shared.changed.wait_timeout(state, back_off));
+                shared.changed.wait_at_most(state, back_off);
                 back_off = (back_off * 2).min(BACK_OFF.1);
             }
         }

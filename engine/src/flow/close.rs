@@ -23,8 +23,7 @@ use crate::sync::{Arc, JoinHandle, Mutex, Ordering};
 /// Closes a store. The second and later calls do nothing.
 pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Result<()> {
     let log = write::close(shared);
-    shared.background.lock().stop = true;
-    shared.changed.notify_all();
+    stop(shared);
     if let Some(worker) = worker.lock().take() {
         // It ends by itself, and panics are not ours to pass on inside a drop.
         let _ = worker.join();
@@ -32,12 +31,18 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
     let Ok(mut log) = log else { return Ok(()) };
     shared.background.lock().stop = false;
     let result = shared.check_poison().and_then(|()| settle(shared, &mut log));
-    shared.background.lock().stop = true;
+    stop(shared);
     drop(log);
     shared.graveyard.close(Arc::clone(&shared.env));
     shared.view.reclaim(1_000);
     collect::remove_buried(shared);
     result
+}
+
+/// Tells the background, and whoever waits for it, that nothing more comes.
+fn stop(shared: &Shared) {
+    shared.background.lock().stop = true;
+    shared.changed.notify_all();
 }
 
 fn settle(shared: &Shared, log: &mut Log) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::files::wal::Log;
 use crate::flow::background::{self, Progress};
 use crate::options::{Background, L0_STALL, SEALED_LIMIT};
 use crate::state::memtable::Memtable;
-use crate::state::shared::Shared;
+use crate::state::shared::{BackgroundState, Shared};
 use crate::state::view::View;
 use crate::sync::{Arc, Ordering};
 
@@ -67,30 +67,30 @@ fn wait(shared: &Shared) -> Result<()> {
         return Ok(());
     }
     // The background tells when something is done; the timeout only bounds what a lost word costs.
-    let _ = shared.changed.wait_timeout(state, Duration::from_millis(100));
+    shared.changed.wait_at_most(state, Duration::from_millis(100));
     shared.check_poison()
 }
 
 /// Waits for the background to bring something about; its failure, if it has one, is the answer.
-pub(crate) fn wait_until(shared: &Shared, done: impl Fn() -> bool) -> Result<()> {
+pub(crate) fn wait_until(shared: &Shared, done: impl Fn(&BackgroundState) -> bool) -> Result<()> {
+    if shared.options.background == Background::Manual {
+        while !done(&shared.background.lock()) && background::step(shared)? != Progress::Idle {}
+        return Ok(());
+    }
     loop {
-        if shared.options.background == Background::Manual {
-            if done() || background::step(shared)? == Progress::Idle {
-                return Ok(());
-            }
-            continue;
-        }
-        if done() {
+        // Whoever brings it about tells so with this lock in hand, afterwards: from the question to
+        // the sleep it is kept, so that no word is lost.
+        let state = shared.background.lock();
+        if done(&state) {
             return Ok(());
         }
         shared.check_poison()?;
-        let state = shared.background.lock();
         if let Some(error) = &state.error {
             return Err(error.clone());
         }
         if state.stop {
             return Err(Error::Closed);
         }
-        let _ = shared.changed.wait_timeout(state, Duration::from_millis(20));
+        shared.changed.wait_at_most(state, Duration::from_millis(20));
     }
 }

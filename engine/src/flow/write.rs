@@ -88,16 +88,7 @@ pub(crate) fn sync(shared: &Shared) -> Result<()> {
 }
 
 fn enqueue(shared: &Shared, work: Work, ticket: &Arc<Ticket>) -> Result<()> {
-    let mut queue = shared.queue.lock();
-    if let Some(why) = &queue.closed {
-        return Err(why.clone());
-    }
-    queue.waiting.push_back(Request { work, ticket: Arc::clone(ticket) });
-    // The log lies in the queue only while nobody waits: then the new request is the first.
-    if let Some(log) = queue.log.take() {
-        ticket.tell(TicketState::Lead(log));
-    }
-    Ok(())
+    shared.queue.lock().enter(work, ticket)
 }
 
 /// Possession of the log. Dropping it gives the log to the first in the queue, or lays it down.
@@ -128,10 +119,8 @@ impl Drop for Leading<'_> {
             queue.refuse(&Error::Poisoned { cause });
             return;
         }
-        let Some(log) = self.log.take() else { return };
-        match queue.waiting.front() {
-            Some(next) => next.ticket.tell(TicketState::Lead(log)),
-            None => queue.log = Some(log),
+        if let Some(log) = self.log.take() {
+            queue.pass_on(log);
         }
     }
 }

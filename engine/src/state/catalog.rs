@@ -441,13 +441,14 @@ impl<'a> Staged<'a> {
     }
 
     /// The batch has its sequence number: readers from `seqno` on see its changes.
-    pub(crate) fn commit(self, seqno: Seqno, oldest: Seqno) {
+    pub(crate) fn commit(mut self, seqno: Seqno, oldest: Seqno) {
         for slot in &self.ended {
             slot.set(seqno, None, oldest);
             slot.state.lock().dropped = true;
         }
-        for (name, staging) in self.names {
-            let Some(Staging { slot, options, id }) = staging else {
+        // In the batch's order, not in that of hashing: a run of a model checker can be repeated.
+        for name in self.changed {
+            let Some(Some(Staging { slot, options, id })) = self.names.remove(&name) else {
                 self.catalog.by_name.remove(&name);
                 continue;
             };

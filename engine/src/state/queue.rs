@@ -1,7 +1,8 @@
 //! Writers in line for the log.
 //!
 //! Leadership *is* possession of the [`Log`]: it lies in the queue while nobody leads, and is handed
-//! from leader to leader, so no lock is held while a group is written or synced.
+//! from leader to leader, so no lock is held while a group is written or synced. The log is a
+//! parameter, `L`, since its possession is all that matters here.
 
 use std::collections::VecDeque;
 
@@ -14,18 +15,17 @@ use crate::state::write_set::WriteSet;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
 
 /// Writers that wait, and the log while nobody leads.
-#[derive(Default)]
-pub(crate) struct CommitQueue {
-    pub(crate) waiting: VecDeque<Request>,
-    pub(crate) log: Option<Box<Log>>,
+pub(crate) struct CommitQueue<L = Log> {
+    pub(crate) waiting: VecDeque<Request<L>>,
+    pub(crate) log: Option<Box<L>>,
     /// The answer to whoever comes, once no more commits are taken.
     pub(crate) closed: Option<Error>,
 }
 
 /// A writer in the queue.
-pub(crate) struct Request {
+pub(crate) struct Request<L = Log> {
     pub(crate) work: Work,
-    pub(crate) ticket: Arc<Ticket>,
+    pub(crate) ticket: Arc<Ticket<L>>,
 }
 
 /// What a writer wants.
@@ -39,8 +39,8 @@ pub(crate) enum Work {
 }
 
 /// Where a waiting writer hears of its turn or its result.
-pub(crate) struct Ticket {
-    state: Mutex<TicketState>,
+pub(crate) struct Ticket<L = Log> {
+    state: Mutex<TicketState<L>>,
     woken: Condvar,
     /// Somebody sleeps on `woken`. A wake-up is a system call even when nobody hears it, and a
     /// writer alone never sleeps.
@@ -48,13 +48,13 @@ pub(crate) struct Ticket {
 }
 
 /// What a waiting writer is told.
-pub(crate) enum TicketState {
+pub(crate) enum TicketState<L = Log> {
     Waiting,
-    Lead(Box<Log>),
+    Lead(Box<L>),
     Done(Result<Seqno>),
 }
 
-impl Ticket {
+impl<L> Ticket<L> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(TicketState::Waiting),
@@ -63,7 +63,7 @@ impl Ticket {
         })
     }
 
-    pub(crate) fn tell(&self, state: TicketState) {
+    pub(crate) fn tell(&self, state: TicketState<L>) {
         let mut current = self.state.lock();
         *current = state;
         // Written under the lock that the sleeper holds until it sleeps.
@@ -73,7 +73,7 @@ impl Ticket {
     }
 
     /// Waits for leadership or for the result.
-    pub(crate) fn wait(&self) -> TicketState {
+    pub(crate) fn wait(&self) -> TicketState<L> {
         let mut state = self.state.lock();
         while matches!(*state, TicketState::Waiting) {
             self.asleep.store(true, Ordering::Relaxed);
@@ -83,14 +83,35 @@ impl Ticket {
     }
 }
 
-impl CommitQueue {
-    pub(crate) fn new(log: Log) -> Self {
-        Self { log: Some(Box::new(log)), ..Self::default() }
+impl<L> CommitQueue<L> {
+    pub(crate) fn new(log: L) -> Self {
+        Self { waiting: VecDeque::new(), log: Some(Box::new(log)), closed: None }
     }
 
     /// A queue that takes no commits: `why` is the answer to each.
     pub(crate) fn refusing(why: Error) -> Self {
-        Self { closed: Some(why), ..Self::default() }
+        Self { waiting: VecDeque::new(), log: None, closed: Some(why) }
+    }
+
+    /// Puts a writer in line; where nobody leads, it does.
+    pub(crate) fn enter(&mut self, work: Work, ticket: &Arc<Ticket<L>>) -> Result<()> {
+        if let Some(why) = &self.closed {
+            return Err(why.clone());
+        }
+        self.waiting.push_back(Request { work, ticket: Arc::clone(ticket) });
+        // The log lies here only while nobody waits: then the new request is the first.
+        if let Some(log) = self.log.take() {
+            ticket.tell(TicketState::Lead(log));
+        }
+        Ok(())
+    }
+
+    /// Takes the log from who has led: the first in line gets it, or it lies down here.
+    pub(crate) fn pass_on(&mut self, log: Box<L>) {
+        match self.waiting.front() {
+            Some(next) => next.ticket.tell(TicketState::Lead(log)),
+            None => self.log = Some(log),
+        }
     }
 
     /// Answers everybody that waits, and whoever comes, with `why`.
@@ -101,3 +122,6 @@ impl CommitQueue {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -119,14 +119,8 @@ impl Shared {
     }
 
     /// The commit at which a reader of `view` reads.
-    ///
-    /// Not simply the last visible one: when the view's active memtable has been sealed since, a
-    /// later commit is in a memtable that the view does not know, while other effects of it, a
-    /// cleared database for one, would be seen. And not an earlier one than the view: what nobody
-    /// reads at may have been compacted away.
     pub(crate) fn readable(&self, view: &View) -> Seqno {
-        let visible = self.visible.load(Ordering::Acquire);
-        visible.min(view.active.sealed_at())
+        view.readable(&self.visible)
     }
 
     /// The last commit that no crash takes back.

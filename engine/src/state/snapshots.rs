@@ -59,3 +59,6 @@ impl Snapshots {
         self.pinned.lock().values().sum()
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

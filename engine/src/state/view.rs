@@ -4,10 +4,11 @@
 //! view is freed when the last reader that could still see it has left: this module is the only
 //! place that knows how (crossbeam-epoch).
 
-use crossbeam_epoch::{self as epoch, Atomic, Guard, Owned};
+use orlop_formats::ids::Seqno;
 
 use crate::state::memtable::Memtable;
 use crate::state::version::Version;
+use crate::sync::epoch::{self, Atomic, Guard, Owned};
 use crate::sync::{self, Arc, AtomicU64, Mutex, Ordering};
 
 /// One consistent state of the store. Newest first: active, sealed, version.
@@ -19,10 +20,22 @@ pub(crate) struct View {
     pub(crate) version: Arc<Version>,
 }
 
-/// The current view.
+impl View {
+    /// The commit at which a reader of this view reads: asked for after the view was loaded.
+    ///
+    /// Not simply the last visible one: when the view's active memtable has been sealed since, a
+    /// later commit is in a memtable that the view does not know, while other effects of it, a
+    /// cleared database for one, would be seen. And not an earlier one than the view: what nobody
+    /// reads at may have been compacted away.
+    pub(crate) fn readable(&self, visible: &AtomicU64) -> Seqno {
+        visible.load(Ordering::Acquire).min(self.active.sealed_at())
+    }
+}
+
+/// The current view, or another value that is replaced as a whole.
 #[derive(Debug)]
-pub(crate) struct ViewCell {
-    current: Atomic<Arc<View>>,
+pub(crate) struct ViewCell<T = View> {
+    current: Atomic<Arc<T>>,
     /// Taken by whoever replaces the view, never by readers.
     replace: Mutex<()>,
     /// Views that were replaced and not yet freed.
@@ -30,20 +43,20 @@ pub(crate) struct ViewCell {
 }
 
 /// Frees a retired view and counts it.
-struct Retired {
-    view: Option<Arc<View>>,
+struct Retired<T> {
+    view: Option<Arc<T>>,
     count: Arc<AtomicU64>,
 }
 
-impl Drop for Retired {
+impl<T> Drop for Retired<T> {
     fn drop(&mut self) {
         self.view = None;
         self.count.fetch_sub(1, Ordering::Release);
     }
 }
 
-impl ViewCell {
-    pub(crate) fn new(view: View) -> Self {
+impl<T> ViewCell<T> {
+    pub(crate) fn new(view: T) -> Self {
         Self {
             current: Atomic::new(Arc::new(view)),
             replace: Mutex::new(()),
@@ -53,18 +66,18 @@ impl ViewCell {
 
     /// Reads the current view without counting the reader: for point reads, whose result does
     /// not outlive the call.
-    pub(crate) fn with<R>(&self, read: impl FnOnce(&View) -> R) -> R {
+    pub(crate) fn with<R>(&self, read: impl FnOnce(&T) -> R) -> R {
         let guard = epoch::pin();
         read(self.load(&guard))
     }
 
     /// Pins the current view for as long as the caller likes: for cursors.
-    pub(crate) fn pin(&self) -> Arc<View> {
+    pub(crate) fn pin(&self) -> Arc<T> {
         let guard = epoch::pin();
         Arc::clone(self.load(&guard))
     }
 
-    fn load<'g>(&self, guard: &'g Guard) -> &'g Arc<View> {
+    fn load<'g>(&self, guard: &'g Guard) -> &'g Arc<T> {
         let shared = self.current.load(Ordering::Acquire, guard);
         // SAFETY: `current` is never null (set in `new`, replaced by another owned value in
         // `update`), and a replaced value is freed only after every guard pinned before the
@@ -73,7 +86,7 @@ impl ViewCell {
     }
 
     /// Replaces the view by a function of the current one. Readers that hold the old one keep it.
-    pub(crate) fn update(&self, change: impl FnOnce(&View) -> View) {
+    pub(crate) fn update(&self, change: impl FnOnce(&T) -> T) {
         let _replacing = self.replace.lock();
         let guard = epoch::pin();
         let next = Arc::new(change(self.load(&guard)));
@@ -105,7 +118,7 @@ impl ViewCell {
     }
 }
 
-impl Drop for ViewCell {
+impl<T> Drop for ViewCell<T> {
     fn drop(&mut self) {
         let current = std::mem::replace(&mut self.current, Atomic::null());
         // SAFETY: `&mut self` proves that no reader is inside `with`, `pin` or `update`; the
@@ -114,3 +127,6 @@ impl Drop for ViewCell {
         self.reclaim(10_000);
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

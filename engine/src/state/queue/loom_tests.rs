@@ -1,0 +1,110 @@
+//! Every order of writers, leaders and a closer around the queue. What a leader does with the log
+//! is a write to memory that loom watches: two leaders at a time are an error.
+
+use loom::cell::UnsafeCell;
+use loom::thread;
+
+use super::*;
+
+/// The stand-in for the log.
+struct Tail {
+    bytes: UnsafeCell<Seqno>,
+    last: Seqno,
+}
+
+type Queue = Arc<Mutex<CommitQueue<Tail>>>;
+
+fn queue() -> Queue {
+    let tail = Tail { bytes: UnsafeCell::new(0), last: 0 };
+    Arc::new(Mutex::new(CommitQueue::new(tail)))
+}
+
+/// A commit, as `flow::write` does it.
+fn commit(queue: &Queue) -> Result<Seqno> {
+    let ticket = Ticket::new();
+    let work = Work::Commit { writes: WriteSet::default(), durability: Durability::Memory };
+    queue.lock().enter(work, &ticket)?;
+    loop {
+        match ticket.wait() {
+            TicketState::Done(result) => return result,
+            TicketState::Lead(log) => lead(queue, log),
+            TicketState::Waiting => {}
+        }
+    }
+}
+
+fn lead(queue: &Queue, mut log: Box<Tail>) {
+    let is_commit = |request: &Request<Tail>| matches!(request.work, Work::Commit { .. });
+    let mut group = Vec::new();
+    let mut line = queue.lock();
+    while line.waiting.front().is_some_and(is_commit) {
+        group.extend(line.waiting.pop_front());
+    }
+    drop(line);
+    for request in group {
+        log.bytes.with_mut(|_| ());
+        log.last += 1;
+        request.ticket.tell(TicketState::Done(Ok(log.last)));
+    }
+    queue.lock().pass_on(log);
+}
+
+/// The end of the queue, as `flow::write::close` does it.
+fn close(queue: &Queue) -> Seqno {
+    let ticket = Ticket::new();
+    queue.lock().enter(Work::Lead, &ticket).unwrap();
+    let TicketState::Lead(log) = ticket.wait() else { panic!("refused before the close") };
+    let mut line = queue.lock();
+    line.waiting.pop_front();
+    line.refuse(&Error::Closed);
+    log.bytes.with_mut(|_| ());
+    log.last
+}
+
+fn spawn_commit(queue: &Queue) -> thread::JoinHandle<Result<Seqno>> {
+    let queue = Arc::clone(queue);
+    thread::spawn(move || commit(&queue))
+}
+
+#[test]
+fn every_writer_gets_a_number_of_its_own() {
+    loom::model(|| {
+        let queue = queue();
+        let others = [spawn_commit(&queue), spawn_commit(&queue)];
+        let mut numbers = vec![commit(&queue).unwrap()];
+        numbers.extend(others.map(|writer| writer.join().unwrap().unwrap()));
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, 3]);
+        assert!(queue.lock().log.is_some(), "the log lies in the queue when nobody waits");
+    });
+}
+
+#[test]
+fn a_close_answers_every_writer() {
+    loom::model(|| {
+        let queue = queue();
+        let writers = [spawn_commit(&queue), spawn_commit(&queue)];
+        let last = close(&queue);
+        let outcomes = writers.map(|writer| writer.join().unwrap());
+        let committed = outcomes.iter().flatten().count() as Seqno;
+        assert_eq!(committed, last, "what was committed is in the log, and nothing else");
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(_) | Err(Error::Closed))));
+    });
+}
+
+#[test]
+fn the_background_takes_the_log_between_groups_only() {
+    loom::model(|| {
+        let queue = queue();
+        let writers = [spawn_commit(&queue), spawn_commit(&queue)];
+        // As `flow::write::try_with_log` does it.
+        let taken = queue.lock().log.take();
+        if let Some(log) = taken {
+            log.bytes.with_mut(|_| ());
+            queue.lock().pass_on(log);
+        }
+        let mut numbers = writers.map(|writer| writer.join().unwrap().unwrap());
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2]);
+    });
+}

@@ -1,0 +1,175 @@
+//! Every order of readers, replacements and reclamation, with crossbeam's own epochs under loom.
+//!
+//! Not here: the skiplist, whose nodes loom cannot follow, and the reference counts of pinned
+//! views, which are the standard library's. Cells that loom watches stand for what the memtables
+//! hold: a read that is not ordered after the write is an error.
+
+use std::path::PathBuf;
+
+use loom::cell::UnsafeCell;
+use loom::thread;
+
+use super::*;
+use crate::files::sstable::Graveyard;
+use crate::state::snapshots::Snapshots;
+
+/// Rounds of reclamation: enough for two epochs to end, few enough for loom.
+const ROUNDS: usize = 4;
+
+/// Memory that loom watches.
+struct Watched(UnsafeCell<()>);
+
+impl Watched {
+    fn new() -> Self {
+        let watched = Self(UnsafeCell::new(()));
+        watched.write();
+        watched
+    }
+
+    fn read(&self) {
+        self.0.with(|_| ());
+    }
+
+    fn write(&self) {
+        self.0.with_mut(|_| ());
+    }
+}
+
+/// A value whose end is a write.
+struct Probe(Watched);
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.0.write();
+    }
+}
+
+#[test]
+fn a_view_is_freed_after_its_last_reader() {
+    loom::model(|| {
+        let cell = Arc::new(ViewCell::new(Probe(Watched::new())));
+        let reader = {
+            let cell = Arc::clone(&cell);
+            thread::spawn(move || cell.with(|probe| probe.0.read()))
+        };
+        cell.update(|_| Probe(Watched::new()));
+        cell.reclaim(ROUNDS);
+        reader.join().unwrap();
+    });
+}
+
+/// A table that some version names: with the last one it is buried.
+struct Tables {
+    graveyard: Arc<Graveyard>,
+    file: Arc<Watched>,
+    obsolete: bool,
+}
+
+impl Drop for Tables {
+    fn drop(&mut self) {
+        if self.obsolete {
+            self.graveyard.bury(PathBuf::from("table"));
+        }
+    }
+}
+
+#[test]
+fn a_file_is_removed_after_its_last_reader() {
+    loom::model(|| {
+        let graveyard = Arc::new(Graveyard::default());
+        let file = Arc::new(Watched::new());
+        let tables = |file: &Arc<Watched>, obsolete| Tables {
+            graveyard: Arc::clone(&graveyard),
+            file: Arc::clone(file),
+            obsolete,
+        };
+        let cell = Arc::new(ViewCell::new(tables(&file, true)));
+        let reader = {
+            let cell = Arc::clone(&cell);
+            thread::spawn(move || cell.with(|tables| tables.file.read()))
+        };
+        let next = Arc::new(Watched::new());
+        cell.update(|_| tables(&next, false));
+        cell.reclaim(ROUNDS);
+        for _ in graveyard.empty() {
+            file.write(); // the removal
+        }
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_reader_never_reads_below_what_its_view_has_folded() {
+    loom::model(|| {
+        /// The oldest commit that the tables of a view can be read at.
+        struct Folded(Seqno);
+        struct Store {
+            view: ViewCell<Folded>,
+            visible: AtomicU64,
+        }
+        let store = Arc::new(Store { view: ViewCell::new(Folded(0)), visible: AtomicU64::new(0) });
+        let writer = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || store.visible.store(1, Ordering::Release))
+        };
+        let reader = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                store.view.with(|view| {
+                    let seqno = store.visible.load(Ordering::Acquire);
+                    assert!(seqno >= view.0, "reads at {seqno}, folded up to {}", view.0);
+                });
+            })
+        };
+        let kept = Snapshots::default().boundaries(&store.visible);
+        store.view.update(|_| Folded(kept.last().copied().unwrap()));
+        writer.join().unwrap();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_reader_finds_every_commit_that_it_sees() {
+    loom::model(|| {
+        struct Store {
+            view: ViewCell,
+            visible: AtomicU64,
+            /// What commits 1 and 2 wrote into the memtables with these log floors.
+            writes: [Watched; 2],
+        }
+        let view = View {
+            active: Arc::new(Memtable::new(1)),
+            sealed: Vec::new(),
+            version: Arc::new(Version::empty()),
+        };
+        let store = Arc::new(Store {
+            view: ViewCell::new(view),
+            visible: AtomicU64::new(0),
+            writes: [Watched::new(), Watched::new()],
+        });
+        let leader = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                store.writes[0].write();
+                store.visible.store(1, Ordering::Release);
+                // As `flow::room::seal` does it.
+                store.view.pin().active.seal(1);
+                store.view.update(|view| View {
+                    active: Arc::new(Memtable::new(2)),
+                    sealed: vec![Arc::clone(&view.active)],
+                    version: Arc::clone(&view.version),
+                });
+                store.writes[1].write();
+                store.visible.store(2, Ordering::Release);
+            })
+        };
+        store.view.with(|view| {
+            for seqno in 1..=view.readable(&store.visible) {
+                let mut memtables = std::iter::once(&view.active).chain(&view.sealed);
+                assert!(memtables.any(|memtable| memtable.log_floor() == seqno), "{seqno}");
+                store.writes[seqno as usize - 1].read();
+            }
+        });
+        leader.join().unwrap();
+    });
+}
