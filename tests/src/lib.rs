@@ -1,6 +1,8 @@
 //! What the suites share: a model of a store, histories of operations, the check that a recovered
 //! store equals one prefix of its history, and the long runs behind `orlop-tests soak`.
 
+pub mod damage;
+pub mod fuzz;
 pub mod history;
 pub mod model;
 pub mod tally;
