@@ -2,6 +2,8 @@
 //! store equals one prefix of its history, and the long runs behind `orlop-tests soak`.
 
 pub mod crash;
+pub mod damage;
+pub mod fuzz;
 pub mod history;
 pub mod model;
 #[cfg(feature = "shuttle")]

@@ -38,6 +38,21 @@ pub(crate) fn run(args: &cli::StoreAndJson) -> Result<Answer, Failure> {
     Ok(if report.is_clean() { Answer::Yes } else { Answer::No })
 }
 
+/// What `orlop verify` finds in a store, one line a finding; none: the store is whole.
+///
+/// # Errors
+/// When there is no store to check, or a file cannot be read for other reasons than damage: a line
+/// that says so.
+pub fn findings(dir: &Path) -> Result<Vec<String>, String> {
+    let report = verify(dir).map_err(|failure| failure.to_string())?;
+    let line = |finding: &report::Finding| {
+        let report::Finding { path, offset, what, expected, found } = finding;
+        let path = path.display();
+        format!("{path}, offset {offset}: {what}: expected {expected}, found {found}")
+    };
+    Ok(report.findings().iter().map(line).collect())
+}
+
 /// What a live writer does can look like damage: findings count when the store stood still.
 fn verify(dir: &Path) -> Result<Report, Failure> {
     let mut tries = 0;

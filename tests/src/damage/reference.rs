@@ -1,0 +1,413 @@
+//! The two stores that are damaged, each with what must be read from it.
+//!
+//! They are written by the engine itself, by a script, on a simulated disk; every commit changes
+//! what is read, so that a state names one prefix of the commits. After each step the files are
+//! looked at, so that what a sector held before is known ("its older self"). A twin of each store,
+//! of the same script with other ids and other values, gives foreign files of the same shape.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+
+use orlop::env::{FaultKind, SimEnv};
+use orlop::{Background, DatabaseOptions, Durability, Error, Progress, Store};
+
+use super::image::{self, DIR, Files};
+use crate::history::{self, Change};
+use crate::model::{self, Model};
+
+/// A store to damage.
+pub struct Set {
+    /// `closed` or `crashed`.
+    pub name: &'static str,
+    /// Whether the store was closed: then no commit may be missed without an error.
+    pub closed: bool,
+    /// Its files.
+    pub files: Files,
+    /// What each of its files held at earlier moments, oldest first.
+    pub older: BTreeMap<String, Vec<Vec<u8>>>,
+    /// The files of its twin.
+    pub twin: Files,
+    /// What it held after 0, 1, 2, … commits. The last one is what must be read from `files`.
+    pub states: Vec<Model>,
+    /// What is asked of every database that there ever was.
+    pub questions: BTreeMap<String, Questions>,
+    /// The disk with the files.
+    pub disk: SimEnv,
+}
+
+/// Keys to get from one database.
+#[derive(Debug, Clone, Default)]
+pub struct Questions {
+    /// Keys that are or once were there.
+    pub keys: Vec<Vec<u8>>,
+    /// Keys that never were: twice as many.
+    pub misses: Vec<Vec<u8>>,
+}
+
+/// What goes wrong while a reference store is made is a bug of the script: it is told in words.
+type Made<T> = Result<T, String>;
+
+fn told(what: &'static str) -> impl Fn(Error) -> String {
+    move |error| format!("{what}: {error}")
+}
+
+/// How a store of the script is opened.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    level_base: u64,
+    filter_bits: u32,
+}
+
+const SIZES: Sizes = Sizes { level_base: 1 << 20, filter_bits: 10 };
+
+/// Runs a script and takes its notes.
+struct Scribe {
+    env: SimEnv,
+    states: Vec<Model>,
+    older: BTreeMap<String, Vec<Vec<u8>>>,
+    salt: u64,
+}
+
+impl Scribe {
+    fn new(seed: u64) -> Self {
+        let env = SimEnv::new(seed);
+        Self { env, states: vec![Model::new()], older: BTreeMap::new(), salt: seed }
+    }
+
+    fn open(&self, sizes: Sizes) -> Made<Store> {
+        Store::builder()
+            .env(Arc::new(self.env.clone()))
+            .background(Background::Manual)
+            .durability(Durability::Buffered)
+            .memtable_size(1 << 20)
+            .table_size(4 << 10)
+            .level_base(sizes.level_base)
+            .block_size(512)
+            .filter_bits(sizes.filter_bits)
+            .open(Path::new(DIR))
+            .map_err(told("open"))
+    }
+
+    fn latest(&self) -> Model {
+        self.states.last().cloned().unwrap_or_default()
+    }
+
+    /// Looks at the files: what they hold now is what they held before, later.
+    fn look(&mut self) -> Made<()> {
+        for (name, bytes) in image::files_of(&self.env).map_err(|error| error.to_string())? {
+            let versions = self.older.entry(name).or_default();
+            if versions.last() != Some(&bytes) {
+                versions.push(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, store: &Store, changes: &[Change], durability: Durability) -> Made<()> {
+        let mut next = self.latest();
+        let batch = history::batch(store, changes, &mut next).map_err(told("batch"))?;
+        batch.commit_with(durability).map_err(told("commit"))?;
+        self.states.push(next);
+        self.look()
+    }
+
+    /// A commit that the batches of the histories do not know.
+    fn committed(&mut self, change: impl FnOnce(&mut Model)) -> Made<()> {
+        let mut next = self.latest();
+        change(&mut next);
+        self.states.push(next);
+        self.look()
+    }
+
+    fn flush(&mut self, store: &Store) -> Made<()> {
+        store.flush().map_err(told("flush"))?;
+        self.look()
+    }
+
+    fn close(&mut self, store: Store) -> Made<()> {
+        store.close().map_err(told("close"))?;
+        self.look()
+    }
+
+    /// Bytes that no compressor shortens, others for every salt and number.
+    fn noise(&self, number: u64, len: usize) -> Vec<u8> {
+        let mut state = self.salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (number << 20);
+        let mut next = || {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            ((z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB) >> 33) as u8
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    /// Text that compresses well.
+    fn text(&self, number: u64, len: usize) -> Vec<u8> {
+        let line = format!("line {number} of {} in words. ", self.salt);
+        line.bytes().cycle().take(len).collect()
+    }
+
+    fn put(&self, name: &str, key: impl Display, number: u64, len: usize) -> Change {
+        Change::Put(name.to_owned(), key.to_string().into_bytes(), self.noise(number, len))
+    }
+
+    fn put_text(&self, name: &str, key: impl Display, number: u64, len: usize) -> Change {
+        Change::Put(name.to_owned(), key.to_string().into_bytes(), self.text(number, len))
+    }
+}
+
+fn delete(name: &str, key: impl Display) -> Change {
+    Change::Delete(name.to_owned(), key.to_string().into_bytes())
+}
+
+const ALPHA: &str = "alpha";
+const BETA: &str = "beta";
+const GONE: &str = "gone";
+const PARTED: &str = "parted";
+const CALM: &str = "calm";
+const QUIET: &str = "quiet";
+
+/// A cleanly closed store with every kind of file and block.
+///
+/// # Errors
+/// When the script does not run as it was written for.
+pub fn closed() -> Made<Set> {
+    let mut scribe = closed_script(1)?;
+    let twin = closed_script(2)?;
+    let files = image::files_of(&scribe.env).map_err(|error| error.to_string())?;
+    let older = std::mem::take(&mut scribe.older);
+    Set::new("closed", true, (files, older), &twin, scribe.states)
+}
+
+/// A store whose process was killed: its log has a tail that nothing in the manifest vouches for.
+///
+/// # Errors
+/// When the script does not run as it was written for.
+pub fn crashed() -> Made<Set> {
+    let mut scribe = crashed_script(3)?;
+    let twin = crashed_script(4)?;
+    let files = image::files_of(&scribe.env).map_err(|error| error.to_string())?;
+    let older = std::mem::take(&mut scribe.older);
+    Set::new("crashed", false, (files, older), &twin, scribe.states)
+}
+
+/// Creates a database with options.
+fn create(scribe: &mut Scribe, store: &Store, name: &str) -> Made<()> {
+    let options = DatabaseOptions { durability: Some(Durability::Buffered) };
+    store.create_database(name, options).map_err(told("create"))?;
+    scribe.committed(|model| drop(model.insert(name.to_owned(), model::Contents::new())))
+}
+
+/// Settled data, compressed, of which one block has values of more than 64 KiB.
+fn settled(scribe: &mut Scribe) -> Made<()> {
+    let store = scribe.open(Sizes { level_base: 1 << 10, ..SIZES })?;
+    let mut changes: Vec<Change> =
+        (0..14).map(|n| scribe.put_text(ALPHA, format_args!("text/{n:04}"), n, 90)).collect();
+    changes.push(scribe.put_text(ALPHA, "wide", 90, 66_000));
+    scribe.commit(&store, &changes, Durability::Buffered)?;
+    let changes: Vec<Change> =
+        (0..8).map(|n| scribe.put_text(BETA, format_args!("b{n}"), 100 + n, 60)).collect();
+    scribe.commit(&store, &changes, Durability::Synced)?;
+    create(scribe, &store, CALM)?;
+    store.compact().map_err(told("compact"))?;
+    store.settle().map_err(told("settle"))?;
+    scribe.close(store)
+}
+
+/// Four runs that become one level: tombstones, long keys, many versions of one key for the sake
+/// of snapshots, a database that is dropped.
+fn merged(scribe: &mut Scribe) -> Made<()> {
+    let store = scribe.open(SIZES)?;
+    let mut snapshots = Vec::new();
+    for round in 0..4_u64 {
+        let mut changes: Vec<Change> = (0..9)
+            .map(|n| {
+                let number = n * 4 + round;
+                let key = format!("users/{:03}/profile of a person/{number}", number * 7 % 50);
+                scribe.put(ALPHA, key, 1_000 + number, 110)
+            })
+            .collect();
+        changes.push(delete(ALPHA, format_args!("text/{:04}", round * 3)));
+        changes.push(scribe.put(GONE, format_args!("lost {round}"), 1_100 + round, 150));
+        changes.push(scribe.put(BETA, format_args!("b{round}"), 1_200 + round, 30));
+        scribe.commit(&store, &changes, Durability::Buffered)?;
+        for version in 0..3 {
+            snapshots.push(store.snapshot());
+            let number = 1_300 + round * 10 + version;
+            let changes = [scribe.put(ALPHA, "versions", number, 150)];
+            scribe.commit(&store, &changes, Durability::Buffered)?;
+        }
+        scribe.flush(&store)?;
+    }
+    while store.step().map_err(told("step"))? != Progress::Idle {}
+    scribe.commit(&store, &[Change::Drop(GONE.to_owned())], Durability::Synced)?;
+    let changes = [
+        scribe.put(ALPHA, "large", 1_400, 5_000),
+        delete(ALPHA, "users/007/profile of a person/1"),
+        delete(BETA, "b6"),
+        scribe.put(PARTED, "left behind", 1_500, 100),
+    ];
+    scribe.commit(&store, &changes, Durability::Synced)?;
+    scribe.flush(&store)?;
+    drop(snapshots);
+    scribe.close(store)
+}
+
+fn closed_script(seed: u64) -> Made<Scribe> {
+    let mut scribe = Scribe::new(seed);
+    settled(&mut scribe)?;
+    merged(&mut scribe)?;
+    // A table without a filter; then a log that the close leaves.
+    let store = scribe.open(Sizes { filter_bits: 0, ..SIZES })?;
+    let changes = [
+        scribe.put(ALPHA, "unfiltered", 2_000, 200),
+        delete(ALPHA, "text/0001"),
+        Change::Drop(PARTED.to_owned()),
+    ];
+    scribe.commit(&store, &changes, Durability::Buffered)?;
+    scribe.flush(&store)?;
+    tail(&mut scribe, &store, 2_100)?;
+    scribe.close(store)?;
+    // One compaction, more log, changes of the catalog.
+    let store = scribe.open(Sizes { level_base: level_one(&scribe)? - 1, ..SIZES })?;
+    let step = store.step().map_err(told("step"))?;
+    if step != Progress::Compacted {
+        return Err(format!("the last open was to begin with a compaction, it {step:?}"));
+    }
+    scribe.look()?;
+    create(&mut scribe, &store, "late")?;
+    store.rename_database("late", QUIET).map_err(told("rename"))?;
+    scribe.committed(|model| {
+        let contents = model.remove("late").unwrap_or_default();
+        model.insert(QUIET.to_owned(), contents);
+    })?;
+    tail(&mut scribe, &store, 2_200)?;
+    scribe.close(store)?;
+    Ok(scribe)
+}
+
+/// Bytes of level 1.
+fn level_one(scribe: &Scribe) -> Made<u64> {
+    let env = Arc::new(scribe.env.clone());
+    let store = Store::builder().env(env).open_read_only(DIR).map_err(told("open read-only"))?;
+    let levels = store.stats().levels;
+    let level = levels.iter().find(|level| level.level == 1).ok_or("level 1 is empty")?;
+    Ok(level.runs.iter().map(|run| run.bytes).sum())
+}
+
+/// Commits of all durabilities: frames of one batch and of several, in the middle of sectors and
+/// at their start, vouched for and not.
+fn tail(scribe: &mut Scribe, store: &Store, number: u64) -> Made<()> {
+    use Durability::{Buffered, Memory, Synced};
+    let mix =
+        [Buffered, Buffered, Synced, Memory, Memory, Buffered, Synced, Buffered, Buffered, Synced];
+    for (n, durability) in (number..).zip(mix) {
+        let mut changes = vec![scribe.put(BETA, format_args!("t{n}"), n, 40)];
+        if n % 3 == 0 {
+            changes.push(delete(ALPHA, format_args!("users/{:03}/profile of a person/2", n % 50)));
+        }
+        if n % 4 == 0 {
+            changes.push(scribe.put(ALPHA, format_args!("tail/{n}"), n, 300));
+        }
+        scribe.commit(store, &changes, durability)?;
+    }
+    Ok(())
+}
+
+fn crashed_script(seed: u64) -> Made<Scribe> {
+    let mut scribe = Scribe::new(seed);
+    let store = scribe.open(SIZES)?;
+    let changes: Vec<Change> =
+        (0..12).map(|n| scribe.put(ALPHA, format_args!("k{n:02}"), n, 60)).collect();
+    scribe.commit(&store, &changes, Durability::Buffered)?;
+    store.compact().map_err(told("compact"))?;
+    scribe.close(store)?;
+    let store = scribe.open(SIZES)?;
+    let changes = [scribe.put(BETA, "first", 50, 400), delete(ALPHA, "k03")];
+    scribe.commit(&store, &changes, Durability::Synced)?;
+    scribe.flush(&store)?;
+    tail(&mut scribe, &store, 100)?;
+    // A full disk stops the next flush when its memtable and its segment have ended already: from
+    // here on the log has two segments.
+    scribe.env.fail_at(scribe.env.operations() + 1, FaultKind::StorageFull);
+    match store.flush() {
+        Err(Error::DiskFull { .. }) => {}
+        other => return Err(format!("a flush on a full disk gave {other:?}")),
+    }
+    tail(&mut scribe, &store, 200)?;
+    let image = scribe.env.kill();
+    // What a drop would still write, the killed process did not.
+    scribe.env.cut_after(scribe.env.operations());
+    drop(store);
+    scribe.env = image;
+    Ok(scribe)
+}
+
+impl Set {
+    fn new(
+        name: &'static str,
+        closed: bool,
+        (files, mut older): (Files, BTreeMap<String, Vec<Vec<u8>>>),
+        twin: &Scribe,
+        states: Vec<Model>,
+    ) -> Made<Self> {
+        let twin = image::files_of(&twin.env).map_err(|error| error.to_string())?;
+        older.retain(|name, _| files.contains_key(name));
+        let disk = image::disk_of(&files).map_err(|error| error.to_string())?;
+        let disk = disk.crash(orlop::env::Keep::Everything);
+        let questions = questions(&states);
+        let set = Self { name, closed, files, older, twin, states, questions, disk };
+        set.check()?;
+        Ok(set)
+    }
+
+    /// The undamaged store reads as it must, and a state is one prefix.
+    fn check(&self) -> Made<()> {
+        let env = Arc::new(self.disk.crash(orlop::env::Keep::Everything));
+        let store =
+            Store::builder().env(env).open_read_only(DIR).map_err(told("open read-only"))?;
+        let last = self.states.len() - 1;
+        model::check(&store, &self.states[last]).map_err(|difference| difference.0)?;
+        let seqno = store.snapshot().seqno();
+        if seqno != last as u64 {
+            return Err(format!("{last} commits, and the last has sequence number {seqno}"));
+        }
+        for (at, state) in self.states.iter().enumerate() {
+            if self.states[..at].contains(state) {
+                return Err(format!("the state after commit {at} was there before"));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many commits there are to be read.
+    pub fn commits(&self) -> usize {
+        self.states.len() - 1
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> usize {
+        self.files.values().map(Vec::len).sum()
+    }
+}
+
+fn questions(states: &[Model]) -> BTreeMap<String, Questions> {
+    let mut questions: BTreeMap<String, Questions> = BTreeMap::new();
+    for (name, contents) in states.iter().flatten() {
+        let questions = questions.entry(name.clone()).or_default();
+        questions.keys.extend(contents.keys().cloned());
+    }
+    for Questions { keys, misses } in questions.values_mut() {
+        keys.sort();
+        keys.dedup();
+        for key in &*keys {
+            let mut before = key.clone();
+            before.pop();
+            before.extend_from_slice(b"\xff\xff");
+            misses.extend([before, [key.as_slice(), b"\0"].concat()]);
+        }
+        misses.retain(|miss| keys.binary_search(miss).is_err());
+    }
+    questions
+}
