@@ -6,6 +6,7 @@ pub mod damage;
 pub mod fuzz;
 pub mod history;
 pub mod model;
+pub mod process;
 #[cfg(feature = "shuttle")]
 pub mod schedules;
 pub mod soak;

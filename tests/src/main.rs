@@ -5,7 +5,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{crash, damage, soak};
+use commands::{crash, damage, process, soak};
 use orlop_tests::tally::Tally;
 
 /// So that a run can say that no damage makes the engine ask for much memory.
@@ -26,6 +26,13 @@ enum Command {
     Crash(crash::Crashes),
     Fault(crash::Fault),
     Damage(damage::Damage),
+    Kill(process::Kill),
+    Inject(process::Inject),
+    Power(process::Power),
+    #[command(hide = true)]
+    Child(process::Child),
+    #[command(hide = true)]
+    PowerInside(process::PowerInside),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +41,11 @@ fn main() -> ExitCode {
         Command::Crash(crashes) => crashes.run(),
         Command::Fault(fault) => fault.run(),
         Command::Damage(damage) => damage.run(),
+        Command::Kill(kill) => kill.run(),
+        Command::Inject(inject) => inject.run(),
+        Command::Power(power) => power.run(),
+        Command::Child(child) => return child.run(),
+        Command::PowerInside(power) => power.run(),
     };
     match outcome {
         Ok(tally) => tell(&tally),

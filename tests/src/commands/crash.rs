@@ -12,7 +12,7 @@ use super::{Outcome, Run, verdict};
 
 /// Crashes of workloads; with --workload, all of one; with --crash, one
 #[derive(Debug, Args)]
-pub struct Crashes {
+pub(crate) struct Crashes {
     /// Such as script:synced, short:put.flush.step, random:42
     #[arg(long)]
     workload: Option<Workload>,
@@ -28,7 +28,7 @@ impl Crashes {
     ///
     /// # Errors
     /// Arguments that make no sense.
-    pub fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> Outcome {
         match (self.workload, self.crash) {
             (Some(workload), Some(crash)) => Ok(verdict(enumerate::replay(&workload, &crash))),
             (Some(workload), None) => Ok(one(&workload)),
@@ -48,7 +48,7 @@ fn one(workload: &Workload) -> Tally {
 
 /// One failing operation of a workload again
 #[derive(Debug, Args)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// As for `crash`
     #[arg(long)]
     workload: Workload,
@@ -65,7 +65,7 @@ impl Fault {
     ///
     /// # Errors
     /// None; what fails is in the tally.
-    pub fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> Outcome {
         Ok(verdict(faults::replay(&self.workload, self.at, self.kind)))
     }
 }

@@ -11,7 +11,7 @@ use super::Outcome;
 
 /// Damages two reference stores in every way, and holds what is read against what was written
 #[derive(Debug, Args)]
-pub struct Damage {
+pub(crate) struct Damage {
     /// Only this set: closed or crashed
     #[arg(long)]
     set: Option<String>,
@@ -53,7 +53,7 @@ impl Damage {
     ///
     /// # Errors
     /// Arguments that make no sense.
-    pub fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> Outcome {
         let Damage { set, mutant, kind, every, part, minutes, seed, threads } = self;
         if let (Some(set), Some(mutant)) = (&set, &mutant) {
             return damage::tell(set, mutant);

@@ -2,9 +2,10 @@
 //!
 //! Each gives a tally, or says why it cannot be run at all.
 
-pub mod crash;
-pub mod damage;
-pub mod soak;
+pub(crate) mod crash;
+pub(crate) mod damage;
+pub(crate) mod process;
+pub(crate) mod soak;
 
 use std::time::Duration;
 
@@ -12,20 +13,20 @@ use clap::Args;
 use orlop_tests::tally::{Limits, Tally};
 
 /// What a subcommand comes to.
-pub type Outcome = Result<Tally, String>;
+pub(crate) type Outcome = Result<Tally, String>;
 
 /// How long, from where, and with what.
 #[derive(Debug, Clone, Args)]
-pub struct Run {
+pub(crate) struct Run {
     /// Where randomness begins
     #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// When to begin nothing new
     #[arg(long, default_value_t = 300.0)]
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Threads to work with
     #[arg(long, default_value_t = orlop_tests::soak::threads())]
-    pub threads: usize,
+    pub(crate) threads: usize,
 }
 
 impl Run {
@@ -33,7 +34,7 @@ impl Run {
     ///
     /// # Errors
     /// A time that is none.
-    pub fn limits(&self) -> Result<Limits, String> {
+    pub(crate) fn limits(&self) -> Result<Limits, String> {
         let time = Duration::try_from_secs_f64(self.seconds)
             .map_err(|error| format!("--seconds {}: {error}", self.seconds))?;
         Ok(Limits::of(time, self.seed, self.threads.max(1)))

@@ -9,7 +9,7 @@ use super::Outcome;
 
 /// Everything, each part for its share of the time; one line for each count
 #[derive(Debug, Args)]
-pub struct Soak {
+pub(crate) struct Soak {
     /// How long
     #[arg(long, value_name = "N", default_value_t = 30)]
     minutes: u64,
@@ -23,7 +23,7 @@ impl Soak {
     ///
     /// # Errors
     /// None; what fails is in the tally.
-    pub fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> Outcome {
         Ok(soak::run(Duration::from_secs(60 * self.minutes), self.seed))
     }
 }
