@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use crate::crash::enumerate::Depth;
 use crate::crash::workload::Workload;
 use crate::crash::{self, faults, lies, reads};
+use crate::damage;
+use crate::process::{injected, kill, power};
 use crate::tally::{Limits, Tally};
 
 /// How far the enumeration of crashes goes.
@@ -19,9 +21,13 @@ pub fn threads() -> usize {
 type Part = (&'static str, u32, fn(&Limits) -> Tally);
 
 const PARTS: &[Part] = &[
-    ("crashes", 50, |limits| crash::run(limits, DEPTH)),
-    ("faults", 8, faults::run),
-    ("reads and lies", 4, reads_and_lies),
+    ("crashes", 42, |limits| crash::run(limits, DEPTH)),
+    ("faults", 4, faults::run),
+    ("reads and lies", 3, reads_and_lies),
+    ("damage", 18, damage::run),
+    ("kills", 14, kill::run),
+    ("injected errors", 2, injected::run),
+    ("power cuts", 5, power::run),
 ];
 
 /// Runs all parts within about `time`.
