@@ -41,9 +41,9 @@ struct ChecksArgs {
 #[cfg(feature = "seeded-bugs")]
 #[derive(clap::Args)]
 struct SeededArgs {
-    /// One bug instead of all.
+    /// This bug instead of all; can be given several times.
     #[arg(long)]
-    bug: Option<orlop::seeded::Bug>,
+    bug: Vec<orlop::seeded::Bug>,
     /// One check instead of all.
     #[arg(long)]
     check: Option<String>,
@@ -94,10 +94,11 @@ fn run_seeded(args: &SeededArgs) -> Tally {
     use orlop_tests::seeded::{Plan, run_plan};
     use orlop_tests::tally::Limits;
     let time = Duration::from_secs(args.seconds);
-    let all = Plan { every_check: args.every_check, time, ..Plan::default() };
+    let progress = |row: &str| eprintln!("{row}");
+    let all = Plan { every_check: args.every_check, time, progress, ..Plan::default() };
     let wanted = |name: &str| args.check.as_deref().is_none_or(|check| check == name);
     let plan = Plan {
-        bugs: args.bug.map_or(all.bugs.clone(), |bug| vec![bug]),
+        bugs: if args.bug.is_empty() { all.bugs.clone() } else { args.bug.clone() },
         checks: all.checks.iter().filter(|check| wanted(check.name)).copied().collect(),
         ..all
     };

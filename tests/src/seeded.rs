@@ -25,6 +25,8 @@ pub struct Plan {
     pub every_check: bool,
     /// Time for each bug; with `every_check`, for each check.
     pub time: Duration,
+    /// Hears of each row of the table when it is there; the tally has them all at the end.
+    pub progress: fn(&str),
 }
 
 impl Default for Plan {
@@ -34,6 +36,7 @@ impl Default for Plan {
             checks: checks::ALL.to_vec(),
             every_check: false,
             time: Duration::from_secs(60),
+            progress: |_| {},
         }
     }
 }
@@ -99,7 +102,9 @@ fn baseline(limits: &Limits, plan: &Plan) -> Tally {
         let found = attempt(check, &mut budget);
         tally.add("seeded_baseline_cases", budget.cases());
         let (name, cases, time) = (check.name, budget.cases(), start.elapsed().as_secs_f64());
-        tally.note(format!("no bug | {name} | {cases} cases | {time:.1} s"));
+        let row = format!("no bug | {name} | {cases} cases | {time:.1} s");
+        (plan.progress)(&row);
+        tally.note(row);
         if let Err(found) = found {
             let again = checks::again(check, limits.seed);
             tally.fail(
@@ -127,7 +132,9 @@ fn one(limits: &Limits, plan: &Plan, bug: Bug) -> Tally {
     let caught = hunt(limits, plan, bug);
     for Caught { check, cases, time, found } in &caught {
         let (name, source, time) = (bug.name(), bug.source(), time.as_secs_f64());
-        tally.note(format!("{name} | {source} | {check} | {cases} | {time:.2} | {found}"));
+        let row = format!("{name} | {source} | {check} | {cases} | {time:.2} | {found}");
+        (plan.progress)(&row);
+        tally.note(row);
     }
     if caught.is_empty() {
         let name = bug.name();
@@ -136,7 +143,9 @@ fn one(limits: &Limits, plan: &Plan, bug: Bug) -> Tally {
              --seed {}",
             limits.seed
         );
-        tally.fail("seeded_missed", format!("no check notices {name}: {again}"));
+        let row = format!("no check notices {name}: {again}");
+        (plan.progress)(&row);
+        tally.fail("seeded_missed", row);
     } else {
         tally.add("seeded_caught", 1);
     }

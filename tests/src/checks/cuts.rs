@@ -9,12 +9,20 @@ use std::path::Path;
 use orlop::env::{Env, Keep, SimEnv};
 
 use crate::checks::Budget;
+use crate::checks::dice::Dice;
 use crate::checks::scripts::{self, Script};
+use crate::checks::trace::Op;
 use crate::history::{self, Promise, Tree};
 use crate::model::Model;
 
 /// Recoveries of every so many cuts are cut themselves.
 const NESTED_EVERY: u64 = 7;
+
+/// Random histories.
+const RANDOM: u64 = 40;
+
+/// Throws of the dice for each cut of a recovery, beside the usual ways to come out of it.
+const MORE_DICE: u64 = 4;
 
 /// A history that was cut.
 struct Cut<'a> {
@@ -34,31 +42,43 @@ impl Cut<'_> {
     }
 }
 
-/// Hands every cut of every script to `check`.
-fn every_cut(
-    budget: &mut Budget,
-    check: fn(&mut Budget, &Cut<'_>) -> Result<(), String>,
-) -> Result<u64, String> {
+type CutCheck = fn(&mut Budget, &Cut<'_>) -> Result<(), String>;
+
+/// Hands every cut of every script to `check`, and some cuts of random histories.
+fn every_cut(budget: &mut Budget, check: CutCheck) -> Result<u64, String> {
     for script in &scripts::all() {
-        for at in 0.. {
-            if budget.is_over() {
-                return Ok(budget.cases());
-            }
-            let env = SimEnv::new(7);
-            env.cut_after(at);
-            let promise = history::run(&env, script.tree, Model::new(), &script.steps);
-            let ended = env.operations() < at;
-            let cut = Cut { script, at, env, promise };
-            if let Some(error) = cut.promise.error.as_ref().filter(|_| ended) {
-                return Err(cut.line("which it did not reach", &error.to_string()));
-            }
-            check(budget, &cut)?;
-            if ended {
-                break;
-            }
+        let mut at = 0;
+        while cut_at(budget, script, at, check)? {
+            at += 1;
+        }
+    }
+    let dice = &mut Dice::new(budget.seed);
+    for _ in 0..RANDOM {
+        let script = scripts::random(dice, 60);
+        let whole = SimEnv::new(7);
+        history::run(&whole, script.tree, Model::new(), &script.steps);
+        for _ in 0..4 {
+            cut_at(budget, &script, dice.below(whole.operations()), check)?;
         }
     }
     Ok(budget.cases())
+}
+
+/// Hands one cut to `check`. False when the history ended before, or time is up.
+fn cut_at(budget: &mut Budget, script: &Script, at: u64, check: CutCheck) -> Result<bool, String> {
+    if budget.is_over() {
+        return Ok(false);
+    }
+    let env = SimEnv::new(7);
+    env.cut_after(at);
+    let promise = history::run(&env, script.tree, Model::new(), &script.steps);
+    let ended = env.operations() < at;
+    let cut = Cut { script, at, env, promise };
+    if let Some(error) = cut.promise.error.as_ref().filter(|_| ended) {
+        return Err(cut.line("which it did not reach", &error.to_string()));
+    }
+    check(budget, &cut)?;
+    Ok(!ended)
 }
 
 /// Power cuts and kills; then more writes, and a second power cut.
@@ -107,7 +127,10 @@ pub(super) fn restarts(budget: &mut Budget) -> Result<u64, String> {
             )?;
         }
         drop(store);
-        if cut.at.is_multiple_of(NESTED_EVERY) { nested(budget, cut) } else { Ok(()) }
+        // Between two writes of the superblock a recovery can do the most harm.
+        let at_superblock = cut.env.trace().last().is_some_and(|line| line.contains("SUPER"));
+        let chosen = at_superblock || cut.at.is_multiple_of(NESTED_EVERY);
+        if chosen { nested(budget, cut) } else { Ok(()) }
     })
 }
 
@@ -117,7 +140,8 @@ fn nested(budget: &mut Budget, cut: &Cut<'_>) -> Result<(), String> {
         let image = cut.env.kill();
         image.cut_after(at);
         let opened = history::open(&image, cut.tree());
-        for keep in history::keeps(&image, at) {
+        let more = (0..MORE_DICE).map(|n| Keep::Random(cut.at * 1_009 + at * 31 + n));
+        for keep in history::keeps(&image, at).into_iter().chain(more) {
             budget.count();
             let how = format!("a restart, cut after operation {at} of its recovery, {keep:?}");
             history::recovered(&image.crash(keep), cut.tree(), &cut.promise, cut.promise.power)
@@ -131,39 +155,57 @@ fn nested(budget: &mut Budget, cut: &Cut<'_>) -> Result<(), String> {
 }
 
 /// Bytes that a device writes as one.
-const SECTOR: u64 = 4096;
+const SECTOR: usize = 4096;
 
-/// The power is cut while a device writes: the sectors of that write may hold anything. The prologue
-/// of a segment is taken for whole, as SPEC.md does.
+/// The power is cut while a device writes, in a history or in a recovery: a sector that gets other
+/// bytes may then hold anything.
 pub(super) fn shorn(budget: &mut Budget) -> Result<u64, String> {
     every_cut(budget, |budget, cut| {
-        let Some((name, offset, len)) = last_write(&cut.env.trace()) else { return Ok(()) };
-        let image = cut.env.crash(Keep::Nothing);
-        let path = Path::new(history::DIR).join(&name);
-        let Ok(bytes) = image.read(&path) else { return Ok(()) };
-        let prologue = if name.ends_with(".log") { 128 } else { 0 };
-        let start = (offset / SECTOR * SECTOR).max(prologue).min(bytes.len() as u64);
-        let end = (offset + len).next_multiple_of(SECTOR).min(bytes.len() as u64);
-        if start < end {
-            let written = image.open_write(&path).and_then(|mut file| {
-                file.write_at(start, &vec![0xa5; (end - start) as usize])?;
-                file.sync()
-            });
-            written.map_err(|error| cut.line("a write into the image", &error.to_string()))?;
+        shear(budget, cut, &cut.env)?;
+        for at in (1..).take_while(|_| cut.at.is_multiple_of(NESTED_EVERY)) {
+            let image = cut.env.kill();
+            image.cut_after(at);
+            let opened = history::open(&image, cut.tree());
+            shear(budget, cut, &image).map_err(|found| format!("in a recovery, {found}"))?;
+            if opened.is_ok() || budget.is_over() {
+                break;
+            }
         }
-        budget.count();
-        history::recovered(&image, cut.tree(), &cut.promise, cut.promise.power).map_err(
-            |found| cut.line(&format!("sectors {start}..{end} of {name} shorn"), &found),
-        )?;
         Ok(())
     })
 }
 
+/// Spoils the sectors of the write that a disk ended with, and recovers.
+fn shear(budget: &mut Budget, cut: &Cut<'_>, env: &SimEnv) -> Result<(), String> {
+    let Some((name, offset, len)) = last_write(&env.trace()) else { return Ok(()) };
+    let image = env.crash(Keep::Nothing);
+    let path = Path::new(history::DIR).join(&name);
+    let (Ok(durable), Ok(written)) = (image.read(&path), env.read(&path)) else { return Ok(()) };
+    for start in (offset / SECTOR * SECTOR..offset + len).step_by(SECTOR) {
+        let sector = start..(start + SECTOR).min(durable.len());
+        if durable.get(sector.clone()) == written.get(sector.clone()) {
+            continue;
+        }
+        // SPEC.md takes the prologue of a segment for whole.
+        let first = if name.ends_with(".log") { start.max(128) } else { start };
+        let garbage = vec![0xa5; sector.end.saturating_sub(first)];
+        let spoilt = image.open_write(&path).and_then(|mut file| {
+            file.write_at(first as u64, &garbage)?;
+            file.sync()
+        });
+        spoilt.map_err(|error| cut.line("a write into the image", &error.to_string()))?;
+    }
+    budget.count();
+    history::recovered(&image, cut.tree(), &cut.promise, cut.promise.power)
+        .map_err(|found| cut.line(&format!("{len} bytes at {offset} of {name} shorn"), &found))?;
+    Ok(())
+}
+
 /// The file and the bytes of the write that a trace ends with.
-fn last_write(trace: &[String]) -> Option<(String, u64, u64)> {
-    let mut words = trace.last()?.split(' ');
-    words.next().filter(|verb| ["submit", "write"].contains(verb))?;
-    let name = words.next()?;
-    let (offset, len) = words.next()?.split_once('+')?;
-    Some((name.to_owned(), offset.parse().ok()?, len.parse().ok()?))
+fn last_write(trace: &[String]) -> Option<(String, usize, usize)> {
+    let (name, offset, len) = match Op::of(trace.last()?) {
+        Op::Submit(name, offset, len, _) | Op::Write(name, offset, len) => (name, offset, len),
+        _ => return None,
+    };
+    Some((name, usize::try_from(offset).ok()?, usize::try_from(len).ok()?))
 }

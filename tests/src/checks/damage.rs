@@ -47,15 +47,9 @@ pub(super) fn run(budget: &mut Budget) -> Result<u64, String> {
 /// Closed stores, and stores left by a crash at different moments.
 fn references() -> Result<Vec<Reference>, String> {
     let everything = scripts::everything(Durability::Synced);
-    let before_last_flush = everything.steps.len() / 2;
-    let synced = |steps: &[Step]| Script {
-        name: "a crash".to_owned(),
-        tree: everything.tree,
-        steps: steps.to_vec(),
-    };
-    let mut flushed = everything.steps[..before_last_flush].to_vec();
-    flushed.push(Step::Flush);
-    let mut compacted = flushed.clone();
+    let part = |steps: &[Step]| Script { steps: steps.to_vec(), ..scripts::flushes() };
+    let flushes = scripts::flushes();
+    let mut compacted = everything.steps[..everything.steps.len() / 2].to_vec();
     compacted.push(Step::Compact);
     let mut segments = scripts::segments();
     segments.steps.truncate(15);
@@ -68,10 +62,11 @@ fn references() -> Result<Vec<Reference>, String> {
     Ok(vec![
         reference("a closed store", &everything, true)?,
         reference("a closed store of full pages", &pages(), true)?,
-        reference("a crash in the middle", &synced(&everything.steps[..8]), false)?,
+        reference("a closed store with nothing in its log", &flushes, true)?,
+        reference("a crash in the middle", &part(&everything.steps[..8]), false)?,
         reference("a crash behind a reopen", &everything, false)?,
-        reference("a crash after a flush", &synced(&flushed), false)?,
-        reference("a crash after a compaction", &synced(&compacted), false)?,
+        reference("a crash after a flush", &flushes, false)?,
+        reference("a crash after a compaction", &part(&compacted), false)?,
         reference("a crash with many segments", &segments, false)?,
     ])
 }
@@ -94,31 +89,37 @@ fn pages() -> Script {
 
 fn reference(name: &str, script: &Script, close: bool) -> Result<Reference, String> {
     let env = SimEnv::new(11);
-    let mut steps = script.steps.clone();
-    if close {
-        steps.push(Step::Reopen);
-    }
-    let promise = history::run(&env, script.tree, Model::new(), &steps);
-    if let Some(error) = promise.error {
-        return Err(format!("{name}: {error}"));
-    }
-    let mut states = promise.states;
+    let mut states = vec![Model::new()];
+    let played = play(&env, script, &mut states, close);
+    played.map_err(|error| format!("{name}: {error}"))?;
     let whole = states.pop().unwrap_or_default();
     let env = env.crash(Keep::Everything);
     let mut reference =
         Reference { name: name.to_owned(), env, tree: script.tree, whole, torn: None };
-    if close {
-        // The reopen has ended the close's manifest: close once more.
-        let store = history::open(&reference.env, script.tree);
-        store.and_then(Store::close).map_err(|error| format!("{name}: {error}"))?;
-        reference.env = reference.env.crash(Keep::Everything);
-    } else {
+    if !close {
         let newest = reference.files()?.into_iter().rfind(|path| is_log(path));
         let newest = newest.unwrap_or_else(|| Path::new(history::DIR).join("none"));
         let bytes = reference.env.read(&newest).unwrap_or_default();
         reference.torn = Some((states.pop().unwrap_or_default(), newest, last_frame(&bytes)));
     }
     Ok(reference)
+}
+
+/// Runs a script to its end, and closes the store or lets the machine die.
+fn play(env: &SimEnv, script: &Script, states: &mut Vec<Model>, close: bool) -> orlop::Result<()> {
+    let mut store = history::open(env, script.tree)?;
+    for step in &script.steps {
+        let mut model = states.last().cloned().unwrap_or_default();
+        scripts::play(&mut store, || history::open(env, script.tree), &mut model, step)?;
+        if matches!(step, Step::Commit(..)) {
+            states.push(model);
+        }
+    }
+    if close {
+        return store.close();
+    }
+    env.cut_after(env.operations());
+    Ok(())
 }
 
 fn is_log(path: &Path) -> bool {
@@ -198,7 +199,8 @@ impl Allowed<'_> {
                         wanted.map(Vec::as_slice) == value.as_deref()
                     };
                     if !self.0.iter().any(fits) {
-                        return Err(format!("a look-up of {key:?} in {name} is silently wrong"));
+                        let key = key.escape_ascii();
+                        return Err(format!("a look-up of {key} in {name} is silently wrong"));
                     }
                 }
                 sticky(&database)?;

@@ -31,16 +31,17 @@ pub struct Check {
     pub run: fn(&mut Budget) -> Result<u64, String>,
 }
 
-/// All checks, the cheap ones first.
+/// All checks, the cheap ones first; the last knows the protocols and would find much of what the
+/// others must find without that.
 pub const ALL: &[Check] = &[
     Check { name: "model", run: model::run },
     Check { name: "readers", run: reads::inside },
+    Check { name: "damage", run: damage::run },
     Check { name: "cuts", run: cuts::power },
     Check { name: "restarts", run: cuts::restarts },
     Check { name: "faults", run: faults::run },
     Check { name: "read-faults", run: reads::failing },
     Check { name: "shorn", run: cuts::shorn },
-    Check { name: "damage", run: damage::run },
     Check { name: "order", run: order::run },
 ];
 

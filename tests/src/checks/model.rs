@@ -42,19 +42,11 @@ fn follow(dice: &mut Dice, env: &SimEnv, tree: Tree, steps: &[Step]) -> Result<(
     let mut model = Model::new();
     let mut kept: Vec<Kept> = Vec::new();
     for (at, step) in steps.iter().enumerate() {
-        let done = match step {
-            Step::Commit(changes, durability) => history::batch(&store, changes, &mut model)
-                .and_then(|batch| batch.commit_with(*durability)),
-            Step::Sync => store.sync(),
-            Step::Flush => store.flush(),
-            Step::Compact => store.compact(),
-            Step::Background => store.step().map(drop),
-            Step::Reopen => {
-                kept.clear();
-                store.clone().close().and_then(|()| history::open(env, tree)).map(|new| store = new)
-            }
-        };
-        done.map_err(|error| format!("step {at}, {step:?}: {error}"))?;
+        if matches!(step, Step::Reopen) {
+            kept.clear();
+        }
+        let done = scripts::play(&mut store, || history::open(env, tree), &mut model, step);
+        done.map_err(|error| format!("step {at}: {error}"))?;
         if dice.below(4) == 0 {
             kept.push(keep(&store, &model).map_err(told)?);
         }
@@ -96,7 +88,7 @@ impl Kept {
             for (key, value) in contents {
                 match self.snapshot.get(handle, key) {
                     Ok(Some(found)) if found == *value => {}
-                    found => return differs(format!("get of {key:?} in {name}: {found:?}")),
+                    _ => return differs(format!("get of {} in {name}", key.escape_ascii())),
                 }
             }
             for number in 0..20 {
@@ -104,7 +96,8 @@ impl Kept {
                 let found = self.snapshot.get(handle, &key);
                 let found = found.map(|value| value.is_some());
                 if !matches!(found, Ok(there) if there == contents.contains_key(&key)) {
-                    return differs(format!("whether {key:?} is in {name}: {found:?}"));
+                    let key = key.escape_ascii();
+                    return differs(format!("whether {key} is in {name}: {found:?}"));
                 }
             }
             let entries: orlop::Result<Contents> = self

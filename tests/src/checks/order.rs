@@ -18,8 +18,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use orlop::Durability;
 use orlop::env::{Env, SimEnv};
-use orlop::{Durability, Store};
 use orlop_formats::superblock;
 
 use crate::checks::Budget;
@@ -63,7 +63,8 @@ fn follow(env: &SimEnv, script: &Script) -> Result<(), String> {
     let mut store = history::open(env, script.tree).map_err(told)?;
     let mut model = Model::new();
     for step in &script.steps {
-        step_of(env, script, &mut store, &mut model, step).map_err(told)?;
+        let open = || history::open(env, script.tree);
+        scripts::play(&mut store, open, &mut model, step).map_err(told)?;
         rules.read(env)?;
         match step {
             Step::Commit(_, Durability::Synced) | Step::Sync | Step::Flush => rules.synced()?,
@@ -73,29 +74,6 @@ fn follow(env: &SimEnv, script: &Script) -> Result<(), String> {
     store.close().map_err(told)?;
     rules.read(env)?;
     rules.closed()
-}
-
-fn step_of(
-    env: &SimEnv,
-    script: &Script,
-    store: &mut Store,
-    model: &mut Model,
-    step: &Step,
-) -> orlop::Result<()> {
-    match step {
-        Step::Commit(changes, durability) => {
-            history::batch(store, changes, model)?.commit_with(*durability)
-        }
-        Step::Sync => store.sync(),
-        Step::Flush => store.flush(),
-        Step::Compact => store.compact(),
-        Step::Background => store.step().map(drop),
-        Step::Reopen => {
-            store.clone().close()?;
-            *store = history::open(env, script.tree)?;
-            Ok(())
-        }
-    }
 }
 
 /// Kills the process in the middle of a history and holds the recovery against the rules.

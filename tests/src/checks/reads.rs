@@ -72,15 +72,7 @@ fn watched(budget: &mut Budget, script: &Script) -> Result<(), String> {
     for (at, step) in script.steps.iter().enumerate() {
         lock().store = Some(store.clone()).filter(|_| !matches!(step, Step::Reopen));
         let mut next = lock().expected.clone();
-        let done = match step {
-            Step::Commit(changes, durability) => history::batch(&store, changes, &mut next)
-                .and_then(|batch| batch.commit_with(*durability)),
-            Step::Sync => store.sync(),
-            Step::Flush => store.flush(),
-            Step::Compact => store.compact(),
-            Step::Background => store.step().map(drop),
-            Step::Reopen => store.clone().close().and_then(|()| open()).map(|new| store = new),
-        };
+        let done = scripts::play(&mut store, open, &mut next, step);
         let mut now = lock();
         now.store = None;
         now.expected = next;
@@ -88,7 +80,7 @@ fn watched(budget: &mut Budget, script: &Script) -> Result<(), String> {
         (0..looks).for_each(|_| budget.count());
         let found = now.found.take().or(done.err().map(|error| error.to_string()));
         if let Some(found) = found {
-            return Err(format!("during step {at}, {step:?}, a reader {found}"));
+            return Err(format!("during step {at} a reader {found}"));
         }
     }
     Ok(())

@@ -1,8 +1,10 @@
 //! Histories that reach the corners of the protocols within a few dozen commits.
 
 use orlop::Durability::{self, Buffered, Memory, Synced};
+use orlop::Store;
 
-use crate::history::{Change, SMALL, Step, Tree};
+use crate::history::{self, Change, SMALL, Step, Tree};
+use crate::model::Model;
 
 use super::dice::Dice;
 
@@ -32,7 +34,7 @@ fn drop_of(name: &str) -> Change {
 pub(super) fn all() -> Vec<Script> {
     let mut scripts: Vec<Script> = [Synced, Buffered, Memory].map(everything).into();
     scripts.extend([Synced, Buffered, Memory].map(drops));
-    scripts.push(segments());
+    scripts.extend([flushes(), segments()]);
     scripts
 }
 
@@ -73,7 +75,7 @@ pub(super) fn drops(durability: Durability) -> Script {
     steps.extend([Step::Flush, Step::Sync]);
     steps.push(commit(vec![drop_of("old")]));
     steps.extend([Step::Background, Step::Background, Step::Background]);
-    steps.push(commit(vec![put("ghost", 1, "boo"), put("ghost", 2, "boo")]));
+    steps.push(commit(vec![put("ghost", 11, "boo"), put("ghost", 12, "boo")]));
     steps.push(commit(vec![drop_of("ghost")]));
     steps.push(Step::Commit(vec![put("kept", 9, "x")], Synced));
     steps.push(commit(vec![put("next", 3, "y")]));
@@ -83,6 +85,22 @@ pub(super) fn drops(durability: Durability) -> Script {
     steps.push(commit(vec![Change::Clear("old".to_owned()), put("kept", 2, "z")]));
     steps.extend([Step::Background, Step::Background]);
     Script { name: format!("drops-{durability:?}"), tree: SMALL, steps }
+}
+
+/// Opens that end with everything in tables and nothing in the log.
+pub(super) fn flushes() -> Script {
+    let mut steps = Vec::new();
+    for round in 0..3 {
+        for at in 0..4 {
+            steps
+                .push(Step::Commit(vec![put("a", round * 3 + at, "f"), put("b", at, "g")], Synced));
+        }
+        steps.push(Step::Flush);
+        if round < 2 {
+            steps.push(Step::Reopen);
+        }
+    }
+    Script { name: "flushes".to_owned(), tree: SMALL, steps }
 }
 
 /// Segments that rotate under one memtable, with syncs at different distances behind them.
@@ -111,6 +129,29 @@ pub(super) fn segments() -> Script {
 pub(super) fn sequel() -> Vec<Step> {
     let commit = |key, durability| Step::Commit(vec![put("z", key, "later")], durability);
     vec![commit(1, Memory), commit(2, Buffered), commit(3, Synced), commit(4, Buffered)]
+}
+
+/// Does one step, on the store and on the model. `open` is asked when the step is a reopen.
+pub(super) fn play(
+    store: &mut Store,
+    open: impl FnOnce() -> orlop::Result<Store>,
+    model: &mut Model,
+    step: &Step,
+) -> orlop::Result<()> {
+    match step {
+        Step::Commit(changes, durability) => {
+            history::batch(store, changes, model)?.commit_with(*durability)
+        }
+        Step::Sync => store.sync(),
+        Step::Flush => store.flush(),
+        Step::Compact => store.compact(),
+        Step::Background => store.step().map(drop),
+        Step::Reopen => {
+            store.clone().close()?;
+            *store = open()?;
+            Ok(())
+        }
+    }
 }
 
 /// A random history of `len` steps.

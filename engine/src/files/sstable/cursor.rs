@@ -324,6 +324,7 @@ impl RunCursor {
         let (table, part, block) = (position.table, position.part, position.block + 1);
         if block < self.tables[table].blocks(part) {
             self.ahead.reached(&self.tables[table], position.body.end);
+            seeded!(IteratorNotFused => self.position.iter_mut().for_each(|at| at.block = block));
             return self.stand(table, part, block, End::First);
         }
         self.ahead.table_left();
