@@ -39,6 +39,19 @@
 
 #![deny(missing_docs)]
 
+#[cfg(feature = "seeded-bugs")]
+#[macro_use]
+pub mod seeded;
+
+/// A place where a historic bug can be planted, with the feature `seeded-bugs`; nothing without.
+#[cfg(not(feature = "seeded-bugs"))]
+macro_rules! seeded {
+    ($bug:ident => $wrong:expr, else $right:expr) => {
+        $right
+    };
+    ($bug:ident => $wrong:expr) => {};
+}
+
 pub mod env;
 
 mod error;

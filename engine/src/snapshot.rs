@@ -68,7 +68,8 @@ impl Snapshot {
         let key = key.as_ref();
         check_key(key)?;
         let Some(id) = self.id_of(database)? else { return Ok(None) };
-        self.core.shared.view.with(|view| read::get(view, id, key, self.seqno))
+        let seqno = seeded!(SnapshotDirtyRead => u64::MAX, else self.seqno);
+        self.core.shared.view.with(|view| read::get(view, id, key, seqno))
     }
 
     /// A cursor over `database`, standing before the first key.
@@ -131,6 +132,7 @@ impl Snapshot {
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
+        seeded!(SnapshotLeaked => return);
         self.core.shared.snapshots.unpin(self.seqno);
         self.core.shared.wake();
     }

@@ -8,14 +8,14 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use orlop::env::{Keep, SimEnv};
+use orlop::env::{Env, Keep, SimEnv};
 use orlop::sim::History;
 use orlop::{Background, Batch, Durability, Error, Progress, Snapshot, Store};
 
 use crate::model::{self, Model};
 
 /// Where the store lies on the simulated disk.
-const DIR: &str = "/store";
+pub const DIR: &str = "/store";
 
 /// One step of a history.
 #[derive(Debug, Clone)]
@@ -107,8 +107,16 @@ pub const SMALL: Tree = Tree { memtable_size: 2 << 10, table_size: 2 << 10 };
 /// # Errors
 /// As [`Store::open`].
 pub fn open(env: &SimEnv, tree: Tree) -> orlop::Result<Store> {
+    open_on(Arc::new(env.clone()), tree)
+}
+
+/// The same on any environment.
+///
+/// # Errors
+/// As [`Store::open`].
+pub fn open_on(env: Arc<dyn Env>, tree: Tree) -> orlop::Result<Store> {
     Store::builder()
-        .env(Arc::new(env.clone()))
+        .env(env)
         .background(Background::Manual)
         .memtable_size(tree.memtable_size)
         .table_size(tree.table_size)

@@ -1,6 +1,7 @@
 //! What the suites share: a model of a store, histories of operations, the check that a recovered
 //! store equals one prefix of its history, and the long runs behind `orlop-tests soak`.
 
+pub mod checks;
 pub mod crash;
 pub mod damage;
 pub mod fuzz;
@@ -9,5 +10,7 @@ pub mod model;
 pub mod process;
 #[cfg(feature = "shuttle")]
 pub mod schedules;
+#[cfg(feature = "seeded-bugs")]
+pub mod seeded;
 pub mod soak;
 pub mod tally;

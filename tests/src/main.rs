@@ -5,7 +5,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{crash, damage, process, soak};
+use commands::{checks, crash, damage, process, soak};
 use orlop_tests::tally::Tally;
 
 /// So that a run can say that no damage makes the engine ask for much memory.
@@ -33,6 +33,9 @@ enum Command {
     Child(process::Child),
     #[command(hide = true)]
     PowerInside(process::PowerInside),
+    Checks(checks::Checks),
+    #[cfg(feature = "seeded-bugs")]
+    Seeded(checks::Seeded),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,9 @@ fn main() -> ExitCode {
         Command::Power(power) => power.run(),
         Command::Child(child) => return child.run(),
         Command::PowerInside(power) => power.run(),
+        Command::Checks(checks) => checks.run(),
+        #[cfg(feature = "seeded-bugs")]
+        Command::Seeded(seeded) => seeded.run(),
     };
     match outcome {
         Ok(tally) => tell(&tally),

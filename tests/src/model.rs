@@ -79,10 +79,10 @@ fn check_gets(
             || read(snapshot.get(database, key))?.as_deref() != wanted
             || read(database.get_with(key, |found| found == value.as_slice()))? != Some(true)
         {
-            return differ(format!("get of {:?} in {}", key.escape_ascii(), database.name()));
+            return differ(format!("get of {} in {}", key.escape_ascii(), database.name()));
         }
         if !expected.contains_key(&missed) && read(database.get(&missed))?.is_some() {
-            return differ(format!("get of absent {:?}", missed.escape_ascii()));
+            return differ(format!("get of absent {}", missed.escape_ascii()));
         }
     }
     Ok(())
@@ -122,13 +122,13 @@ fn check_seeks(database: &Database, expected: &Contents) -> std::result::Result<
         let next = expected.range(probe.clone()..).next();
         let found = read(cursor.next())?.map(|(key, value)| (key.to_vec(), value.to_vec()));
         if found.as_ref().map(|(key, value)| (key, value)) != next {
-            return differ(format!("next after seek to {:?}", probe.escape_ascii()));
+            return differ(format!("next after seek to {}", probe.escape_ascii()));
         }
         read(cursor.seek(&probe))?;
         let before = expected.range(..probe.clone()).next_back();
         let found = read(cursor.prev())?.map(|(key, value)| (key.to_vec(), value.to_vec()));
         if found.as_ref().map(|(key, value)| (key, value)) != before {
-            return differ(format!("prev after seek to {:?}", probe.escape_ascii()));
+            return differ(format!("prev after seek to {}", probe.escape_ascii()));
         }
     }
     Ok(())

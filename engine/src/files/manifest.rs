@@ -105,6 +105,7 @@ impl State {
 pub(crate) fn load(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Result<State> {
     let path = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
     let bytes = env.read(&path).map_err(|source| Error::io("read", &path, source))?;
+    let bytes = seeded!(EditUnchecked => crate::seeded::believed(bytes), else bytes);
     decode(&bytes, superblock).map_err(|source| Error::decode(&path, source))
 }
 
@@ -189,7 +190,8 @@ impl Manifest {
         superblock: Superblock,
         state: State,
     ) -> Self {
-        Self { env, dir: dir.to_owned(), numbers, superblock, state, tail: None, failed: None }
+        let tail = seeded!(ManifestReused => Tail::found(&*env, dir, &superblock), else None);
+        Self { env, dir: dir.to_owned(), numbers, superblock, state, tail, failed: None }
     }
 
     /// Writes the first manifest of a new store, before its superblock exists.
@@ -248,6 +250,7 @@ impl Manifest {
 
     /// Says in the superblock where this manifest ends: from then on a reader misses what is cut off.
     pub(crate) fn close(&mut self) -> Result<()> {
+        seeded!(ManifestEndUnrecorded => return Ok(()));
         let Some(tail) = &self.tail else { return Ok(()) };
         let mut closed = self.superblock;
         closed.generation += 1;
@@ -266,6 +269,7 @@ impl Manifest {
     /// the last edit would pass for a torn write, and what the edit allowed to be deleted (segments,
     /// input tables) would be missed by nobody.
     fn witness(&mut self) -> Result<()> {
+        seeded!(WitnessMissing => return Ok(()));
         let Some(tail) = &mut self.tail else { return Ok(()) };
         match append_edit(tail, &VersionEdit::default()) {
             // The edit stands; only the witness is missing.
@@ -297,7 +301,7 @@ impl Manifest {
     fn rotate(&mut self) -> Result<()> {
         let old = self.superblock;
         let rotated = self.begin().and_then(|tail| {
-            if self.tail.is_none() {
+            if seeded!(OtherSlotTrusted => false, else self.tail.is_none()) {
                 superblock::update(&*self.env, &self.dir, &old)?;
             }
             self.superblock.generation += 1;
@@ -329,6 +333,7 @@ impl Manifest {
         let written = file.write_at(0, &header.encode()).map_err(fail("write")).and_then(|()| {
             let mut tail = Tail { path: path.clone(), id, file, end: PROLOGUE_LEN, edits: 0 };
             append_edit(&mut tail, &self.state.snapshot())?;
+            seeded!(ManifestDirectoryUnsynced => return Ok(tail));
             self.env.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
             Ok(tail)
         });
@@ -356,9 +361,32 @@ fn append_edit(tail: &mut Tail, edit: &VersionEdit) -> Result<()> {
         previous_end: tail.end,
     };
     frame::finish(&mut bytes, 0, &tail.id, &fields);
-    tail.file.write_at(offset, &bytes).map_err(|e| Error::io("write", &tail.path, e))?;
-    tail.file.sync().map_err(|e| Error::io("sync", &tail.path, e))?;
-    tail.end = offset + bytes.len() as u64;
+    let end = offset + bytes.len() as u64;
+    let written = tail.file.write_at(offset, &bytes);
+    seeded!(EditHole => if written.is_err() { (tail.end, tail.edits) = (end, tail.edits + 1) });
+    written.map_err(|e| Error::io("write", &tail.path, e))?;
+    tail.sync()?;
+    tail.end = end;
     tail.edits += 1;
     Ok(())
+}
+
+impl Tail {
+    fn sync(&mut self) -> Result<()> {
+        seeded!(EditUnsynced => return Ok(()));
+        let synced = self.file.sync();
+        seeded!(EditSyncErrorIgnored => return Ok(()));
+        synced.map_err(|e| Error::io("sync", &self.path, e))
+    }
+
+    /// The end of a manifest that nobody has closed.
+    #[cfg(feature = "seeded-bugs")]
+    fn found(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Option<Tail> {
+        let path = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
+        let bytes = env.read(&path).ok().filter(|_| superblock.closed_at == 0)?;
+        let id = superblock.manifest_id;
+        let mut walk = Walk::new(&bytes, PROLOGUE_LEN, u64::MAX, id).expecting(1);
+        let edits = walk.by_ref().count() as u64;
+        Some(Tail { file: env.open_write(&path).ok()?, path, id, end: walk.end(), edits })
+    }
 }

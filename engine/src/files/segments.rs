@@ -122,7 +122,7 @@ impl Scanner<'_> {
 
     fn read(&self, dir: &Path, number: FileNumber) -> Result<File> {
         let path = dir.join(FileName::Log(number).to_string());
-        let bytes = self.env.read(&path).map_err(|source| Error::io("read", &path, source))?;
+        let bytes = read(self.env, &path)?;
         Ok(File { number, path, bytes })
     }
 
@@ -135,7 +135,7 @@ impl Scanner<'_> {
         let fail = |source| Error::decode(path, source);
         let (header, segment) =
             log::decode_prologue(bytes, *number, Some(self.store)).map_err(fail)?;
-        if self.cut.is_none() {
+        if seeded!(ChainUnchecked => false, else self.cut.is_none()) {
             self.check_chain(&segment).map_err(fail)?;
             if let Some(previous) = self.scan.live.last()
                 && previous.end < segment.predecessor_end
@@ -149,6 +149,7 @@ impl Scanner<'_> {
         }
         if let Some((cut_path, damage)) = &self.cut {
             let proof = frame::later_proof(bytes, log::PROLOGUE_LEN, &header.id, self.good);
+            let proof = seeded!(DamageIsTorn => None, else proof);
             return match proof {
                 Some(proof) => Err(Error::decode(cut_path, proven(damage.clone(), path, proof))),
                 None => Ok(()),
@@ -159,6 +160,7 @@ impl Scanner<'_> {
     }
 
     fn check_first(&self, segment: &log::SegmentHeader) -> Result<(), DecodeError> {
+        seeded!(ChainUnchecked => return Ok(()));
         let fits = self.expected.is_none_or(|expected| segment.first_seqno == expected);
         if fits && segment.first_seqno <= MAX_SEQNO {
             return Ok(());
@@ -220,7 +222,8 @@ impl Scanner<'_> {
         if known.is_some() {
             return if end == limit { Ok(()) } else { Err(fail(missing(damage, end, limit))) };
         }
-        if let Some(proof) = frame::later_proof(used, end, &id, self.good) {
+        let proof = frame::later_proof(used, end, &id, self.good);
+        if let Some(proof) = seeded!(DamageIsTorn => None, else proof) {
             return Err(fail(proven(missing(damage, end, limit), path, proof)));
         }
         if let Some(damage) = damage {
@@ -266,8 +269,17 @@ fn missing(damage: Option<DecodeError>, end: u64, limit: u64) -> DecodeError {
     })
 }
 
+fn read(env: &dyn Env, path: &Path) -> Result<Vec<u8>> {
+    let read = env.read(path);
+    seeded!(ReadErrorIsEnd => return Ok(read.unwrap_or_default()));
+    let bytes = read.map_err(|source| Error::io("read", path, source))?;
+    let bytes = seeded!(FrameUnchecked => crate::seeded::believed(bytes), else bytes);
+    Ok(seeded!(FirstUnchecked => crate::seeded::renumbered(bytes), else bytes))
+}
+
 /// Whether a segment's creation was cut short: it holds nothing but zeros.
 fn never_started(bytes: &[u8]) -> bool {
+    seeded!(EmptySegmentRefused => return false);
     bytes.iter().all(|&byte| byte == 0)
 }
 
@@ -280,13 +292,14 @@ pub(crate) fn visit(
 ) -> Result<()> {
     for live in &scan.live {
         let path = &live.path;
-        let bytes = env.read(path).map_err(|source| Error::io("read", path, source))?;
+        let bytes = read(env, path)?;
         let mut walk = Walk::new(&bytes, log::PROLOGUE_LEN, live.end, live.id);
         for frame in walk.by_ref() {
             let base = frame.offset + frame::HEADER_LEN as u64;
             let fail = |source: DecodeError| Error::decode(path, source.at(base));
-            for (seqno, ops) in (frame.first..).zip(batch::read_batches(frame.payload, frame.count))
-            {
+            let first = frame.first;
+            let first = seeded!(FirstUnchecked => crate::seeded::first_on_disk(env, path, &frame), else first);
+            for (seqno, ops) in (first..).zip(batch::read_batches(frame.payload, frame.count)) {
                 if seqno > after {
                     let ops: Vec<Op<'_>> =
                         ops.map_err(fail)?.collect::<Result<_, _>>().map_err(fail)?;

@@ -56,5 +56,6 @@ pub(crate) fn update(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Resu
     let mut file = env.open_write(&path).map_err(fail("open"))?;
     let offset = format::slot_offset(superblock.generation);
     file.write_at(offset, &superblock.encode_slot()).map_err(fail("write"))?;
+    seeded!(SuperblockUnsynced => return Ok(()));
     file.sync().map_err(fail("sync"))
 }

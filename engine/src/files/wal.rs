@@ -46,7 +46,9 @@ struct Segment {
 impl Segment {
     fn sync(&mut self) -> Result<()> {
         if self.last_seqno > self.synced {
-            self.file.sync().map_err(|source| Error::io("sync", &self.path, source))?;
+            let synced = self.file.sync();
+            let synced = seeded!(LogSyncErrorIgnored => synced.or(Ok(())), else synced);
+            synced.map_err(|source| Error::io("sync", &self.path, source))?;
             self.synced = self.last_seqno;
         }
         Ok(())
@@ -57,6 +59,13 @@ impl Segment {
 /// full: [`Error::DiskFull`] would promise that nothing has happened.
 fn in_doubt(path: &Path, source: io::Error) -> Error {
     Error::Io { op: "write", path: path.to_owned(), source: Arc::new(source) }
+}
+
+#[cfg(feature = "seeded-bugs")]
+impl Segment {
+    fn sync_again(&mut self) -> std::io::Result<Vec<u8>> {
+        self.file.sync().map(|()| Vec::new())
+    }
 }
 
 /// A group of batches on its way into the log.
@@ -188,6 +197,7 @@ impl Log {
     }
 
     fn breaking<T>(&mut self, result: Result<T>) -> Result<T> {
+        seeded!(LogGoesOnWhenFull => if let Err(Error::DiskFull { .. }) = result { return result });
         self.broken |= result.is_err();
         result
     }
@@ -240,7 +250,8 @@ impl Log {
         }
         // What a flush has made durable can be staged here still: a frame vouches for earlier ones
         // only.
-        let synced = self.synced.min(group.first.saturating_sub(1));
+        let before = group.first.saturating_sub(1);
+        let synced = seeded!(SyncedOverstated => before, else self.synced.min(before));
         let Some(segment) = &mut self.current else {
             return Err(Error::Closed);
         };
@@ -274,7 +285,11 @@ impl Log {
         let (Some(segment), Some(flight)) = (&mut self.current, self.in_flight.take()) else {
             return Ok(());
         };
-        let frame = segment.file.reap().map_err(|source| in_doubt(&segment.path, source))?;
+        let reaped = segment.file.reap();
+        let reaped = seeded!(LogSyncErrorIgnored => reaped.or(Ok(Vec::new())), else reaped);
+        let reaped =
+            seeded!(FailedSyncRetried => reaped.or_else(|_| segment.sync_again()), else reaped);
+        let frame = reaped.map_err(|source| in_doubt(&segment.path, source))?;
         self.staged = Group { frame, ..Group::default() };
         segment.end = flight.end;
         segment.last_seqno = flight.last_seqno;
@@ -283,6 +298,7 @@ impl Log {
             segment.synced = flight.last_seqno;
             self.synced = self.synced.max(flight.last_seqno);
             // A sector that holds acknowledged bytes is never written again.
+            seeded!(SectorRewritten => return Ok(()));
             segment.next = segment.end.next_multiple_of(SECTOR);
         }
         Ok(())
@@ -301,10 +317,12 @@ impl Log {
     }
 
     fn sync_segments(&mut self) -> Result<()> {
+        seeded!(SyncSkipped => return Ok(()));
         self.sync_earlier()?;
         if let Some(segment) = &mut self.current {
             segment.sync()?;
             self.synced = self.synced.max(segment.synced);
+            seeded!(SectorRewritten => return Ok(()));
             segment.next = segment.end.next_multiple_of(SECTOR);
         }
         Ok(())
@@ -337,6 +355,7 @@ impl Log {
 
     /// Segments of earlier numbers go to the device before anything that follows them.
     fn sync_earlier(&mut self) -> Result<()> {
+        seeded!(RotatedSegmentUnsynced => return Ok(()));
         while let Some(segment) = self.unsynced.first_mut() {
             segment.sync()?;
             let segment = self.unsynced.remove(0);
@@ -414,7 +433,10 @@ impl Log {
         let fail = |source| in_doubt(path, source);
         file.submit(0, prologue, true).map_err(fail)?;
         file.reap().map_err(fail)?;
-        self.env.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
+        seeded!(SegmentDirectoryUnsynced => return Ok(file));
+        let named = self.env.sync_dir(&self.dir);
+        seeded!(DirectorySyncErrorIgnored => return Ok(file));
+        named.map_err(|e| Error::io("sync", &self.dir, e))?;
         Ok(file)
     }
 }

@@ -30,7 +30,9 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
     }
     let Ok(mut log) = log else { return Ok(()) };
     shared.background.lock().stop = false;
-    let result = shared.check_poison().and_then(|()| settle(shared, &mut log));
+    let sound = shared.check_poison();
+    let sound = seeded!(PoisonedCloseIsClean => Ok(()), else sound);
+    let result = sound.and_then(|()| settle(shared, &mut log));
     stop(shared);
     drop(log);
     shared.graveyard.close(Arc::clone(&shared.env));
@@ -57,10 +59,12 @@ fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
     // Only to make the next open faster. What fails here, for want of space perhaps, is in the log
     // or in its old tables, as it was.
     let _ = shorten(shared);
-    shared.check_poison()?;
+    let sound = shared.check_poison();
+    seeded!(PoisonedCloseIsClean => (), else sound?);
     log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
     let ends = log.finish();
     let ends = write::judge(shared, log, ends)?;
+    let ends = seeded!(SegmentEndsUnrecorded => Vec::new(), else ends);
     shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
     let mut manifest = shared.manifest.lock();
     let Some(manifest) = manifest.as_mut() else { return Ok(()) };

@@ -32,6 +32,8 @@ pub(crate) fn run(shared: &Shared) -> Result<bool> {
     let output = write_tables(shared, &view, memtable)?;
     let bytes = output.bytes();
     let (last, log_number) = (memtable.last_seqno(), next.log_floor());
+    let log_number =
+        seeded!(SegmentsTooEarly => shared.numbers.load(Ordering::Relaxed), else log_number);
     let edit = |state: &State| VersionEdit {
         log_number: Some(log_number),
         flushed_seqno: Some(state.flushed_seqno.max(last)),
@@ -40,6 +42,7 @@ pub(crate) fn run(shared: &Shared) -> Result<bool> {
         clock_ms: Some(state.clock_ms.max(shared.env.now_ms())),
         ..VersionEdit::default()
     };
+    seeded!(SegmentsBeforeEdit => remove_segments(shared, log_number)?);
     install(shared, output, edit, Some(memtable))?;
     shared.durable.fetch_max(last, Ordering::AcqRel);
     shared.log_number.store(log_number, Ordering::Release);

@@ -33,6 +33,7 @@ pub(crate) fn install(
     let added = open_tables(shared, &output.tables).inspect_err(|_| output.discard(shared))?;
     let edit = VersionEdit { added: output.tables.clone(), ..edit(manifest.state()) };
     let removed: HashSet<FileNumber> = edit.removed.iter().copied().collect();
+    seeded!(ViewBeforeEdit => replace_view(shared, &removed, &added, flushed)?);
     if let Err(error) = manifest.append(edit) {
         if manifest.failed() {
             shared.poison(&error);
@@ -41,6 +42,7 @@ pub(crate) fn install(
         }
         return Err(error);
     }
+    seeded!(ViewBeforeEdit => return Ok(()));
     replace_view(shared, &removed, &added, flushed)
 }
 

@@ -241,7 +241,8 @@ fn load(env: &dyn Env, dir: &Path) -> Result<Loaded> {
 fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared>> {
     let Loaded { superblock, state, version, graveyard, scan } = load(&*env, dir)?;
     let numbers = Arc::new(AtomicU64::new(next_number(&*env, dir, &state)?));
-    let last_seqno = state.last_seqno.max(state.flushed_seqno).max(scan.last_seqno);
+    let last_in_log = seeded!(SeqnoNotAdvanced => 0, else scan.last_seqno);
+    let last_seqno = state.last_seqno.max(state.flushed_seqno).max(last_in_log);
     let flushed = state.flushed_seqno;
     let old_floor = scan.live.first().map_or(state.log_number, |live| live.number);
     let parts = Parts {
@@ -256,6 +257,7 @@ fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared
     let manifest = Manifest::resume(Arc::clone(&env), dir, numbers, superblock, state);
     let shared = assemble(&env, dir, options, parts, Memtable::new(old_floor), Some(manifest));
 
+    seeded!(OrphansBeforeManifest => remove_orphans(&shared)?);
     // 5. and 6. Replay; flush what is too large to keep, and after a crash everything.
     replay(&shared, &scan, flushed, |shared| {
         let limit = shared.options.memtable_size;
@@ -266,7 +268,7 @@ fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared
         Ok(())
     })?;
     let mut origin = Origin { predecessor: 0, predecessor_end: 0, synced: last_seqno, replayed: 0 };
-    if scan.clean {
+    if seeded!(TailServedUnflushed => true, else scan.clean) {
         if let Some(last) = scan.live.last() {
             (origin.predecessor, origin.predecessor_end) = (last.number, last.end);
             origin.replayed = scan.live.len();
@@ -283,10 +285,7 @@ fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared
     if let Some(manifest) = shared.manifest.lock().as_mut() {
         manifest.begin_if_new()?;
     }
-    for path in orphans(&shared)? {
-        // One that stays is found again by the next open.
-        let _ = shared.env.remove(&path);
-    }
+    remove_orphans(&shared)?;
 
     // 8. Ready.
     let shared = with_log(shared, origin);
@@ -404,6 +403,7 @@ fn replay(
                 view.active.insert(op.database, op.key, seqno, op.kind, op.value);
             }
         });
+        seeded!(DatabaseIdReused => return after_each(shared));
         // Every id that was ever given out counts, also one whose database was dropped in the
         // batch that created it: a database that got the id again would find its entries.
         let mut catalog = write(&shared.catalog);
@@ -434,6 +434,14 @@ fn load_catalog(shared: &Shared) -> Result<()> {
         catalog.load(key, record);
     }
     catalog.set_loaded();
+    Ok(())
+}
+
+fn remove_orphans(shared: &Shared) -> Result<()> {
+    for path in orphans(shared)? {
+        // One that stays is found again by the next open.
+        let _ = shared.env.remove(&path);
+    }
     Ok(())
 }
 

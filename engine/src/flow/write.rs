@@ -211,8 +211,11 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
 
     // 3. Submit. From here on a failure leaves the group indeterminate.
     let sync = strongest == Durability::Synced;
+    let sync = seeded!(SyncSkippedAfterDrop => sync && !has_dropped(shared), else sync);
+    seeded!(PublishedBeforeWritten => publish(shared));
     let submitted = if to_log && frame.count > 0 {
         let submitted = log.submit(Group { sync, ..frame });
+        let submitted = seeded!(LogWriteErrorIgnored => Ok(()), else submitted);
         judge(shared, log, submitted)?;
         true
     } else {
@@ -221,6 +224,7 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
     };
 
     // 4. Insert while the write is in flight.
+    seeded!(BatchOverTwoMemtables => insert_and_seal(shared, log, group));
     shared.view.with(|view| {
         for commit in group.iter() {
             insert(&view.active, commit);
@@ -238,12 +242,16 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
 
     // 6. Publish.
     shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
-    shared.visible.store(shared.assigned.load(Ordering::Relaxed), Ordering::Release);
+    publish(shared);
     shared.counters.count_group(group.len(), sync);
     if group.iter().any(|commit| commit.writes.has_catalog_ops) {
         background::search_dead(shared);
     }
     Ok(())
+}
+
+fn publish(shared: &Shared) {
+    shared.visible.store(shared.assigned.load(Ordering::Relaxed), Ordering::Release);
 }
 
 /// Passes a result of the log on; a failure that leaves its contents unknown poisons the store.
@@ -276,6 +284,7 @@ fn encode(shared: &Shared, commit: &mut Commit, frame: &mut Group) {
     let start = format::begin(&mut frame.frame);
     let mut count = 0;
     for op in operations(commit) {
+        let op = seeded!(CatalogChangeUnlogged => unless_catalog_change(commit, op), else op);
         format::push(&mut frame.frame, &op);
         count += 1;
     }
@@ -368,4 +377,36 @@ fn insert(memtable: &Memtable, commit: &Commit) {
     for op in operations(commit) {
         memtable.insert(op.database, op.key, seqno, op.kind, op.value);
     }
+}
+
+/// Whether a database was dropped lately.
+#[cfg(feature = "seeded-bugs")]
+fn has_dropped(shared: &Shared) -> bool {
+    crate::sync::read(&shared.catalog).has_ended()
+}
+
+/// Inserts all but the last operation of a group, and seals the memtable when it is half full.
+#[cfg(feature = "seeded-bugs")]
+fn insert_and_seal(shared: &Shared, log: &Log, group: &[Commit]) {
+    let view = shared.view.pin();
+    if view.active.live_bytes() < shared.options.memtable_size / 2 || !view.sealed.is_empty() {
+        return;
+    }
+    for commit in group {
+        let Ok(seqno) = commit.outcome else { continue };
+        let count = operations(commit).count();
+        for op in operations(commit).take(count.saturating_sub(1)) {
+            view.active.insert(op.database, op.key, seqno, op.kind, op.value);
+        }
+    }
+    room::seal(shared, log);
+}
+
+/// The operation, or one that changes nothing in place of a change of the catalog.
+#[cfg(feature = "seeded-bugs")]
+fn unless_catalog_change<'a>(commit: &Commit, op: Op<'a>) -> Op<'a> {
+    if !commit.writes.has_catalog_ops || op.database != SYSTEM_DATABASE {
+        return op;
+    }
+    Op { kind: Kind::Delete, key: b"", value: b"", ..op }
 }

@@ -214,6 +214,12 @@ impl Catalog {
         self.dead.retain(|&(_, end)| end > oldest || end > durable);
     }
 
+    /// Whether a database has ended and is not forgotten.
+    #[cfg(feature = "seeded-bugs")]
+    pub(crate) fn has_ended(&self) -> bool {
+        !self.dead.is_empty()
+    }
+
     fn end(&mut self, id: DatabaseId, seqno: Seqno) {
         self.live.remove(&id);
         self.dead.push((id, seqno));

@@ -100,6 +100,7 @@ impl Shared {
 
     /// The error that later writes get once one log write or sync has failed.
     pub(crate) fn check_poison(&self) -> Result<()> {
+        seeded!(PoisonIgnored => return Ok(()));
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned { cause: cause.clone() }),
             None => Ok(()),
@@ -130,6 +131,8 @@ impl Shared {
 
     pub(crate) fn liveness(&self) -> Liveness {
         let oldest = self.snapshots.oldest(&self.visible);
-        read(&self.catalog).liveness(oldest, self.durable())
+        let oldest = seeded!(DropIgnoresSnapshots => Seqno::MAX, else oldest);
+        let durable = seeded!(DropActsBeforeDurable => Seqno::MAX, else self.durable());
+        read(&self.catalog).liveness(oldest, durable)
     }
 }

@@ -42,6 +42,7 @@ impl Snapshots {
         let pinned = self.pinned.lock();
         let mut boundaries: Vec<Seqno> = pinned.keys().copied().collect();
         let now = visible.load(Ordering::Acquire);
+        seeded!(SnapshotVersionsDropped => return vec![now]);
         if boundaries.last() != Some(&now) {
             boundaries.push(now);
         }

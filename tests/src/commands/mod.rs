@@ -2,6 +2,7 @@
 //!
 //! Each gives a tally, or says why it cannot be run at all.
 
+pub(crate) mod checks;
 pub(crate) mod crash;
 pub(crate) mod damage;
 pub(crate) mod process;

@@ -296,6 +296,7 @@ impl RunCursor {
     }
 
     fn stand(&mut self, table: usize, part: usize, block: usize, end: End) -> Result<()> {
+        seeded!(CompactionErrorSwallowed => if self.ends_at(table, part, block) { return Ok(()) });
         let (found, body) = self.load(table, part, block)?;
         let entry = match end {
             End::First => 0,
@@ -304,6 +305,14 @@ impl RunCursor {
         self.plain = None;
         self.position = Some(Position { table, part, block, entry, body });
         self.read_entry()
+    }
+
+    /// Takes a block that cannot be read for the end of a compaction's input.
+    #[cfg(feature = "seeded-bugs")]
+    fn ends_at(&mut self, table: usize, part: usize, block: usize) -> bool {
+        let ends = self.database.is_none() && self.load(table, part, block).is_err();
+        self.position = self.position.take().filter(|_| !ends);
+        ends
     }
 
     fn load(&self, table: usize, part: usize, block: usize) -> Result<(Block<'_>, Range<usize>)> {
@@ -315,6 +324,7 @@ impl RunCursor {
         let (table, part, block) = (position.table, position.part, position.block + 1);
         if block < self.tables[table].blocks(part) {
             self.ahead.reached(&self.tables[table], position.body.end);
+            seeded!(IteratorNotFused => self.position.iter_mut().for_each(|at| at.block = block));
             return self.stand(table, part, block, End::First);
         }
         self.ahead.table_left();

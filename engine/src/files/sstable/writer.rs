@@ -177,6 +177,7 @@ impl TableWriter {
         properties.max_expiry = properties.max_expiry.max(entry.expiry);
         if let Some(filter) = &mut self.filter {
             // Versions of one key follow each other: one hash for all of them.
+            seeded!(FilterMissesKeys => if properties.entries % 7 == 3 { return });
             let hash = filter::hash(entry.database, entry.key);
             if self.last_hash.replace(hash) != Some(hash) {
                 filter.add(hash);
@@ -257,7 +258,9 @@ impl TableWriter {
         let sealed_len = body.len() as u64 + 8;
         let offset = place_block(self.position(), sealed_len);
         self.pad_to(offset);
-        checksum::seal(body, 0, &self.place, offset);
+        let place = (&self.place, offset);
+        let place = seeded!(PlaceUnbound => crate::seeded::unbound("data block", place.0, offset), else place);
+        checksum::seal(body, 0, place.0, place.1);
         self.buffer.extend_from_slice(body);
         self.write_out(WRITE_BYTES)?;
         let len = u32::try_from(sealed_len).map_err(|_| Error::TooLarge {
@@ -290,6 +293,13 @@ impl TableWriter {
         Ok(())
     }
 
+    fn sync(&mut self) -> Result<()> {
+        seeded!(TableUnsynced => return Ok(()));
+        let synced = self.file.sync();
+        seeded!(TableSyncErrorIgnored => return Ok(()));
+        synced.map_err(|source| Error::io("sync", &self.path, source))
+    }
+
     /// Writes what follows the data (steps 2 to 4) and describes the table for the manifest.
     pub(crate) fn finish(mut self, level: u8, run: u64) -> Result<TableMeta> {
         self.end_partition()?;
@@ -313,7 +323,7 @@ impl TableWriter {
         let bytes = footer.encode(&self.place);
         self.buffer.extend_from_slice(&bytes);
         self.write_out(0)?;
-        self.file.sync().map_err(|source| Error::io("sync", &self.path, source))?;
+        self.sync()?;
         Ok(TableMeta {
             level,
             run,

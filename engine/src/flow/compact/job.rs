@@ -73,12 +73,18 @@ pub(crate) fn run(shared: &Shared, job: &Job) -> Result<()> {
     };
     let bytes_out = output.bytes();
     let edit = |_: &State| VersionEdit { removed: job.inputs.clone(), ..VersionEdit::default() };
+    seeded!(InputsBeforeEdit => if job.action == Action::Merge { remove_inputs(shared, &tables) });
     install(shared, output, edit, None)?;
     if job.action == Action::Merge {
         tables.iter().for_each(|table| table.mark_obsolete());
     }
     shared.counters.count_compaction(job.bytes, bytes_out);
     Ok(())
+}
+
+#[cfg(feature = "seeded-bugs")]
+fn remove_inputs(shared: &Shared, tables: &[&Arc<Table>]) {
+    tables.iter().for_each(|table| drop(shared.env.remove(table.path())));
 }
 
 fn moved(tables: &[&Arc<Table>], job: &Job) -> Output {
@@ -125,6 +131,7 @@ fn is_bottom(
     database: DatabaseId,
     key: &[u8],
 ) -> bool {
+    seeded!(TombstonesDroppedEarly => return true);
     (usize::from(job.level)..crate::options::LEVELS).flat_map(|level| version.level(level)).all(
         |run| {
             run.table_for(database, key).is_none_or(|table| inputs.contains(&table.meta().number))

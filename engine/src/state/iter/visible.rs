@@ -75,6 +75,8 @@ impl Visible {
     }
 
     fn guarded(&mut self, step: impl FnOnce(&mut Self) -> Result<bool>) -> Result<bool> {
+        seeded!(ScanErrorSwallowed => return Ok(step(self).unwrap_or(false)));
+        seeded!(IteratorNotFused => self.failed = None);
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }

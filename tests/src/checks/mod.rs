@@ -1,0 +1,98 @@
+//! Checks: each a way to look for a kind of bug, small enough to run in seconds.
+//!
+//! They are told nothing of what may be wrong. The runner of seeded bugs ([`crate::seeded`], with
+//! the feature `seeded-bugs`) plants one bug after the other and sees which check notices; without
+//! a bug every check must pass.
+
+mod cuts;
+mod damage;
+mod dice;
+mod faults;
+mod model;
+mod ongoing;
+mod order;
+mod reads;
+mod scripts;
+mod trace;
+mod watched;
+
+use std::time::{Duration, Instant};
+
+/// A way to look for bugs.
+#[derive(Debug, Clone, Copy)]
+pub struct Check {
+    /// Its name, on the command line and in the table.
+    pub name: &'static str,
+    /// Looks until it is through, finds something or the budget is used up. Gives the number of
+    /// cases.
+    ///
+    /// # Errors
+    /// What was found, in one line.
+    pub run: fn(&mut Budget) -> Result<u64, String>,
+}
+
+/// All checks, the cheap ones first; the last knows the protocols and would find much of what the
+/// others must find without that.
+pub const ALL: &[Check] = &[
+    Check { name: "model", run: model::run },
+    Check { name: "readers", run: reads::inside },
+    Check { name: "damage", run: damage::run },
+    Check { name: "cuts", run: cuts::power },
+    Check { name: "restarts", run: cuts::restarts },
+    Check { name: "faults", run: faults::run },
+    Check { name: "read-faults", run: reads::failing },
+    Check { name: "shorn", run: cuts::shorn },
+    Check { name: "order", run: order::run },
+];
+
+/// What a check may use, and how far it has come.
+#[derive(Debug)]
+pub struct Budget {
+    /// Where randomness begins.
+    pub seed: u64,
+    until: Instant,
+    cases: u64,
+}
+
+impl Budget {
+    /// A budget that ends after `time`.
+    pub fn of(time: Duration, seed: u64) -> Self {
+        Self { seed, until: Instant::now() + time, cases: 0 }
+    }
+
+    /// Whether time is up: what is done so far is all.
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    /// Counts one case.
+    pub fn count(&mut self) {
+        self.cases += 1;
+    }
+
+    /// The cases so far, also of a check that found something.
+    pub fn cases(&self) -> u64 {
+        self.cases
+    }
+}
+
+/// The command that runs one check again.
+pub fn again(check: &Check, seed: u64) -> String {
+    format!("cargo run --release -p orlop-tests -- checks --only {} --seed {seed}", check.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_check_passes_as_far_as_a_second_reaches() {
+        for check in ALL {
+            let mut budget = Budget::of(Duration::from_secs(1), 1);
+            if let Err(found) = (check.run)(&mut budget) {
+                panic!("{}: {found}: {}", check.name, again(check, 1));
+            }
+            assert!(budget.cases() > 5, "{} did nothing", check.name);
+        }
+    }
+}
