@@ -3,8 +3,6 @@
 //!
 //! `cargo run --release -p orlop-tests -- damage` tries all of it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use orlop_tests::damage::{self, Scope};
