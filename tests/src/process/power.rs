@@ -32,7 +32,7 @@ use super::shutdown::Flush;
 use crate::tally::{Limits, Tally};
 
 /// Cuts of a whole run.
-pub const CUTS: u64 = 300;
+pub const CUTS: u64 = 1_000;
 
 /// Cuts of one image.
 const CUTS_OF_AN_IMAGE: u64 = 20;
@@ -176,7 +176,8 @@ impl<'a> Bench<'a> {
             0 => End::Started(micros(&mut self.dice, 8_000)),
             1 | 2 => End::Ready(micros(&mut self.dice, 3_000)),
             3 | 4 => End::Ready(micros(&mut self.dice, 40_000)),
-            _ => End::Records(1 + self.dice.below(1_000) as usize),
+            5 => End::Ready(micros(&mut self.dice, 200_000)),
+            _ => End::Records(1 + self.dice.below(2_000) as usize),
         }
     }
 

@@ -165,7 +165,7 @@ fn calls(log: &str) -> Vec<Call> {
 fn file_of(arguments: &str) -> &str {
     let first = arguments.split([',', ')']).next().unwrap_or_default();
     let described = first.split_once('<').and_then(|(number, file)| {
-        number.bytes().all(|byte| byte.is_ascii_digit()).then(|| file.trim_end_matches('>'))
+        number.bytes().all(|byte| byte.is_ascii_digit()).then(|| file.split('>').next())?
     });
     described.or_else(|| arguments.split('"').nth(1)).unwrap_or_default()
 }
