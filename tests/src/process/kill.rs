@@ -168,8 +168,8 @@ impl<'a> Bench<'a> {
         match self.dice.below(10) {
             0 | 1 => End::Started(micros(&mut self.dice, 12_000)),
             2 | 3 => End::Ready(micros(&mut self.dice, 6_000)),
-            4 | 5 => End::Ready(micros(&mut self.dice, 50_000)),
-            6 => End::Ready(micros(&mut self.dice, 250_000)),
+            4 | 5 => End::Ready(micros(&mut self.dice, 30_000)),
+            6 => End::Ready(micros(&mut self.dice, 120_000)),
             _ => {
                 let most = self.dice.pick(&[20, 200, 2_000, 10_000]);
                 End::Records(1 + self.dice.below(most) as usize)
