@@ -150,7 +150,7 @@ impl Env for PosixEnv {
         }
         file.set_len(0)?;
         file.write_all_at(format!("pid {}\n", std::process::id()).as_bytes(), 0)?;
-        Ok(Box::new(PosixLock { _file: file }))
+        Ok(Box::new(PosixLock { file }))
     }
 
     fn random(&self) -> [u8; 16] {
@@ -219,11 +219,19 @@ fn held(file: &File) -> LockError {
 }
 
 struct PosixLock {
-    /// The lock goes when the last handle of the file is closed, and this is the only one.
-    _file: File,
+    file: File,
 }
 
 impl Lock for PosixLock {}
+
+impl Drop for PosixLock {
+    /// The lock goes when the last handle of the file is closed. That is this one, unless another
+    /// thread is just starting a process, which has a copy until it executes its program.
+    fn drop(&mut self) {
+        // Closing does it otherwise.
+        let _ = self.file.unlock();
+    }
+}
 
 struct PosixFile {
     file: File,
@@ -327,6 +335,17 @@ mod tests {
             let LockError::Held { pid } = held(&file) else { panic!("not held") };
             assert_eq!(pid, Some(std::process::id()));
         }
+    }
+
+    #[test]
+    fn a_lock_goes_also_while_somebody_has_a_copy_of_its_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let file = File::create(&path).unwrap();
+        file.try_lock().unwrap();
+        let _copy = file.try_clone().unwrap();
+        drop(PosixLock { file });
+        PosixEnv::new().lock(&path).unwrap();
     }
 
     #[test]

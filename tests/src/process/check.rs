@@ -22,6 +22,8 @@ pub enum Kind {
     Half,
     /// Something is there again that had been replaced, deleted, or dropped by a recovery.
     Resurrected,
+    /// Something was acknowledged that could not be.
+    FalseAck,
     /// The store does not open.
     Unopenable,
     /// Anything else: foreign bytes, an error from a read, paths that disagree.
@@ -30,8 +32,8 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 5] =
-        [Kind::Lost, Kind::Half, Kind::Resurrected, Kind::Unopenable, Kind::Wrong];
+    pub const ALL: [Kind; 6] =
+        [Kind::Lost, Kind::Half, Kind::Resurrected, Kind::FalseAck, Kind::Unopenable, Kind::Wrong];
 
     /// The name of its count.
     pub fn name(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Lost => "lost",
             Kind::Half => "half",
             Kind::Resurrected => "resurrected",
+            Kind::FalseAck => "false_acks",
             Kind::Unopenable => "unopenable",
             Kind::Wrong => "wrong",
         }

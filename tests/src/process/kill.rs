@@ -43,11 +43,11 @@ use super::child::{self, Options, Through};
 use super::dice::Dice;
 use super::ledger::{Ledger, Ordeal};
 use super::life::{self, End, Life, Running};
-use super::report::Event;
+use super::report::{Event, FLUSHER, Record};
 use crate::tally::{Limits, Tally};
 
 /// Kills of a whole run.
-pub const KILLS: u64 = 1_500;
+pub const KILLS: u64 = 4_000;
 
 /// Kills of one store.
 const KILLS_OF_A_STORE: u32 = 40;
@@ -103,6 +103,12 @@ pub fn run_with(limits: &Limits, program: &Path, kills: u64) -> Tally {
         }
     });
     tally
+}
+
+/// Whether a flush or compaction was asked for that has not returned.
+fn was_flushing(records: &[Record]) -> bool {
+    let last = records.iter().rfind(|record| record.writer == FLUSHER);
+    last.is_some_and(|record| record.event == Event::Begin)
 }
 
 /// One directory and its history.
@@ -161,10 +167,11 @@ impl<'a> Bench<'a> {
         let micros = |dice: &mut Dice, limit| Duration::from_micros(dice.below(limit));
         match self.dice.below(10) {
             0 | 1 => End::Started(micros(&mut self.dice, 12_000)),
-            2..=4 => End::Ready(micros(&mut self.dice, 6_000)),
-            5 | 6 => End::Ready(micros(&mut self.dice, 40_000)),
+            2 | 3 => End::Ready(micros(&mut self.dice, 6_000)),
+            4 | 5 => End::Ready(micros(&mut self.dice, 30_000)),
+            6 => End::Ready(micros(&mut self.dice, 120_000)),
             _ => {
-                let most = self.dice.pick(&[20, 200, 2_000]);
+                let most = self.dice.pick(&[20, 200, 2_000, 10_000]);
                 End::Records(1 + self.dice.below(most) as usize)
             }
         }
@@ -238,6 +245,8 @@ impl<'a> Bench<'a> {
         if life.was_killed() {
             tally.add("kills", 1);
             tally.add(&format!("kills_{}", env.name()), 1);
+            tally.add("kills_opening", u64::from(!life.told(Event::Ready)));
+            tally.add("kills_flushing", u64::from(was_flushing(&life.records)));
         }
         let ledger = Ledger::read(&life.records, self.history.numbers(), Ordeal::Kill);
         let ledger = ledger.map_err(|what| wrong(format!("harness: {what}")))?;

@@ -27,15 +27,25 @@ pub enum Ordeal {
 }
 
 impl Ordeal {
-    /// Whether what was acknowledged by `ack`, and begun at `begun`, must survive.
-    fn survived_by(self, ack: &Record, begun: u64) -> bool {
+    /// Whether what this acknowledges must survive.
+    fn survived_by(self, ack: &Record) -> bool {
         match self {
             Ordeal::Kill => ack.durability >= Durability::Buffered,
             // The kernel's cut is no instant: a sync that overlaps it may find its pages clean,
-            // since their writing was given up, and report success. Power that is gone lets no sync
-            // return. After the cut a sync must fail: one that succeeds is held to its promise.
-            Ordeal::Power { from, to } => {
-                ack.durability == Durability::Synced && (ack.micros < from || begun > to)
+            // since their writing was given up, and report success; a later sync then has nothing
+            // left to do. Power that is gone lets neither return.
+            Ordeal::Power { from, .. } => ack.durability == Durability::Synced && ack.micros < from,
+        }
+    }
+
+    /// Whether this must not have been acknowledged: it had to write to a disk without power.
+    fn forbids(self, ack: &Record, begun: u64) -> bool {
+        match self {
+            Ordeal::Kill => false,
+            Ordeal::Power { to, .. } => {
+                usize::from(ack.writer) < WRITERS
+                    && ack.durability >= Durability::Buffered
+                    && begun > to
             }
         }
     }
@@ -57,8 +67,12 @@ pub struct Ledger {
     pub acked: u64,
     /// For each commit from `base + 1`: what was acknowledged when it began first.
     before: [Vec<PerWriter>; WRITERS],
+    /// What promised that.
+    pub why: [Option<Record>; WRITERS],
     /// Acknowledged after the store had said that it is poisoned.
     pub after_poison: u64,
+    /// Acknowledged although it had to write to a disk without power.
+    pub forbidden: u64,
 }
 
 impl Ledger {
@@ -73,7 +87,9 @@ impl Ledger {
             most: base,
             acked: 0,
             before: Default::default(),
+            why: [None; WRITERS],
             after_poison: 0,
+            forbidden: 0,
         };
         let mut acked = base;
         let mut poisoned_before = None;
@@ -100,9 +116,10 @@ impl Ledger {
                         acked[row] = number;
                     }
                     let (before, since) = begun[row.min(WRITERS + 1)];
-                    if ordeal.survived_by(record, since) {
-                        ledger.promise(row, number, &before);
+                    if ordeal.survived_by(record) {
+                        ledger.promise(row, record, &before);
                     }
+                    ledger.forbidden += u64::from(ordeal.forbids(record, since));
                     if poisoned_before.is_some_and(|poisoned| began_after(records, at, poisoned)) {
                         ledger.after_poison += 1;
                     }
@@ -114,7 +131,7 @@ impl Ledger {
                 Event::Poisoned => poisoned_before = poisoned_before.or(Some(at)),
                 Event::Closed => {
                     let everything = acked;
-                    ledger.promise(WRITERS, 0, &everything);
+                    ledger.promise(WRITERS, record, &everything);
                 }
                 _ => {}
             }
@@ -138,10 +155,13 @@ impl Ledger {
         }
     }
 
-    fn promise(&mut self, row: usize, number: u64, before: &PerWriter) {
-        for (writer, least) in self.least.iter_mut().enumerate() {
-            let own = if writer == row { number } else { before[writer] };
-            *least = own.max(*least);
+    fn promise(&mut self, row: usize, ack: &Record, before: &PerWriter) {
+        for (writer, before) in before.iter().enumerate() {
+            let promised = if writer == row { ack.number } else { *before };
+            if promised > self.least[writer] {
+                self.least[writer] = promised;
+                self.why[writer] = Some(*ack);
+            }
         }
     }
 
@@ -153,7 +173,10 @@ impl Ledger {
         for writer in 0..WRITERS {
             let (have, least, most) = (found[writer], self.least[writer], self.most[writer]);
             if have < least {
-                return Err(format!("writer {writer} has {have} commits, {least} were promised"));
+                let why = self.why[writer];
+                return Err(format!(
+                    "writer {writer} has {have} commits, {least} were promised, last by {why:?}"
+                ));
             }
             if have > most {
                 return Err(format!("writer {writer} has {have} commits, it only made {most}"));
@@ -245,12 +268,18 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_beside_the_cut_promises_nothing_and_one_behind_it_does() {
+    fn a_sync_beside_the_cut_promises_nothing_and_none_may_succeed_behind_it() {
         let commit = |writer| [(Begin, writer, 1, Synced), (Ack, writer, 1, Synced)];
         let records = story(&[commit(0), commit(1), commit(2)].concat());
         let cut = Ordeal::Power { from: 2, to: 3 };
         let ledger = Ledger::read(&records, [0; 3], cut).unwrap();
-        assert_eq!(ledger.least, [1, 0, 1]);
+        assert_eq!((ledger.least, ledger.forbidden), ([1, 0, 0], 1));
+        // Memory needs no disk, and a sync with nothing left to do neither.
+        let others = [(Begin, 0, 1, Memory), (Ack, 0, 1, Memory)];
+        let syncs = [(Begin, KEEPER, 1, Synced), (Ack, KEEPER, 1, Synced)];
+        let behind = Ordeal::Power { from: 0, to: 0 };
+        let records = story(&[[(Poisoned, KEEPER, 0, Memory); 2], others, syncs].concat());
+        assert_eq!(Ledger::read(&records, [0; 3], behind).unwrap().forbidden, 0);
     }
 
     #[test]

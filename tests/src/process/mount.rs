@@ -71,6 +71,11 @@ impl Disk {
         self.home.path().join("mount")
     }
 
+    /// How it is mounted.
+    pub fn options(&self) -> &'static str {
+        self.options
+    }
+
     /// Leaves everything where it is, for somebody to look at.
     pub fn keep(mut self) -> PathBuf {
         let _ = self.unmount();

@@ -40,6 +40,12 @@ impl Fault {
         self.call.trim_start_matches('?').split(',').next().unwrap_or(self.call)
     }
 
+    /// The calls to look at: a table whose sync fails must be removed.
+    fn traced(&self) -> String {
+        let also = if self.call == "fsync" { ",?unlink,?unlinkat" } else { "" };
+        format!("{}{also}", self.call)
+    }
+
     /// As strace wants it.
     pub fn expression(&self) -> String {
         let effect = match self.effect {
@@ -52,15 +58,19 @@ impl Fault {
     }
 }
 
-/// A call that did not take place.
+/// A call that was traced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Injected {
+pub struct Call {
+    /// The thread.
+    pub thread: u32,
     /// When it was entered, in microseconds since 1970.
     pub micros: u64,
-    /// The call.
-    pub call: String,
-    /// The file that its descriptor stands for, if it has one.
+    /// Its name.
+    pub name: String,
+    /// The file that its descriptor stands for, or that it names.
     pub file: String,
+    /// strace has kept it from taking place.
+    pub injected: bool,
 }
 
 /// A strace at work.
@@ -77,7 +87,7 @@ pub fn attach(pid: u32, fault: &Fault, log: &Path) -> Result<Strace, String> {
     let mut child = Command::new("strace")
         .args(["-f", "-y", "-ttt", "-o"])
         .arg(log)
-        .args(["-e", &format!("trace={}", fault.call)])
+        .args(["-e", &format!("trace={}", fault.traced())])
         .args(["-e", &format!("inject={}", fault.expression())])
         .args(["-p", &pid.to_string()])
         .stdin(Stdio::null())
@@ -105,13 +115,13 @@ pub fn attach(pid: u32, fault: &Fault, log: &Path) -> Result<Strace, String> {
 }
 
 impl Strace {
-    /// Waits for its end, which follows from that of the child, and tells what it injected.
+    /// Waits for its end, which follows from that of the child, and tells what it saw.
     ///
     /// # Errors
     /// When it cannot be waited for, or its log cannot be read.
-    pub fn finish(mut self, log: &Path) -> std::io::Result<Vec<Injected>> {
+    pub fn finish(mut self, log: &Path) -> std::io::Result<Vec<Call>> {
         self.child.wait()?;
-        Ok(injected(&std::fs::read_to_string(log)?))
+        Ok(calls(&std::fs::read_to_string(log)?))
     }
 }
 
@@ -123,32 +133,41 @@ impl Drop for Strace {
     }
 }
 
-/// The injected calls of a log with process ids and times.
-fn injected(log: &str) -> Vec<Injected> {
+/// The calls in a log with thread ids and times, in the order in which they ended.
+fn calls(log: &str) -> Vec<Call> {
     let mut entered: HashMap<&str, &str> = HashMap::new();
     let mut all = Vec::new();
     for line in log.lines() {
-        let Some((pid, rest)) = line.split_once(' ') else { continue };
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
         if rest.contains("<unfinished ...>") {
-            entered.insert(pid, rest);
-        }
-        if !rest.contains("(INJECTED)") {
+            entered.insert(thread, rest);
             continue;
         }
+        let injected = rest.contains("(INJECTED)");
         let rest =
-            if rest.contains("resumed>") { entered.remove(pid).unwrap_or(rest) } else { rest };
+            if rest.contains(" resumed>") { entered.remove(thread).unwrap_or(rest) } else { rest };
         let Some((time, call)) = rest.trim_start().split_once(' ') else { continue };
+        // What is none ends or signals the thread.
+        let Some((name, arguments)) = call.split_once('(') else { continue };
         let time: f64 = time.parse().unwrap_or_default();
-        let (name, arguments) = call.split_once('(').unwrap_or((call, ""));
-        let descriptor = arguments.split(',').next().unwrap_or_default();
-        let file = descriptor.split_once('<').and_then(|(_, file)| file.split('>').next());
-        all.push(Injected {
+        all.push(Call {
+            thread: thread.parse().unwrap_or_default(),
             micros: (time * 1e6) as u64,
-            call: name.to_owned(),
-            file: file.unwrap_or_default().to_owned(),
+            name: name.to_owned(),
+            file: file_of(arguments).to_owned(),
+            injected,
         });
     }
     all
+}
+
+/// The file that the first argument stands for, `5</the/file>`, or the first that is named.
+fn file_of(arguments: &str) -> &str {
+    let first = arguments.split([',', ')']).next().unwrap_or_default();
+    let described = first.split_once('<').and_then(|(number, file)| {
+        number.bytes().all(|byte| byte.is_ascii_digit()).then(|| file.split('>').next())?
+    });
+    described.or_else(|| arguments.split('"').nth(1)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -162,16 +181,21 @@ mod tests {
             13 1700000000.250000 fdatasync(5</tmp/x/000004.log> <unfinished ...>\n\
             12 1700000000.300000 pwrite64(6</tmp/x/000005.sst>, \"a\\1\"..., 10, 0) = 10\n\
             13 1700000000.400000 <... fdatasync resumed>) = -1 EIO (Input/output error) (INJECTED)\n\
-            12 1700000000.500000 unlink(\"/tmp/x/000003.log\") = -1 EIO (Input/output error) (INJECTED)\n";
-        let found = injected(log);
+            12 1700000000.500000 unlink(\"/tmp/x/000003.log\") = -1 EIO (Input/output error) (INJECTED)\n\
+            12 1700000000.600000 +++ exited with 0 +++\n";
         let expected = [
-            (1_700_000_000_250_000, "fdatasync", "/tmp/x/000004.log"),
-            (1_700_000_000_500_000, "unlink", ""),
+            (12, 1_700_000_000_000_001, "fdatasync", "/tmp/x/000004.log", false),
+            (12, 1_700_000_000_300_000, "pwrite64", "/tmp/x/000005.sst", false),
+            (13, 1_700_000_000_250_000, "fdatasync", "/tmp/x/000004.log", true),
+            (12, 1_700_000_000_500_000, "unlink", "/tmp/x/000003.log", true),
         ];
-        assert_eq!(found.len(), 2);
-        for (found, (micros, call, file)) in found.iter().zip(expected) {
-            assert!(found.micros.abs_diff(micros) <= 1);
-            assert_eq!((found.call.as_str(), found.file.as_str()), (call, file));
+        let found = calls(log);
+        assert_eq!(found.len(), expected.len());
+        for (call, (thread, micros, name, file, injected)) in found.iter().zip(expected) {
+            assert!(call.micros.abs_diff(micros) <= 1);
+            let seen = (call.thread, call.name.as_str(), call.file.as_str(), call.injected);
+            assert_eq!(seen, (thread, name, file, injected));
         }
+        assert_eq!(file_of("AT_FDCWD</tmp>, \"/tmp/x\", O_RDONLY"), "/tmp/x");
     }
 }
