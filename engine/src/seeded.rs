@@ -8,8 +8,8 @@
 //! on the thread that planted it only: use it with `Background::Manual`, where the engine starts no
 //! thread of its own.
 //!
-//! Without the feature this module is not compiled, and a site is either nothing at all or what
-//! stands behind its `else`.
+//! Without the feature this module is not compiled, and a site is nothing at all or what stands behind
+//! its `else`.
 
 mod frames;
 
@@ -22,8 +22,9 @@ use orlop_formats::ids::StoreId;
 
 /// A place where a bug can be planted.
 ///
-/// `seeded!(Bug => wrong)` does the wrong thing, usually an early `return`, when the bug is planted;
-/// `seeded!(Bug => wrong, else right)` is one of two values.
+/// When the bug is planted, `seeded!(Bug => wrong)` does the wrong thing, usually an early `return`;
+/// `seeded!(Bug: name = wrong)` gives the variable another value; and
+/// `seeded!(Bug => wrong, else right)` is the first of two values instead of the second.
 macro_rules! seeded {
     ($bug:ident => $wrong:expr, else $right:expr) => {
         if $crate::seeded::planted($crate::seeded::Bug::$bug) { $wrong } else { $right }
@@ -32,6 +33,9 @@ macro_rules! seeded {
         if $crate::seeded::planted($crate::seeded::Bug::$bug) {
             $wrong;
         }
+    };
+    ($bug:ident: $value:ident = $wrong:expr) => {
+        let $value = seeded!($bug => $wrong, else $value);
     };
 }
 

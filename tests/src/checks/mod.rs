@@ -51,18 +51,25 @@ pub struct Budget {
     /// Where randomness begins.
     pub seed: u64,
     until: Instant,
+    most: u64,
     cases: u64,
 }
 
 impl Budget {
     /// A budget that ends after `time`.
     pub fn of(time: Duration, seed: u64) -> Self {
-        Self { seed, until: Instant::now() + time, cases: 0 }
+        Self { seed, until: Instant::now() + time, most: u64::MAX, cases: 0 }
     }
 
-    /// Whether time is up: what is done so far is all.
+    /// The same, which ends after `cases` at the latest.
+    #[must_use]
+    pub fn at_most(self, cases: u64) -> Self {
+        Self { most: cases, ..self }
+    }
+
+    /// Whether it is used up: what is done so far is all.
     pub fn is_over(&self) -> bool {
-        Instant::now() >= self.until
+        self.cases >= self.most || Instant::now() >= self.until
     }
 
     /// Counts one case.
