@@ -1,6 +1,6 @@
 //! Checks: each a way to look for a kind of bug, small enough to run in seconds.
 //!
-//! They are told nothing of what may be wrong. The runner of seeded bugs ([`crate::seeded`], with
+//! They are told nothing of what may be wrong. The runner of seeded bugs (`seeded`, with
 //! the feature `seeded-bugs`) plants one bug after the other and sees which check notices; without
 //! a bug every check must pass.
 

@@ -1,7 +1,7 @@
 //! Corruption: two reference stores are damaged in every way that SPEC.md lets one think of, and
 //! what the engine then answers is held against what was written.
 //!
-//! 1. [`reference`]: a closed store with every kind of file and block, and one whose process was
+//! 1. [`mod@reference`]: a closed store with every kind of file and block, and one whose process was
 //!    killed; [`inventory`] proves that no kind is missing
 //! 2. [`plan`]: the mutants. Every bit of every byte; every length of every file, and more bytes
 //!    behind it; sectors zeroed, swapped, misplaced, as they were earlier; whole files; numbers with
