@@ -62,7 +62,14 @@ impl Env for PosixEnv {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let mut entries = Vec::new();
-        for entry in fs::read_dir(openable(dir))? {
+        // The one call that std does not repeat when it is interrupted.
+        let found = loop {
+            match fs::read_dir(openable(dir)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                found => break found?,
+            }
+        };
+        for entry in found {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             match entry.metadata() {
@@ -122,6 +129,7 @@ impl Env for PosixEnv {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let patience = Instant::now() + PATIENCE_WITH_THE_DYING;
+        let nameless = Instant::now() + PATIENCE_WITH_THE_NAMELESS;
         loop {
             match file.try_lock() {
                 Ok(()) => break,
@@ -129,15 +137,20 @@ impl Env for PosixEnv {
                 Err(TryLockError::WouldBlock) => {}
             }
             let error = held(&file);
-            let LockError::Held { pid: Some(pid) } = error else { return Err(error) };
-            if !is_dying(pid) || Instant::now() > patience {
+            let LockError::Held { pid } = error else { return Err(error) };
+            // Whoever has just taken it has not said yet who it is.
+            let (worth_it, until) = match pid {
+                Some(pid) => (is_dying(pid), patience),
+                None => (true, nameless),
+            };
+            if !worth_it || Instant::now() > until {
                 return Err(error);
             }
             thread::sleep(Duration::from_millis(5));
         }
         file.set_len(0)?;
         file.write_all_at(format!("pid {}\n", std::process::id()).as_bytes(), 0)?;
-        Ok(Box::new(PosixLock { _file: file }))
+        Ok(Box::new(PosixLock { file }))
     }
 
     fn random(&self) -> [u8; 16] {
@@ -173,6 +186,10 @@ impl Env for PosixEnv {
 /// before its locks, and a large one takes a while.
 const PATIENCE_WITH_THE_DYING: Duration = Duration::from_secs(2);
 
+/// How long a lock may be held by somebody whose id is not in it: it is written right after the lock
+/// is taken, and a process that is killed in between is gone soon.
+const PATIENCE_WITH_THE_NAMELESS: Duration = Duration::from_millis(200);
+
 /// Whether the process that holds the lock was killed and is on its way out.
 #[cfg(target_os = "linux")]
 fn is_dying(pid: u32) -> bool {
@@ -193,19 +210,28 @@ fn is_dying(_pid: u32) -> bool {
     false
 }
 
-/// Who holds the lock file we could not lock, as far as it says.
-fn held(mut file: &File) -> LockError {
-    let mut text = Vec::new();
-    let read = file.read_to_end(&mut text);
-    LockError::Held { pid: read.ok().and_then(|_| parse_pid(&text)) }
+/// Who holds the lock file we could not lock, as far as it says. From its beginning every time: who
+/// waits asks again.
+fn held(file: &File) -> LockError {
+    let mut text = [0; 64];
+    let read = file.read_at(&mut text, 0);
+    LockError::Held { pid: read.ok().and_then(|len| parse_pid(text.get(..len)?)) }
 }
 
 struct PosixLock {
-    /// The lock goes when the last handle of the file is closed, and this is the only one.
-    _file: File,
+    file: File,
 }
 
 impl Lock for PosixLock {}
+
+impl Drop for PosixLock {
+    /// The lock goes when the last handle of the file is closed. That is this one, unless another
+    /// thread is just starting a process, which has a copy until it executes its program.
+    fn drop(&mut self) {
+        // Closing does it otherwise.
+        let _ = self.file.unlock();
+    }
+}
 
 struct PosixFile {
     file: File,
@@ -297,6 +323,29 @@ mod tests {
         fs::write(&path, b"\xff\xff").unwrap();
         let Err(held) = PosixEnv::new().lock(&path) else { panic!("locked twice") };
         assert_eq!(held.to_string(), "locked by another process");
+    }
+
+    #[test]
+    fn a_lock_names_its_holder_every_time_it_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let _lock = PosixEnv::new().lock(&path).unwrap();
+        let file = File::open(&path).unwrap();
+        for _ in 0..3 {
+            let LockError::Held { pid } = held(&file) else { panic!("not held") };
+            assert_eq!(pid, Some(std::process::id()));
+        }
+    }
+
+    #[test]
+    fn a_lock_goes_also_while_somebody_has_a_copy_of_its_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let file = File::create(&path).unwrap();
+        file.try_lock().unwrap();
+        let _copy = file.try_clone().unwrap();
+        drop(PosixLock { file });
+        PosixEnv::new().lock(&path).unwrap();
     }
 
     #[test]
