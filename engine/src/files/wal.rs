@@ -9,6 +9,7 @@
 //! 3. submit the write, and the sync when one is asked for
 //! 4. reap it (the caller fills the memtable between 3 and 4)
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use orlop_formats::file_header::{FileHeader, FileKind};
@@ -50,6 +51,12 @@ impl Segment {
         }
         Ok(())
     }
+}
+
+/// A failure that leaves the segment's contents unknown. Also when the system says that the disk is
+/// full: [`Error::DiskFull`] would promise that nothing has happened.
+fn in_doubt(path: &Path, source: io::Error) -> Error {
+    Error::Io { op: "write", path: path.to_owned(), source: Arc::new(source) }
 }
 
 /// A group of batches on its way into the log.
@@ -251,7 +258,7 @@ impl Log {
         segment
             .file
             .submit(segment.next, frame, sync)
-            .map_err(|source| Error::io("write", &segment.path, source))?;
+            .map_err(|source| in_doubt(&segment.path, source))?;
         let last_seqno = first + u64::from(count) - 1;
         self.in_flight = Some(InFlight { last_seqno, end, sync });
         Ok(())
@@ -267,8 +274,7 @@ impl Log {
         let (Some(segment), Some(flight)) = (&mut self.current, self.in_flight.take()) else {
             return Ok(());
         };
-        let frame =
-            segment.file.reap().map_err(|source| Error::io("write", &segment.path, source))?;
+        let frame = segment.file.reap().map_err(|source| in_doubt(&segment.path, source))?;
         self.staged = Group { frame, ..Group::default() };
         segment.end = flight.end;
         segment.last_seqno = flight.last_seqno;
@@ -405,7 +411,7 @@ impl Log {
         mut file: Box<dyn LogFile>,
         prologue: Vec<u8>,
     ) -> Result<Box<dyn LogFile>> {
-        let fail = |source| Error::io("write", path, source);
+        let fail = |source| in_doubt(path, source);
         file.submit(0, prologue, true).map_err(fail)?;
         file.reap().map_err(fail)?;
         self.env.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
