@@ -19,9 +19,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use io_uring::{opcode, squeue, types};
+use io_uring::IoUring;
 
-use self::ring::Ring;
+use self::ring::{Kernel, Op, Ring};
 use super::{
     DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, PosixEnv, WriteFile,
     nothing_in_flight, write_in_flight,
@@ -43,15 +43,18 @@ pub struct UringEnv {
 impl UringEnv {
     /// Sets up a ring and sends a no-op through it. The error says what was denied.
     pub fn new() -> io::Result<UringEnv> {
-        let ring = Ring::new().map_err(|error| {
-            let reason = format!(
-                "io_uring is denied here: {error} (see sysctl kernel.io_uring_disabled, and the \
-                 seccomp profile of the container)"
-            );
-            io::Error::new(error.kind(), reason)
-        })?;
+        let ring = Ring::new().map_err(|error| denied(&error))?;
         Ok(UringEnv { posix: PosixEnv::new(), ring: Arc::new(Mutex::new(ring)) })
     }
+}
+
+/// Why there is no ring, and where to look.
+fn denied(error: &io::Error) -> io::Error {
+    let look = match error.raw_os_error() {
+        Some(libc::ENOMEM) => "the memlock limit, ulimit -l, is too small for it on old kernels",
+        _ => "see sysctl kernel.io_uring_disabled, and the seccomp profile of the container",
+    };
+    io::Error::new(error.kind(), format!("io_uring is denied here: {error} ({look})"))
 }
 
 impl Env for UringEnv {
@@ -122,9 +125,9 @@ impl Env for UringEnv {
 }
 
 /// A log segment written through the ring.
-struct UringLog {
+struct UringLog<K: Kernel = IoUring> {
     file: Arc<File>,
-    ring: Arc<Mutex<Ring>>,
+    ring: Arc<Mutex<Ring<K>>>,
     in_flight: Option<Flight>,
 }
 
@@ -147,12 +150,12 @@ enum Route {
     Ring { first: u64, linked: bool },
 }
 
-impl UringLog {
-    fn new(file: File, ring: Arc<Mutex<Ring>>) -> UringLog {
+impl<K: Kernel> UringLog<K> {
+    fn new(file: File, ring: Arc<Mutex<Ring<K>>>) -> Self {
         UringLog { file: Arc::new(file), ring, in_flight: None }
     }
 
-    fn ring(&self) -> MutexGuard<'_, Ring> {
+    fn ring(&self) -> MutexGuard<'_, Ring<K>> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -160,15 +163,18 @@ impl UringLog {
     fn launch(&self, mut flight: Flight) -> io::Result<Flight> {
         let mut ring = self.ring();
         ring.usable()?;
-        let fd = types::Fd(flight.file.as_raw_fd());
-        let len = flight.bytes.len().min(LARGEST_ENTRY) as u32;
-        let write =
-            opcode::Write::new(fd, flight.bytes.as_ptr(), len).offset(flight.offset).build();
+        let fd = flight.file.as_raw_fd();
+        let write = Op::Write {
+            fd,
+            bytes: flight.bytes.as_ptr(),
+            len: flight.bytes.len().min(LARGEST_ENTRY) as u32,
+            offset: flight.offset,
+            linked: flight.sync,
+        };
         let started = if flight.sync {
-            let sync = opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build();
             // SAFETY: the flight owns the buffer and keeps the descriptor open. It is given up
             // only after both entries completed (`land`), or leaked, here or there.
-            unsafe { ring.start([write.flags(squeue::Flags::IO_LINK), sync]) }
+            unsafe { ring.start([write, Op::SyncData { fd }]) }
         } else {
             // SAFETY: as above, with one entry.
             unsafe { ring.start([write]) }
@@ -237,7 +243,7 @@ fn settle(flight: Flight, written: i32, synced: Option<(i32, bool)>) -> io::Resu
     Ok(flight.bytes)
 }
 
-impl LogFile for UringLog {
+impl<K: Kernel + Send> LogFile for UringLog<K> {
     fn submit(&mut self, offset: u64, bytes: Vec<u8>, sync: bool) -> io::Result<()> {
         if self.in_flight.is_some() {
             return Err(write_in_flight());
@@ -270,7 +276,7 @@ impl LogFile for UringLog {
     }
 }
 
-impl Drop for UringLog {
+impl<K: Kernel> Drop for UringLog<K> {
     fn drop(&mut self) {
         if let Some(flight) = self.in_flight.take() {
             // Nobody is left to tell the outcome to.
@@ -279,5 +285,9 @@ impl Drop for UringLog {
     }
 }
 
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod scripted;
 #[cfg(test)]
 mod tests;

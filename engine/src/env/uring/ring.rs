@@ -1,19 +1,91 @@
 //! The ring itself: entries in, completions out, each matched by its number.
+//!
+//! What the ring asks of the kernel is the trait [`Kernel`]: the real one in production, and in the
+//! tests one that follows a script (`scripted.rs`), since a real one does nothing odd on demand.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::io;
+use std::os::fd::RawFd;
 
-use io_uring::{IoUring, opcode, squeue};
+use io_uring::{IoUring, opcode, squeue, types};
 
 /// Entries of the ring. Every submit hands over the two it needs at once.
 const ENTRIES: u32 = 8;
-/// How often an enter that found no memory is tried again, with the processor given away.
-const ENTER_TRIES: u32 = 1000;
+/// How many enters may achieve nothing before the ring is given up. Each gives the processor away.
+const PATIENCE: u32 = 1000;
+
+/// What an entry asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Op {
+    Nop,
+    /// If `linked`, the next entry begins after it, and only if every byte was written.
+    Write {
+        fd: RawFd,
+        bytes: *const u8,
+        len: u32,
+        offset: u64,
+        linked: bool,
+    },
+    SyncData {
+        fd: RawFd,
+    },
+}
+
+impl Op {
+    fn entry(self) -> squeue::Entry {
+        match self {
+            Op::Nop => opcode::Nop::new().build(),
+            Op::Write { fd, bytes, len, offset, linked } => {
+                let write = opcode::Write::new(types::Fd(fd), bytes, len).offset(offset).build();
+                if linked { write.flags(squeue::Flags::IO_LINK) } else { write }
+            }
+            Op::SyncData { fd } => {
+                opcode::Fsync::new(types::Fd(fd)).flags(types::FsyncFlags::DATASYNC).build()
+            }
+        }
+    }
+}
+
+/// The submission queue cannot take so many entries.
+#[derive(Debug)]
+pub(super) struct Full;
+
+/// The other end of a ring.
+pub(super) trait Kernel {
+    /// Queues entries with their numbers: all of them or none.
+    ///
+    /// # Safety
+    /// What the entries refer to must stay valid until the completion of each was seen.
+    unsafe fn push<const N: usize>(&mut self, entries: [(u64, Op); N]) -> Result<(), Full>;
+
+    /// Hands over what is queued, and waits for a completion if `want` is 1. Gives the number of
+    /// entries taken.
+    fn enter(&mut self, want: usize) -> io::Result<usize>;
+
+    /// Hands out the number and result of each completion that is there.
+    fn completions(&mut self, seen: impl FnMut(u64, i32));
+}
+
+impl Kernel for IoUring {
+    unsafe fn push<const N: usize>(&mut self, entries: [(u64, Op); N]) -> Result<(), Full> {
+        let entries = entries.map(|(n, op)| op.entry().user_data(n));
+        // SAFETY: the caller keeps what the entries refer to.
+        unsafe { self.submission().push_multiple(&entries) }.map_err(|_| Full)
+    }
+
+    fn enter(&mut self, want: usize) -> io::Result<usize> {
+        self.submitter().submit_and_wait(want)
+    }
+
+    fn completions(&mut self, mut seen: impl FnMut(u64, i32)) {
+        self.completion().for_each(|cqe| seen(cqe.user_data(), cqe.result()));
+    }
+}
 
 /// The ring, and the completions nobody asked for yet.
-pub(super) struct Ring {
-    uring: IoUring,
+pub(super) struct Ring<K = IoUring> {
+    pub(super) kernel: K,
     /// Number of the next entry; its completion carries it back.
     next: u64,
     /// Results of the entries under way: `None` until the completion was seen.
@@ -22,7 +94,7 @@ pub(super) struct Ring {
     pub(super) broken: Option<String>,
 }
 
-impl Debug for Ring {
+impl<K> Debug for Ring<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ring { next, expected, broken, .. } = self;
         write!(f, "Ring(next {next}, under way {}, broken {broken:?})", expected.len())
@@ -40,12 +112,21 @@ impl Ring {
                 "no WRITE or FSYNC in the ring",
             ));
         }
-        let mut ring = Ring { uring, next: 0, expected: BTreeMap::new(), broken: None };
-        // A seccomp profile may allow the setup and deny the use.
+        Ring::over(uring)
+    }
+}
+
+impl<K: Kernel> Ring<K> {
+    /// A ring over a kernel that takes a no-op: a seccomp profile may allow the setup and deny the
+    /// use.
+    pub(super) fn over(kernel: K) -> io::Result<Self> {
+        let mut ring = Ring { kernel, next: 0, expected: BTreeMap::new(), broken: None };
         // SAFETY: a no-op refers to no memory.
-        let (first, _) = unsafe { ring.start([opcode::Nop::new().build()]) }?;
-        ring.wait(first)?;
-        Ok(ring)
+        let (first, _) = unsafe { ring.start([Op::Nop]) }?;
+        match ring.wait(first)? {
+            0.. => Ok(ring),
+            refused => Err(io::Error::from_raw_os_error(-refused)),
+        }
     }
 
     /// Starts entries with one system call. Gives the number of the first (the others follow it),
@@ -57,28 +138,30 @@ impl Ring {
     /// for each of them; for ever if that or this fails.
     pub(super) unsafe fn start<const N: usize>(
         &mut self,
-        entries: [squeue::Entry; N],
+        entries: [Op; N],
     ) -> io::Result<(u64, bool)> {
         let first = self.next;
-        let numbered: Vec<_> =
-            (first..).zip(entries).map(|(n, entry)| entry.user_data(n)).collect();
+        let mut numbers = first..;
+        let numbered = entries.map(|op| (numbers.next().unwrap_or(u64::MAX), op));
         // SAFETY: the caller keeps what the entries refer to.
-        if unsafe { self.uring.submission().push_multiple(&numbered) }.is_err() {
+        if unsafe { self.kernel.push(numbered) }.is_err() {
             // Every start empties the queue or breaks the ring.
             return Err(self.disable("the submission queue is full".to_owned()));
         }
         self.next += N as u64;
         self.expected.extend((first..self.next).map(|n| (n, None)));
-        let mut taken = self.enter(0)?;
-        let at_once = taken == N;
+        let (mut taken, mut at_once, mut patience) = (0, false, PATIENCE);
         while taken < N {
-            taken += self.enter(0)?;
+            let now = self.enter(0, &mut patience)?;
+            at_once |= now == N;
+            taken += now;
         }
         Ok((first, at_once))
     }
 
     /// Waits for the completion of entry `n` and forgets the entry.
     pub(super) fn wait(&mut self, n: u64) -> io::Result<i32> {
+        let mut patience = PATIENCE;
         loop {
             self.drain();
             match self.expected.get(&n) {
@@ -87,7 +170,7 @@ impl Ring {
                     self.expected.remove(&n);
                     return Ok(result);
                 }
-                Some(None) => drop(self.enter(1)?),
+                Some(None) => drop(self.enter(1, &mut patience)?),
                 None => return Err(self.disable(format!("entry {n} is not under way"))),
             }
         }
@@ -95,41 +178,49 @@ impl Ring {
 
     /// Takes all completions there are.
     pub(super) fn drain(&mut self) {
-        let done: Vec<_> =
-            self.uring.completion().map(|cqe| (cqe.user_data(), cqe.result())).collect();
-        for (n, result) in done {
-            match self.expected.get_mut(&n) {
-                Some(slot @ None) => *slot = Some(result),
-                // Whoever waits now still gets its own completion; nobody starts anything new.
-                Some(Some(_)) | None => {
-                    drop(self.disable(format!("a completion {n} that nobody expects")));
-                }
-            }
+        let Ring { kernel, expected, .. } = self;
+        let mut stray = None;
+        kernel.completions(|n, result| match expected.get_mut(&n) {
+            Some(slot @ None) => *slot = Some(result),
+            Some(Some(_)) | None => stray = stray.or(Some(n)),
+        });
+        if let Some(n) = stray {
+            // Whoever waits now still gets its own completion; nobody starts anything new.
+            drop(self.disable(format!("a completion {n} that nobody expects")));
         }
     }
 
     /// Enters the kernel: hands over what is queued, and waits for a completion if `want` is 1.
-    /// Gives the number of entries taken. After a wait there may be no completion: look again.
-    fn enter(&mut self, want: usize) -> io::Result<usize> {
-        for _ in 0..ENTER_TRIES {
-            let error = match self.uring.submitter().submit_and_wait(want) {
-                Ok(taken) => return Ok(taken),
-                Err(error) => error,
-            };
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                // No memory for a request just now, or completions that must be taken first.
-                Some(libc::EAGAIN | libc::EBUSY) => {
-                    self.drain();
-                    std::thread::yield_now();
-                }
-                _ => return Err(self.disable(format!("io_uring_enter: {error}"))),
+    /// Gives the number of entries taken, which can be none; after a wait there may be no
+    /// completion: look again.
+    fn enter(&mut self, want: usize, patience: &mut u32) -> io::Result<usize> {
+        let error = match self.kernel.enter(want) {
+            Ok(0) if want == 0 => return self.lose(patience),
+            Ok(taken) => return Ok(taken),
+            Err(error) => error,
+        };
+        match error.raw_os_error() {
+            // A wait may be interrupted for ever: what it waits for is under way.
+            Some(libc::EINTR) if want > 0 => Ok(0),
+            Some(libc::EINTR) => self.lose(patience),
+            // No memory for a request just now, or completions that must be taken first.
+            Some(libc::EAGAIN | libc::EBUSY) => {
+                self.drain();
+                self.lose(patience)
             }
-            if want > 0 {
-                return Ok(0); // the drain may have taken what is waited for
-            }
+            _ => Err(self.disable(format!("io_uring_enter: {error}"))),
         }
-        Err(self.disable("io_uring_enter: no memory for a request".to_owned()))
+    }
+
+    /// An enter has achieved nothing.
+    fn lose(&mut self, patience: &mut u32) -> io::Result<usize> {
+        if *patience == 0 {
+            let why = format!("io_uring_enter achieved nothing {PATIENCE} times");
+            return Err(self.disable(why));
+        }
+        *patience -= 1;
+        std::thread::yield_now();
+        Ok(0)
     }
 
     pub(super) fn usable(&self) -> io::Result<()> {

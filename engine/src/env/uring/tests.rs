@@ -219,7 +219,7 @@ fn an_unknown_completion_stops_the_ring_but_loses_no_write() {
     let stray = {
         let mut ring = bench.env.ring.lock().unwrap();
         // SAFETY: a no-op refers to no memory.
-        let (stray, _) = unsafe { ring.start([opcode::Nop::new().build()]) }.unwrap();
+        let (stray, _) = unsafe { ring.start([Op::Nop]) }.unwrap();
         ring.expected.remove(&stray);
         while ring.broken.is_none() {
             ring.drain();
