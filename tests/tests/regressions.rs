@@ -564,3 +564,31 @@ fn a_commit_while_unwinding_is_a_commit() {
     database.put("k", "v").unwrap();
     assert!(database.contains("farewell").unwrap());
 }
+
+/// A full disk that the write or the sync of the log met was told as `DiskFull`, which promises
+/// that nothing of the commit has happened; yet it could be there after a restart.
+#[test]
+fn a_commit_that_a_full_disk_leaves_in_doubt_is_not_called_refused() {
+    for (at, durability) in
+        (1..=8).flat_map(|at| [(at, Durability::Buffered), (at, Durability::Synced)])
+    {
+        for rotates in [false, true] {
+            let env = SimEnv::new(1);
+            let store = open(&env).unwrap();
+            let database = store.database("d").unwrap();
+            database.put("k", "v").unwrap();
+            env.fail_at(env.operations() + at, FaultKind::StorageFull);
+            let value = vec![1; if rotates { 60 << 10 } else { 1 }];
+            let done = database.put_with("l", value, durability);
+            let poisoned = store.stats().poisoned.is_some();
+            std::mem::forget(store);
+            let there = open(&env.kill()).unwrap().database("d").unwrap().contains("l").unwrap();
+            match done {
+                Ok(()) => assert!(there && !poisoned),
+                Err(Error::DiskFull { .. }) => assert!(!there && !poisoned, "operation {at}"),
+                Err(Error::Io { .. }) => assert!(poisoned, "operation {at}"),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}

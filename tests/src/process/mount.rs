@@ -76,10 +76,9 @@ impl Disk {
         self.options
     }
 
-    /// Leaves everything where it is, for somebody to look at.
+    /// Leaves the image where it is, for somebody to look at.
     pub fn keep(mut self) -> PathBuf {
         let _ = self.unmount();
-        self.home.disable_cleanup(true);
         self.memory.disable_cleanup(true);
         self.image()
     }

@@ -34,6 +34,9 @@ use crate::tally::{Limits, Tally};
 /// Cuts of a whole run.
 pub const CUTS: u64 = 1_000;
 
+/// How `power-inside` ends where there can be no power cuts, with the reason on stderr.
+pub const DENIED: i32 = 2;
+
 /// Cuts of one image.
 const CUTS_OF_AN_IMAGE: u64 = 20;
 
@@ -65,7 +68,12 @@ pub fn run_with(limits: &Limits, program: &Path, cuts: u64) -> Tally {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr);
             let last = text.trim().lines().last().unwrap_or("no reason given");
-            tally.note(format!("power cuts are skipped: {last}"));
+            if output.status.code() == Some(DENIED) || last.starts_with("unshare:") {
+                tally.note(format!("power cuts are skipped: {last}"));
+            } else {
+                let line = format!("harness_errors: power: {}: {last}", output.status);
+                tally.fail("harness_errors", line);
+            }
         }
         Err(error) => tally.note(format!("power cuts are skipped: no unshare: {error}")),
     }

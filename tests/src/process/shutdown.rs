@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 
 /// What the file system still does before it goes down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +17,7 @@ pub enum Flush {
 }
 
 /// `EXT4_IOC_SHUTDOWN`: `_IOR('X', 125, __u32)`.
+#[cfg(target_os = "linux")]
 const SHUTDOWN: libc::Ioctl = 0x8004_587D;
 
 /// Shuts the file system down that `root` lies on. Whoever calls this has made sure that it is one
@@ -25,7 +25,10 @@ const SHUTDOWN: libc::Ioctl = 0x8004_587D;
 ///
 /// # Errors
 /// What the system says: not root, no ext4.
+#[cfg(target_os = "linux")]
 pub(super) fn shut_down(root: &File, flush: Flush) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
     let flag: u32 = match flush {
         Flush::Everything => 0,
         Flush::Journal => 1,
@@ -35,4 +38,10 @@ pub(super) fn shut_down(root: &File, flush: Flush) -> io::Result<()> {
     // long as `root` is borrowed here.
     let done = unsafe { libc::ioctl(root.as_raw_fd(), SHUTDOWN, &raw const flag) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// There is no such call.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn shut_down(_root: &File, _flush: Flush) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
