@@ -50,6 +50,7 @@ macro_rules! seeded {
         $right
     };
     ($bug:ident => $wrong:expr) => {};
+    ($bug:ident: $value:ident = $wrong:expr) => {};
 }
 
 pub mod env;

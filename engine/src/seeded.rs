@@ -1,15 +1,15 @@
 //! Historic bugs of storage engines, re-created to test the tests (feature `seeded-bugs`).
 //!
-//! 1. a test [`plant`]s one of them, on its own thread
-//! 2. the sites `seeded!(Bug => what is wrong)` in the engine ask whether theirs is [`planted`]
+//! 1. a test plants one of them ([`plant`]), on its own thread
+//! 2. the sites `seeded!(Bug => what is wrong)` in the engine ask whether theirs is planted
 //! 3. a check that does not notice is no check
 //!
 //! The switch is thread-local, so that several threads can test several bugs at once. So a bug acts
 //! on the thread that planted it only: use it with `Background::Manual`, where the engine starts no
 //! thread of its own.
 //!
-//! Without the feature this module is not compiled, and a site is either nothing at all or what
-//! stands behind its `else`.
+//! Without the feature this module is not compiled, and a site is nothing at all or what stands behind
+//! its `else`.
 
 mod frames;
 
@@ -22,8 +22,9 @@ use orlop_formats::ids::StoreId;
 
 /// A place where a bug can be planted.
 ///
-/// `seeded!(Bug => wrong)` does the wrong thing, usually an early `return`, when the bug is planted;
-/// `seeded!(Bug => wrong, else right)` is one of two values.
+/// When the bug is planted, `seeded!(Bug => wrong)` does the wrong thing, usually an early `return`;
+/// `seeded!(Bug: name = wrong)` gives the variable another value; and
+/// `seeded!(Bug => wrong, else right)` is the first of two values instead of the second.
 macro_rules! seeded {
     ($bug:ident => $wrong:expr, else $right:expr) => {
         if $crate::seeded::planted($crate::seeded::Bug::$bug) { $wrong } else { $right }
@@ -32,6 +33,9 @@ macro_rules! seeded {
         if $crate::seeded::planted($crate::seeded::Bug::$bug) {
             $wrong;
         }
+    };
+    ($bug:ident: $value:ident = $wrong:expr) => {
+        let $value = seeded!($bug => $wrong, else $value);
     };
 }
 

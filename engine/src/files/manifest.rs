@@ -105,7 +105,7 @@ impl State {
 pub(crate) fn load(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Result<State> {
     let path = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
     let bytes = env.read(&path).map_err(|source| Error::io("read", &path, source))?;
-    let bytes = seeded!(EditUnchecked => crate::seeded::believed(bytes), else bytes);
+    seeded!(EditUnchecked: bytes = crate::seeded::believed(bytes));
     decode(&bytes, superblock).map_err(|source| Error::decode(&path, source))
 }
 

@@ -149,7 +149,7 @@ impl Scanner<'_> {
         }
         if let Some((cut_path, damage)) = &self.cut {
             let proof = frame::later_proof(bytes, log::PROLOGUE_LEN, &header.id, self.good);
-            let proof = seeded!(DamageIsTorn => None, else proof);
+            seeded!(DamageIsTorn: proof = None);
             return match proof {
                 Some(proof) => Err(Error::decode(cut_path, proven(damage.clone(), path, proof))),
                 None => Ok(()),
@@ -223,7 +223,8 @@ impl Scanner<'_> {
             return if end == limit { Ok(()) } else { Err(fail(missing(damage, end, limit))) };
         }
         let proof = frame::later_proof(used, end, &id, self.good);
-        if let Some(proof) = seeded!(DamageIsTorn => None, else proof) {
+        seeded!(DamageIsTorn: proof = None);
+        if let Some(proof) = proof {
             return Err(fail(proven(missing(damage, end, limit), path, proof)));
         }
         if let Some(damage) = damage {
@@ -273,8 +274,9 @@ fn read(env: &dyn Env, path: &Path) -> Result<Vec<u8>> {
     let read = env.read(path);
     seeded!(ReadErrorIsEnd => return Ok(read.unwrap_or_default()));
     let bytes = read.map_err(|source| Error::io("read", path, source))?;
-    let bytes = seeded!(FrameUnchecked => crate::seeded::believed(bytes), else bytes);
-    Ok(seeded!(FirstUnchecked => crate::seeded::renumbered(bytes), else bytes))
+    seeded!(FrameUnchecked: bytes = crate::seeded::believed(bytes));
+    seeded!(FirstUnchecked: bytes = crate::seeded::renumbered(bytes));
+    Ok(bytes)
 }
 
 /// Whether a segment's creation was cut short: it holds nothing but zeros.
@@ -298,7 +300,7 @@ pub(crate) fn visit(
             let base = frame.offset + frame::HEADER_LEN as u64;
             let fail = |source: DecodeError| Error::decode(path, source.at(base));
             let first = frame.first;
-            let first = seeded!(FirstUnchecked => crate::seeded::first_on_disk(env, path, &frame), else first);
+            seeded!(FirstUnchecked: first = crate::seeded::first_on_disk(env, path, &frame));
             for (seqno, ops) in (first..).zip(batch::read_batches(frame.payload, frame.count)) {
                 if seqno > after {
                     let ops: Vec<Op<'_>> =

@@ -46,7 +46,7 @@ impl Segment {
     fn sync(&mut self) -> Result<()> {
         if self.last_seqno > self.synced {
             let synced = self.file.sync();
-            let synced = seeded!(LogSyncErrorIgnored => synced.or(Ok(())), else synced);
+            seeded!(LogSyncErrorIgnored: synced = synced.or(Ok(())));
             synced.map_err(|source| Error::io("sync", &self.path, source))?;
             self.synced = self.last_seqno;
         }
@@ -279,9 +279,8 @@ impl Log {
             return Ok(());
         };
         let reaped = segment.file.reap();
-        let reaped = seeded!(LogSyncErrorIgnored => reaped.or(Ok(Vec::new())), else reaped);
-        let reaped =
-            seeded!(FailedSyncRetried => reaped.or_else(|_| segment.sync_again()), else reaped);
+        seeded!(LogSyncErrorIgnored: reaped = reaped.or(Ok(Vec::new())));
+        seeded!(FailedSyncRetried: reaped = reaped.or_else(|_| segment.sync_again()));
         let frame = reaped.map_err(|source| Error::io("write", &segment.path, source))?;
         self.staged = Group { frame, ..Group::default() };
         segment.end = flight.end;

@@ -32,7 +32,7 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
     let Ok(mut log) = log else { return Ok(()) };
     shared.background.lock().stop = false;
     let sound = shared.check_poison();
-    let sound = seeded!(PoisonedCloseIsClean => Ok(()), else sound);
+    seeded!(PoisonedCloseIsClean: sound = Ok(()));
     let result = sound.and_then(|()| settle(shared, &mut log));
     shared.background.lock().stop = true;
     drop(log);
@@ -55,11 +55,12 @@ fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
     // or in its old tables, as it was.
     let _ = shorten(shared);
     let sound = shared.check_poison();
-    seeded!(PoisonedCloseIsClean => (), else sound?);
+    seeded!(PoisonedCloseIsClean: sound = Ok(()));
+    sound?;
     log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
     let ends = log.finish();
     let ends = write::judge(shared, log, ends)?;
-    let ends = seeded!(SegmentEndsUnrecorded => Vec::new(), else ends);
+    seeded!(SegmentEndsUnrecorded: ends = Vec::new());
     shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
     let mut manifest = shared.manifest.lock();
     let Some(manifest) = manifest.as_mut() else { return Ok(()) };

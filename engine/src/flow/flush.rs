@@ -32,8 +32,7 @@ pub(crate) fn run(shared: &Shared) -> Result<bool> {
     let output = write_tables(shared, &view, memtable)?;
     let bytes = output.bytes();
     let (last, log_number) = (memtable.last_seqno(), next.log_floor());
-    let log_number =
-        seeded!(SegmentsTooEarly => shared.numbers.load(Ordering::Relaxed), else log_number);
+    seeded!(SegmentsTooEarly: log_number = shared.numbers.load(Ordering::Relaxed));
     let edit = |state: &State| VersionEdit {
         log_number: Some(log_number),
         flushed_seqno: Some(state.flushed_seqno.max(last)),

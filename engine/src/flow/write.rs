@@ -222,11 +222,11 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
 
     // 3. Submit. From here on a failure leaves the group indeterminate.
     let sync = strongest == Durability::Synced;
-    let sync = seeded!(SyncSkippedAfterDrop => sync && !has_dropped(shared), else sync);
+    seeded!(SyncSkippedAfterDrop: sync = sync && !has_dropped(shared));
     seeded!(PublishedBeforeWritten => publish(shared));
     let submitted = if to_log && frame.count > 0 {
         let submitted = log.submit(Group { sync, ..frame });
-        let submitted = seeded!(LogWriteErrorIgnored => Ok(()), else submitted);
+        seeded!(LogWriteErrorIgnored: submitted = Ok(()));
         judge(shared, log, submitted)?;
         true
     } else {
@@ -295,7 +295,7 @@ fn encode(shared: &Shared, commit: &mut Commit, frame: &mut Group) {
     let start = format::begin(&mut frame.frame);
     let mut count = 0;
     for op in operations(commit) {
-        let op = seeded!(CatalogChangeUnlogged => unless_catalog_change(commit, op), else op);
+        seeded!(CatalogChangeUnlogged: op = unless_catalog_change(commit, op));
         format::push(&mut frame.frame, &op);
         count += 1;
     }

@@ -137,7 +137,7 @@ impl Shared {
 
     pub(crate) fn liveness(&self) -> Liveness {
         let oldest = self.snapshots.oldest(&self.visible);
-        let oldest = seeded!(DropIgnoresSnapshots => Seqno::MAX, else oldest);
+        seeded!(DropIgnoresSnapshots: oldest = Seqno::MAX);
         let durable = seeded!(DropActsBeforeDurable => Seqno::MAX, else self.durable());
         read(&self.catalog).liveness(oldest, durable)
     }

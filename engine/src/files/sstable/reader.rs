@@ -233,8 +233,7 @@ impl Table {
             return Ok(&sealed[..sealed.len().saturating_sub(8)]);
         }
         let place = (&self.place, offset);
-        let place =
-            seeded!(PlaceUnbound => crate::seeded::unbound(what, place.0, offset), else place);
+        seeded!(PlaceUnbound: place = crate::seeded::unbound(what, place.0, offset));
         let body = checksum::open(sealed, place.0, place.1, what)
             .map_err(|source| self.corrupt(source))?;
         set(bits, at);

@@ -259,7 +259,7 @@ impl TableWriter {
         let offset = place_block(self.position(), sealed_len);
         self.pad_to(offset);
         let place = (&self.place, offset);
-        let place = seeded!(PlaceUnbound => crate::seeded::unbound("data block", place.0, offset), else place);
+        seeded!(PlaceUnbound: place = crate::seeded::unbound("data block", place.0, offset));
         checksum::seal(body, 0, place.0, place.1);
         self.buffer.extend_from_slice(body);
         self.write_out(WRITE_BYTES)?;
