@@ -1,7 +1,7 @@
 //! Historic bugs of storage engines, re-created to test the tests (feature `seeded-bugs`).
 //!
-//! 1. a test [`plant`]s one of them, on its own thread
-//! 2. the sites `seeded!(Bug => what is wrong)` in the engine ask whether theirs is [`planted`]
+//! 1. a test plants one of them ([`plant`]), on its own thread
+//! 2. the sites `seeded!(Bug => what is wrong)` in the engine ask whether theirs is planted
 //! 3. a check that does not notice is no check
 //!
 //! The switch is thread-local, so that several threads can test several bugs at once. So a bug acts
