@@ -1,8 +1,6 @@
 //! The inputs that fuzzing has kept, through the same functions, on any toolchain. With
 //! `ORLOP_BLESS=1` the seeds are written anew.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};

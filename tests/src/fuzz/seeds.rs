@@ -79,8 +79,11 @@ fn files(add: &mut impl FnMut(&'static str, &str, &[u8])) -> Result<(), String> 
     Ok(())
 }
 
-/// The payloads of the frames of a golden file.
-fn payloads(file: &[u8], prologue: u64) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+/// A frame: its header, its payload.
+type Piece = (Vec<u8>, Vec<u8>);
+
+/// The frames of a golden file.
+fn payloads(file: &[u8], prologue: u64) -> Result<Vec<Piece>, String> {
     let id = FileHeader::decode(file).map_err(|error| error.to_string())?.id;
     let walk = Walk::new(file, prologue, u64::MAX, id);
     let parts = walk.map(|frame| {
@@ -91,7 +94,7 @@ fn payloads(file: &[u8], prologue: u64) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Strin
 }
 
 /// Frames close together: the targets make their places right.
-fn packed(frames: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+fn packed(frames: &[Piece]) -> Vec<u8> {
     let mut out = Vec::new();
     for (header, payload) in frames {
         out.resize(out.len().next_multiple_of(64), 0);
