@@ -321,6 +321,10 @@ impl Manifest {
     fn begin(&mut self) -> Result<Tail> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         self.state.next_file_number = self.numbers.load(Ordering::Relaxed);
+        if self.state.next_file_number > MAX_FILE_NUMBER {
+            // A manifest that says so cannot be read: it must not be named.
+            return Err(self.corrupt(format!("a file number over {MAX_FILE_NUMBER}")));
+        }
         let path = self.dir.join(FileName::Manifest(number).to_string());
         let id = FileId(self.env.random());
         let header =

@@ -18,7 +18,7 @@ pub(crate) struct Damage {
     /// Only this mutant, such as bit:000004.sst:1234:5, as a failure names it; needs --set
     #[arg(long, requires = "set")]
     mutant: Option<String>,
-    /// Only this kind: bits, cuts, appended, zeroed, stale, swapped, misplaced, files or fields
+    /// Only this kind: bits, cuts, appended, zeroed, stale, swapped, misplaced, moved, files, fields
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
     /// Of kinds with many mutants, try one of so many

@@ -27,6 +27,9 @@ pub enum Mutant {
     Swap(Sector, Sector),
     /// `over:FILE:SECTOR:FILE:SECTOR`: the first holds the second: a write to a wrong place.
     Over(Sector, Sector),
+    /// `move:FILE:OFFSET:LENGTH:FILE:OFFSET`: the first bytes are what the second ones are;
+    /// `move:FILE:OFFSET:LENGTH:twin`: what those of the twin store are at the same place.
+    Move(String, usize, usize, Option<(String, usize)>),
     /// `missing:FILE`.
     Missing(String),
     /// `exchange:FILE:FILE`: two files have each other's name.
@@ -89,6 +92,18 @@ impl Mutant {
                 let source = sector_of(&source, SECTOR, *from_sector);
                 one(file, with(bytes(file), SECTOR, *sector, source))
             }
+            Mutant::Move(file, at, len, from) => {
+                let (source, start) = match from {
+                    Some((from, start)) => (set.files.get(from), *start),
+                    None => (set.twin.get(file), *at),
+                };
+                let source = source.and_then(|source| source.get(start..start + len));
+                let mut bytes = bytes(file);
+                if let (Some(source), Some(place)) = (source, bytes.get_mut(*at..at + len)) {
+                    place.copy_from_slice(source);
+                }
+                one(file, bytes)
+            }
             Mutant::Missing(file) => vec![(file.clone(), None)],
             Mutant::Exchange(left, right) => {
                 vec![(left.clone(), Some(bytes(right))), (right.clone(), Some(bytes(left)))]
@@ -143,6 +158,10 @@ impl fmt::Display for Mutant {
             }
             Mutant::Swap(a, b) => write!(f, "swap:{}:{}:{}:{}", a.0, a.1, b.0, b.1),
             Mutant::Over(a, b) => write!(f, "over:{}:{}:{}:{}", a.0, a.1, b.0, b.1),
+            Mutant::Move(file, at, len, None) => write!(f, "move:{file}:{at}:{len}:twin"),
+            Mutant::Move(file, at, len, Some((from, start))) => {
+                write!(f, "move:{file}:{at}:{len}:{from}:{start}")
+            }
             Mutant::Missing(file) => write!(f, "missing:{file}"),
             Mutant::Exchange(a, b) => write!(f, "exchange:{a}:{b}"),
             Mutant::Twin(file) => write!(f, "twin:{file}"),
@@ -172,6 +191,10 @@ impl FromStr for Mutant {
             ["old", _, _, _, _] => Mutant::Old(file(1), number(2)?, number(3)?, number(4)?),
             ["swap", _, _, _, _] => Mutant::Swap((file(1), number(2)?), (file(3), number(4)?)),
             ["over", _, _, _, _] => Mutant::Over((file(1), number(2)?), (file(3), number(4)?)),
+            ["move", _, _, _, "twin"] => Mutant::Move(file(1), number(2)?, number(3)?, None),
+            ["move", _, _, _, _, _] => {
+                Mutant::Move(file(1), number(2)?, number(3)?, Some((file(4), number(5)?)))
+            }
             ["missing", _] => Mutant::Missing(file(1)),
             ["exchange", _, _] => Mutant::Exchange(file(1), file(2)),
             ["twin", _] => Mutant::Twin(file(1)),
@@ -197,6 +220,8 @@ mod tests {
             "old:SUPER:512:3:1",
             "swap:a:0:b:1",
             "over:a:0:a:1",
+            "move:a:64:100:b:128",
+            "move:a:64:100:twin",
             "missing:x",
             "exchange:x:y",
             "twin:x",

@@ -24,6 +24,8 @@ pub enum Kind {
     Swapped,
     /// Sectors over others.
     Misplaced,
+    /// Whole frames and parts of tables over others of the same length.
+    Moved,
     /// Whole files.
     Files,
     /// Hostile numbers under right checksums.
@@ -31,7 +33,7 @@ pub enum Kind {
 }
 
 /// Every kind, with its name on the command line.
-pub const KINDS: [(Kind, &str); 9] = [
+pub const KINDS: [(Kind, &str); 10] = [
     (Kind::Bits, "bits"),
     (Kind::Cuts, "cuts"),
     (Kind::Appended, "appended"),
@@ -39,6 +41,7 @@ pub const KINDS: [(Kind, &str); 9] = [
     (Kind::Stale, "stale"),
     (Kind::Swapped, "swapped"),
     (Kind::Misplaced, "misplaced"),
+    (Kind::Moved, "moved"),
     (Kind::Files, "files"),
     (Kind::Fields, "fields"),
 ];
@@ -50,9 +53,12 @@ impl Kind {
     }
 }
 
-/// Of the zeros behind the last frame of a segment that was not closed, every so many-th byte is
-/// damaged: they are alike. All other bytes are damaged, each.
-const FREE_STEP: usize = 61;
+/// Of long runs of zeros in the crashed set, every so many-th byte is damaged: they are alike, and
+/// mostly the space that a segment reserves. Of the closed set every byte is, zero or not.
+const ZERO_STEP: usize = 61;
+
+/// How many zeros are a long run.
+const LONG: usize = 128;
 
 /// Bytes at equal distances.
 #[derive(Debug, Clone)]
@@ -78,10 +84,11 @@ impl Plan {
             (Kind::Stale, stale(set)),
             (Kind::Swapped, pairs(set, true)),
             (Kind::Misplaced, pairs(set, false)),
+            (Kind::Moved, moved(set, anatomy)),
             (Kind::Files, files(set)),
             (Kind::Fields, fields.mutants()),
         ];
-        Self { spans: spans(set, anatomy), listed }
+        Self { spans: spans(set), listed }
     }
 
     /// How many mutants of a kind there are.
@@ -123,14 +130,26 @@ impl Plan {
     }
 }
 
-fn spans(set: &Set, anatomy: &Anatomy) -> Vec<Span> {
+fn spans(set: &Set) -> Vec<Span> {
     let mut spans = Vec::new();
     for (file, bytes) in &set.files {
-        let end = anatomy.segments.iter().find(|(name, _)| name == file).map(|(_, end)| *end);
-        let used = end.map_or(bytes.len(), |end| end.next_multiple_of(4096).min(bytes.len()));
-        spans.push(Span { file: file.clone(), start: 0, count: used, step: 1 });
-        let count = (bytes.len() - used).div_ceil(FREE_STEP);
-        spans.push(Span { file: file.clone(), start: used, count, step: FREE_STEP });
+        let mut add = |start: usize, end: usize, step: usize| {
+            let count = (end - start).div_ceil(step);
+            spans.push(Span { file: file.clone(), start, count, step });
+        };
+        let (mut done, mut at) = (0, 0);
+        while !set.closed && at < bytes.len() {
+            let zeros = bytes[at..].iter().take_while(|byte| **byte == 0).count();
+            if zeros >= LONG {
+                // The first and the last zeros of a run stand beside something.
+                let (start, end) = (at + LONG / 8, at + zeros - LONG / 8);
+                add(done, start, 1);
+                add(start, end, ZERO_STEP);
+                done = end;
+            }
+            at += zeros.max(1);
+        }
+        add(done, bytes.len(), 1);
     }
     spans
 }
@@ -215,6 +234,27 @@ fn pairs(set: &Set, swap: bool) -> Vec<Mutant> {
                 mutants.push(Mutant::Swap(left.clone(), right.clone()));
             }
         }
+    }
+    mutants
+}
+
+/// Frames and sealed parts are whole where they come from: only that they are bound to their place
+/// tells.
+fn moved(set: &Set, anatomy: &Anatomy) -> Vec<Mutant> {
+    let frames = anatomy.edits.iter().chain(&anatomy.groups);
+    let frames = frames.map(|frame| (&frame.file, frame.range.clone()));
+    let parts = anatomy.parts.iter().map(|part| (&part.file, part.range.clone()));
+    let pieces: Vec<_> = frames.chain(parts).collect();
+    let mut mutants = Vec::new();
+    for (to, into) in &pieces {
+        for (from, range) in &pieces {
+            let same = set.files[*to][into.clone()] == set.files[*from][range.clone()];
+            if !same && into.len() == range.len() {
+                let source = Some(((*from).clone(), range.start));
+                mutants.push(Mutant::Move((*to).clone(), into.start, into.len(), source));
+            }
+        }
+        mutants.push(Mutant::Move((*to).clone(), into.start, into.len(), None));
     }
     mutants
 }

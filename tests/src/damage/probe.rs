@@ -2,7 +2,7 @@
 //!
 //! 1. open read-only, read everything
 //! 2. open for writing, read everything, compact, read everything again, close
-//! 3. open again, read everything
+//! 3. open read-only again, read everything: also when 2 was refused and 1 was not
 //!
 //! "Everything": the names of the databases; of each a scan in both directions, a get of every key
 //! that ever was, and of twice as many that never were. Each answer is an error, or it is held
@@ -32,7 +32,8 @@ pub struct Seen {
     pub wrong: Option<String>,
     /// How many commits are seen at least; all of them, if nothing speaks against that.
     pub commits: usize,
-    /// Everything was read right and written, and then the store did not open again.
+    /// Everything was read right and written, or an open for writing was refused that came behind a
+    /// read-only one that was not; and then the store did not open again.
     pub broken: bool,
 }
 
@@ -78,10 +79,17 @@ impl Probe<'_> {
             Ok(store) => self.everything(&store),
             Err(error) => self.refused(&error),
         }
+        let readable = self.seen.refused == 0;
         self.phase = "open for writing";
         let store = match open(env) {
             Ok(store) => store,
-            Err(error) => return self.refused(&error),
+            Err(error) => {
+                self.refused(&error);
+                if readable {
+                    self.again(env, true);
+                }
+                return;
+            }
         };
         self.everything(&store);
         self.phase = "compaction";
@@ -93,11 +101,17 @@ impl Probe<'_> {
         if let Err(error) = store.close() {
             self.failed(&error);
         }
+        let readable = self.seen.refused + self.seen.failed == 0;
+        self.again(env, readable);
+    }
+
+    /// The last open; `readable`: it must not be refused.
+    fn again(&mut self, env: &SimEnv, readable: bool) {
         self.phase = "second open";
         match open_read_only(env) {
             Ok(store) => self.everything(&store),
             Err(error) => {
-                self.seen.broken = self.seen.refused + self.seen.failed == 0;
+                self.seen.broken = readable;
                 self.refused(&error);
             }
         }

@@ -57,11 +57,12 @@ impl Default for Bounds {
     }
 }
 
-/// What a worker is at.
-#[derive(Debug, Clone, Copy, Default)]
+/// What a worker is at, and what it has counted: kept here, since it may never come back.
+#[derive(Debug, Default)]
 struct Slot {
     job: Option<(u64, Instant)>,
     given_up: bool,
+    tally: Tally,
 }
 
 struct Sweep<J> {
@@ -125,25 +126,36 @@ pub fn sweep<J: Jobs>(jobs: J, limits: &Limits, bounds: Bounds, tally: &mut Tall
         base,
     });
     supervise(&sweep, tally);
+    for slot in locked(&sweep.slots).iter_mut() {
+        tally.merge(std::mem::take(&mut slot.tally));
+    }
     // Alone: what is high now is high because of this job.
     let suspects = std::mem::take(&mut *locked(&sweep.suspects));
     for job in suspects {
-        let alone = Arc::clone(&sweep);
-        let high = thread::Builder::new().name(format!("{WORKER}alone")).spawn(move || {
-            PeakAlloc.reset_peak_usage();
-            let before = PeakAlloc.current_usage();
-            let mut desk = alone.jobs.desk();
-            let work = || alone.jobs.work(job, &mut desk, &mut Tally::default());
-            drop(panic::catch_unwind(AssertUnwindSafe(work)));
-            PeakAlloc.peak_usage().saturating_sub(before)
-        });
-        let high = high.ok().and_then(|thread| thread.join().ok()).unwrap_or(usize::MAX);
-        if high > bounds.memory {
+        if let Some(high) = alone(&sweep, job).filter(|high| *high > bounds.memory) {
             let line = format!("{} # {high} bytes of memory", sweep.jobs.command(job));
             tally.fail("big_allocations", line);
         }
     }
     sweep.next.load(Ordering::Relaxed).min(sweep.jobs.count())
+}
+
+/// How much memory a job takes while nothing else runs; `None` if it does not end.
+fn alone<J: Jobs>(sweep: &Arc<Sweep<J>>, job: u64) -> Option<usize> {
+    let (done, ended) = mpsc::channel();
+    let own = Arc::clone(sweep);
+    let worker = thread::Builder::new().name(format!("{WORKER}alone"));
+    let started = worker.spawn(move || {
+        PeakAlloc.reset_peak_usage();
+        let before = PeakAlloc.current_usage();
+        let mut desk = own.jobs.desk();
+        let work = || own.jobs.work(job, &mut desk, &mut Tally::default());
+        drop(panic::catch_unwind(AssertUnwindSafe(work)));
+        // Whoever does not wait any more does not want to know.
+        let _ = done.send(PeakAlloc.peak_usage().saturating_sub(before));
+    });
+    started.ok()?;
+    ended.recv_timeout(sweep.bounds.stuck).ok()
 }
 
 /// Starts the workers and waits for them.
@@ -155,10 +167,7 @@ fn supervise<J: Jobs>(sweep: &Arc<Sweep<J>>, tally: &mut Tally) {
     }
     while running > 0 {
         match ended.recv_timeout(Duration::from_millis(200)) {
-            Ok(counted) => {
-                tally.merge(counted);
-                running -= 1;
-            }
+            Ok(()) => running -= 1,
             Err(RecvTimeoutError::Timeout) => {
                 for job in give_up(sweep) {
                     let line = format!("{} # does not end", sweep.jobs.command(job));
@@ -184,7 +193,7 @@ fn give_up<J: Jobs>(sweep: &Sweep<J>) -> Vec<u64> {
     stuck
 }
 
-fn start<J: Jobs>(sweep: &Arc<Sweep<J>>, done: &Sender<Tally>) -> bool {
+fn start<J: Jobs>(sweep: &Arc<Sweep<J>>, done: &Sender<()>) -> bool {
     let (sweep, done) = (Arc::clone(sweep), done.clone());
     let mut slots = locked(&sweep.slots);
     let slot = slots.len();
@@ -192,18 +201,17 @@ fn start<J: Jobs>(sweep: &Arc<Sweep<J>>, done: &Sender<Tally>) -> bool {
     drop(slots);
     let worker = thread::Builder::new().name(format!("{WORKER}{slot}"));
     let worker = worker.spawn(move || {
-        let mut tally = Tally::default();
-        run(&sweep, slot, &mut tally);
+        run(&sweep, slot);
         if !locked(&sweep.slots)[slot].given_up {
             // Whoever does not wait any more does not want to know.
-            let _ = done.send(tally);
+            let _ = done.send(());
         }
     });
     worker.is_ok()
 }
 
 /// Takes jobs until there are no more, time is up, or this worker was given up.
-fn run<J: Jobs>(sweep: &Sweep<J>, slot: usize, tally: &mut Tally) {
+fn run<J: Jobs>(sweep: &Sweep<J>, slot: usize) {
     let mut desk = sweep.jobs.desk();
     loop {
         let job = sweep.next.fetch_add(1, Ordering::Relaxed);
@@ -232,7 +240,7 @@ fn run<J: Jobs>(sweep: &Sweep<J>, slot: usize, tally: &mut Tally) {
             suspects.sort_unstable();
             suspects.dedup();
         }
-        tally.merge(counted);
+        locked(&sweep.slots)[slot].tally.merge(counted);
     }
 }
 

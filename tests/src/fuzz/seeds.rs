@@ -79,11 +79,11 @@ fn files(add: &mut impl FnMut(&'static str, &str, &[u8])) -> Result<(), String> 
     Ok(())
 }
 
-/// A frame: its header and its payload.
-type Split = (Vec<u8>, Vec<u8>);
+/// A frame: its header, its payload.
+type Piece = (Vec<u8>, Vec<u8>);
 
 /// The frames of a golden file.
-fn payloads(file: &[u8], prologue: u64) -> Result<Vec<Split>, String> {
+fn payloads(file: &[u8], prologue: u64) -> Result<Vec<Piece>, String> {
     let id = FileHeader::decode(file).map_err(|error| error.to_string())?.id;
     let walk = Walk::new(file, prologue, u64::MAX, id);
     let parts = walk.map(|frame| {
@@ -94,7 +94,7 @@ fn payloads(file: &[u8], prologue: u64) -> Result<Vec<Split>, String> {
 }
 
 /// Frames close together: the targets make their places right.
-fn packed(frames: &[Split]) -> Vec<u8> {
+fn packed(frames: &[Piece]) -> Vec<u8> {
     let mut out = Vec::new();
     for (header, payload) in frames {
         out.resize(out.len().next_multiple_of(64), 0);

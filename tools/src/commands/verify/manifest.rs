@@ -7,7 +7,7 @@ use orlop_formats::error::DecodeError;
 use orlop_formats::file_header::{FileHeader, FileKind};
 use orlop_formats::frame::{self, Frame, FrameKind, Walk};
 use orlop_formats::ids::{FileId, FileNumber, Seqno, StoreId};
-use orlop_formats::limits::SECTOR;
+use orlop_formats::limits::{MAX_FILE_NUMBER, MAX_SEQNO, SECTOR};
 use orlop_formats::manifest::{PROLOGUE_LEN, SegmentEnd, TableMeta, VersionEdit};
 
 use super::report::Report;
@@ -179,6 +179,16 @@ impl Version {
 /// The rules that the version as a whole keeps.
 fn check_version(report: &mut Report, path: &Path, version: &Version) {
     let what = "version";
+    for (name, value, limit) in [
+        ("flushed sequence number", version.flushed_seqno, MAX_SEQNO),
+        ("last sequence number", version.last_seqno, MAX_SEQNO),
+        // Whoever opens the store for writing needs some.
+        ("next file number", version.next_file_number, MAX_FILE_NUMBER - 1),
+    ] {
+        if value > limit {
+            report.finding(path, 0, name, format!("at most {limit}"), value.to_string());
+        }
+    }
     let numbers =
         version.tables.keys().copied().chain(version.segment_ends.iter().map(|s| s.number));
     if let Some(number) = numbers.max().filter(|number| *number >= version.next_file_number) {
