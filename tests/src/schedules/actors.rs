@@ -177,10 +177,14 @@ fn expect(scene: &Scene, error: &Error) -> Check {
     if expected { Ok(()) } else { broken("wrong_errors", format!("{error}")) }
 }
 
+/// Handles of the twins and of the marks, as a thread keeps them: bound at their first use.
+fn handles(scene: &Scene) -> Check<[Database; 3]> {
+    let handle = |name| database(&scene.store, name);
+    Ok([handle(TWINS[0])?, handle(TWINS[1])?, handle(MARKS)?])
+}
+
 fn write(scene: &Scene, writer: usize) -> Check {
-    let handles = [TWINS[0], TWINS[1], MARKS].map(|name| database(&scene.store, name));
-    let [one, other, marks] = handles;
-    let handles = [one?, other?, marks?];
+    let handles = handles(scene)?;
     for (at, commit) in scene.plan.writers[writer].iter().enumerate() {
         if !commit_one(scene, &handles, writer, at as u64 + 1, *commit)? {
             return Ok(());
@@ -238,26 +242,28 @@ fn batch(
 
 fn look(scene: &Scene, reader: usize) -> Check {
     let may_close = scene.plan.closes_early();
+    let handles = handles(scene)?;
     for look in &scene.plan.readers[reader] {
         match look {
             Look::Snapshot => look_at_snapshot(scene, may_close)?,
-            Look::Gets => look_up(scene, may_close)?,
-            Look::Cursors => look_along(scene, may_close)?,
+            Look::Gets => look_up(scene, &handles, may_close)?,
+            Look::Cursors => look_along(scene, &handles, may_close)?,
         }
     }
     Ok(())
 }
 
 /// Ranges without a snapshot: each sees one moment.
-fn look_along(scene: &Scene, may_close: bool) -> Check {
-    for (place, name) in TWINS.into_iter().enumerate() {
+fn look_along(scene: &Scene, handles: &[Database; 3], may_close: bool) -> Check {
+    let [one, other, marks] = handles;
+    for (place, twin) in [one, other].into_iter().enumerate() {
         let begun = scene.journal.now();
-        let entries: orlop::Result<Vec<_>> = database(&scene.store, name)?.iter().collect();
+        let entries: orlop::Result<Vec<_>> = twin.iter().collect();
         let Some(entries) = read(entries, may_close)? else { return Ok(()) };
         scene.journal.saw(counts(&scene.plan, place, &entries)?, begun)?;
     }
     let begun = scene.journal.now();
-    let marks: orlop::Result<Vec<_>> = database(&scene.store, MARKS)?.range(MARK..).rev().collect();
+    let marks: orlop::Result<Vec<_>> = marks.range(MARK..).rev().collect();
     let Some(marks) = read(marks, may_close)? else { return Ok(()) };
     let before = scene.journal.acknowledged_before(begun).into_iter();
     let expected = before.map(|(writer, number)| scene.plan.last_mark(writer, number));
@@ -291,13 +297,14 @@ fn look_at_snapshot(scene: &Scene, may_close: bool) -> Check {
 }
 
 /// Point reads: each later one sees at least as much, also in the other twin.
-fn look_up(scene: &Scene, may_close: bool) -> Check {
+fn look_up(scene: &Scene, handles: &[Database; 3], may_close: bool) -> Check {
+    let [one, other, _] = handles;
     for writer in 0..scene.plan.writers.len() {
         let mut before = 0;
-        for name in [TWINS[0], TWINS[1], TWINS[0]] {
+        for twin in [one, other, one] {
             let begun = scene.journal.now();
-            let found = database(&scene.store, name)?
-                .get_with(count_key(writer), |value| number_of(writer, value).unwrap_or(0));
+            let found =
+                twin.get_with(count_key(writer), |value| number_of(writer, value).unwrap_or(0));
             let Some(found) = read(found, may_close)? else { return Ok(()) };
             let found = found.unwrap_or(0);
             if found < before {
@@ -305,7 +312,7 @@ fn look_up(scene: &Scene, may_close: bool) -> Check {
             }
             scene.journal.saw_count(writer, found, begun)?;
             before = found;
-            let entry = database(&scene.store, name)?.contains(entry_key(writer, found));
+            let entry = twin.contains(entry_key(writer, found));
             let Some(entry) = read(entry, may_close)? else { return Ok(()) };
             if found > 0 && !entry {
                 return broken("half", format!("writer {writer}: count {found} without its entry"));
