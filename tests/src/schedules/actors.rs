@@ -7,7 +7,7 @@ use orlop::{Background, Batch, Database, Durability, Error, Store};
 use shuttle::thread;
 
 use super::afterlife::{
-    MARK, MARKS, TWINS, check, check_mark, count_key, counts, database, entry_key, number_of, open,
+    MARK, MARKS, TWINS, check, count_key, counts, database, dress, entry_key, number_of, open,
     read, survey, value,
 };
 use super::journal::{Broken, Check, Journal, broken};
@@ -65,6 +65,7 @@ pub(super) fn story(seed: u64) -> Result<Facts, Broken> {
     let env = SimEnv::new(seed);
     let opened = open(&env, Background::Thread, plan.memtable_size);
     let store = opened.or_else(|error| broken("unopenable", error.to_string()))?;
+    dress(&store).or_else(|error| broken("wrong_errors", error.to_string()))?;
     let opened_at = env.operations();
     for (after, kind) in &plan.faults {
         env.fail_at(opened_at + after, *kind);
@@ -82,7 +83,7 @@ pub(super) fn story(seed: u64) -> Result<Facts, Broken> {
         _ => Durability::Synced,
     };
     let image = if least == Durability::Buffered { env.kill() } else { env.crash(plan.keep) };
-    check(&image, &journal, least, plan.nested)?;
+    check(&image, &plan, &journal, least, plan.nested)?;
     facts.trace = env.trace();
     facts.faults = facts.trace.iter().filter(|line| line.ends_with(" failed")).count() as u64;
     facts.acknowledged = journal.acknowledged();
@@ -176,10 +177,14 @@ fn expect(scene: &Scene, error: &Error) -> Check {
     if expected { Ok(()) } else { broken("wrong_errors", format!("{error}")) }
 }
 
+/// Handles of the twins and of the marks, as a thread keeps them: bound at their first use.
+fn handles(scene: &Scene) -> Check<[Database; 3]> {
+    let handle = |name| database(&scene.store, name);
+    Ok([handle(TWINS[0])?, handle(TWINS[1])?, handle(MARKS)?])
+}
+
 fn write(scene: &Scene, writer: usize) -> Check {
-    let handles = [TWINS[0], TWINS[1], MARKS].map(|name| database(&scene.store, name));
-    let [one, other, marks] = handles;
-    let handles = [one?, other?, marks?];
+    let handles = handles(scene)?;
     for (at, commit) in scene.plan.writers[writer].iter().enumerate() {
         if !commit_one(scene, &handles, writer, at as u64 + 1, *commit)? {
             return Ok(());
@@ -221,13 +226,12 @@ fn batch(
     let value = value(writer, number);
     let mut batch = store.batch();
     match extra {
-        // The twins are there once the first commit was acknowledged.
-        Extra::Swap if number > 1 => batch.swap_databases(TWINS[0], TWINS[1])?,
+        Extra::Swap => batch.swap_databases(TWINS[0], TWINS[1])?,
         Extra::Mark => {
             batch.clear(marks)?;
             batch.put(marks, MARK, &value)?;
         }
-        Extra::Swap | Extra::Nothing => {}
+        Extra::Nothing => {}
     }
     for twin in [one, other] {
         batch.put(twin, count_key(writer), &value)?;
@@ -238,27 +242,35 @@ fn batch(
 
 fn look(scene: &Scene, reader: usize) -> Check {
     let may_close = scene.plan.closes_early();
+    let handles = handles(scene)?;
     for look in &scene.plan.readers[reader] {
         match look {
             Look::Snapshot => look_at_snapshot(scene, may_close)?,
-            Look::Gets => look_up(scene, may_close)?,
-            Look::Cursors => {
-                for name in TWINS {
-                    let begun = scene.journal.now();
-                    let entries: orlop::Result<Vec<_>> =
-                        database(&scene.store, name)?.iter().collect();
-                    let Some(entries) = read(entries, may_close)? else { return Ok(()) };
-                    scene.journal.saw(counts(&entries)?, begun)?;
-                }
-                let marks: orlop::Result<Vec<_>> =
-                    database(&scene.store, MARKS)?.range(MARK..).rev().collect();
-                let Some(marks) = read(marks, may_close)? else { return Ok(()) };
-                let now =
-                    database(&scene.store, TWINS[1])?.iter().collect::<orlop::Result<Vec<_>>>();
-                let Some(now) = read(now, may_close)? else { return Ok(()) };
-                check_mark(&marks, &counts(&now)?)?;
-            }
+            Look::Gets => look_up(scene, &handles, may_close)?,
+            Look::Cursors => look_along(scene, &handles, may_close)?,
         }
+    }
+    Ok(())
+}
+
+/// Ranges without a snapshot: each sees one moment.
+fn look_along(scene: &Scene, handles: &[Database; 3], may_close: bool) -> Check {
+    let [one, other, marks] = handles;
+    for (place, twin) in [one, other].into_iter().enumerate() {
+        let begun = scene.journal.now();
+        let entries: orlop::Result<Vec<_>> = twin.iter().collect();
+        let Some(entries) = read(entries, may_close)? else { return Ok(()) };
+        scene.journal.saw(counts(&scene.plan, place, &entries)?, begun)?;
+    }
+    let begun = scene.journal.now();
+    let marks: orlop::Result<Vec<_>> = marks.range(MARK..).rev().collect();
+    let Some(marks) = read(marks, may_close)? else { return Ok(()) };
+    let before = scene.journal.acknowledged_before(begun).into_iter();
+    let expected = before.map(|(writer, number)| scene.plan.last_mark(writer, number));
+    let least = usize::from(expected.flatten().next().is_some());
+    if !(least..=1).contains(&marks.len()) {
+        let marks = marks.len();
+        return broken("half", format!("{marks} marks in a range"));
     }
     Ok(())
 }
@@ -267,12 +279,17 @@ fn look(scene: &Scene, reader: usize) -> Check {
 fn look_at_snapshot(scene: &Scene, may_close: bool) -> Check {
     let begun = scene.journal.now();
     let snapshot = scene.store.snapshot();
-    let Some(first) = survey(&scene.store, &snapshot, may_close)? else { return Ok(()) };
+    let Some(first) = survey(&scene.plan, &scene.store, &snapshot, may_close)? else {
+        return Ok(());
+    };
     scene.journal.saw(first.clone(), begun)?;
-    if first.iter().sum::<u64>() != snapshot.seqno() {
+    // The first number is that of the badges.
+    if first.iter().sum::<u64>() + 1 != snapshot.seqno() {
         return broken("half", format!("a snapshot at {} sees {first:?}", snapshot.seqno()));
     }
-    let Some(second) = survey(&scene.store, &snapshot, may_close)? else { return Ok(()) };
+    let Some(second) = survey(&scene.plan, &scene.store, &snapshot, may_close)? else {
+        return Ok(());
+    };
     if first != second {
         return broken("unstable", format!("a snapshot saw {first:?}, then {second:?}"));
     }
@@ -280,13 +297,14 @@ fn look_at_snapshot(scene: &Scene, may_close: bool) -> Check {
 }
 
 /// Point reads: each later one sees at least as much, also in the other twin.
-fn look_up(scene: &Scene, may_close: bool) -> Check {
+fn look_up(scene: &Scene, handles: &[Database; 3], may_close: bool) -> Check {
+    let [one, other, _] = handles;
     for writer in 0..scene.plan.writers.len() {
         let mut before = 0;
-        for name in [TWINS[0], TWINS[1], TWINS[0]] {
+        for twin in [one, other, one] {
             let begun = scene.journal.now();
-            let found = database(&scene.store, name)?
-                .get_with(count_key(writer), |value| number_of(writer, value).unwrap_or(0));
+            let found =
+                twin.get_with(count_key(writer), |value| number_of(writer, value).unwrap_or(0));
             let Some(found) = read(found, may_close)? else { return Ok(()) };
             let found = found.unwrap_or(0);
             if found < before {
@@ -294,7 +312,7 @@ fn look_up(scene: &Scene, may_close: bool) -> Check {
             }
             scene.journal.saw_count(writer, found, begun)?;
             before = found;
-            let entry = database(&scene.store, name)?.contains(entry_key(writer, found));
+            let entry = twin.contains(entry_key(writer, found));
             let Some(entry) = read(entry, may_close)? else { return Ok(()) };
             if found > 0 && !entry {
                 return broken("half", format!("writer {writer}: count {found} without its entry"));

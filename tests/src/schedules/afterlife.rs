@@ -7,9 +7,14 @@ use orlop::env::{Keep, SimEnv};
 use orlop::{Background, Durability, Error, Snapshot, Store, Value};
 
 use super::journal::{Check, Counts, Journal, broken};
+use super::plan::Plan;
 
-/// The two databases that always hold the same.
+/// The two databases that hold the same, but for their badges.
 pub(super) const TWINS: [&str; 2] = ["a", "b"];
+
+/// The key of what tells the twins apart. It is written once, before the run, so that who wears
+/// which badge says how often they have been exchanged.
+pub(super) const BADGE: &[u8] = b"badge";
 
 /// The database that commits clear to leave their mark in.
 pub(super) const MARKS: &str = "c";
@@ -50,18 +55,28 @@ pub(super) fn open(
         .open(Path::new("/store"))
 }
 
-/// What one of the twins holds, as counts.
-pub(super) fn counts<V: AsRef<[u8]>>(entries: &[(Vec<u8>, V)]) -> Check<Counts> {
-    let mut counts = Counts::new();
-    let mut numbers: Vec<Vec<u64>> = Vec::new();
+/// The first commit: the twins get their badges.
+pub(super) fn dress(store: &Store) -> orlop::Result<()> {
+    let mut batch = store.batch();
+    for (place, name) in TWINS.into_iter().enumerate() {
+        batch.put(&store.database(name)?, BADGE, [place as u8])?;
+    }
+    batch.commit_with(Durability::Synced)
+}
+
+/// What the twin in this place holds, as counts.
+pub(super) fn counts(plan: &Plan, place: usize, entries: &[(Vec<u8>, Value)]) -> Check<Counts> {
+    let mut counts = vec![0; plan.writers.len()];
+    let mut numbers: Vec<Vec<u64>> = vec![Vec::new(); counts.len()];
+    let mut badge = None;
     for (key, found) in entries {
         match key.as_slice() {
+            BADGE => badge = found.first().map(|badge| usize::from(*badge)),
             [b'c', writer] => {
                 let writer = usize::from(*writer);
                 let Some(count) = number_of(writer, found.as_ref()) else {
                     return broken("half", format!("a strange count {:?}", found.as_ref()));
                 };
-                counts.resize(counts.len().max(writer + 1), 0);
                 counts[writer] = count;
             }
             [b'e', writer, number] => {
@@ -69,18 +84,20 @@ pub(super) fn counts<V: AsRef<[u8]>>(entries: &[(Vec<u8>, V)]) -> Check<Counts> 
                 if found.as_ref() != value(writer, number) {
                     return broken("half", format!("entry {number} of writer {writer} is wrong"));
                 }
-                numbers.resize(numbers.len().max(writer + 1), Vec::new());
                 numbers[writer].push(number);
             }
             _ => return broken("half", format!("a strange key {key:?}")),
         }
     }
-    numbers.resize(counts.len().max(numbers.len()), Vec::new());
     for (writer, numbers) in numbers.iter().enumerate() {
-        let count = counts.get(writer).copied().unwrap_or(0);
+        let count = counts[writer];
         if !numbers.iter().copied().eq(1..=count) {
             return broken("half", format!("writer {writer}: count {count}, entries {numbers:?}"));
         }
+    }
+    let worn = (place + plan.swaps(&counts) as usize) % TWINS.len();
+    if badge != Some(worn) {
+        return broken("half", format!("twin {place} with badge {badge:?} at {counts:?}"));
     }
     Ok(counts)
 }
@@ -90,21 +107,21 @@ pub(super) fn number_of(writer: usize, found: &[u8]) -> Option<u64> {
     (1..=u64::from(u8::MAX)).find(|number| found == value(writer, *number))
 }
 
-/// What the marks hold must be of a commit that the counts have.
-pub(super) fn check_mark(entries: &[(Vec<u8>, Value)], counts: &Counts) -> Check {
-    let [(key, mark)] = entries else {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        return broken("half", format!("{} marks", entries.len()));
+/// The mark is there once a commit has left one, and is the last one of its writer.
+pub(super) fn check_mark(plan: &Plan, entries: &[(Vec<u8>, Value)], counts: &Counts) -> Check {
+    let last = |writer: usize| plan.last_mark(writer, counts[writer]);
+    let fits = |mark: &Value, writer| {
+        last(writer).is_some_and(|number| mark.as_ref() == value(writer, number))
     };
-    let known = (0..counts.len()).any(|writer| {
-        number_of(writer, mark).is_some_and(|number| counts.get(writer) >= Some(&number))
-    });
-    if key != MARK || !known {
-        return broken("half", format!("a mark from outside of {counts:?}"));
+    let good = match entries {
+        [] => (0..counts.len()).all(|writer| last(writer).is_none()),
+        [(key, mark)] => key == MARK && (0..counts.len()).any(|writer| fits(mark, writer)),
+        _ => false,
+    };
+    if good {
+        return Ok(());
     }
-    Ok(())
+    broken("half", format!("{} marks at {counts:?}, not the last one", entries.len()))
 }
 
 /// A result of a read: what fails here fails the run, unless the store was to be closed.
@@ -117,18 +134,23 @@ pub(super) fn read<T>(result: orlop::Result<T>, may_close: bool) -> Check<Option
 }
 
 /// All that a snapshot sees, through every database and in both directions; `None`: closed.
-pub(super) fn survey(store: &Store, snapshot: &Snapshot, may_close: bool) -> Check<Option<Counts>> {
+pub(super) fn survey(
+    plan: &Plan,
+    store: &Store,
+    snapshot: &Snapshot,
+    may_close: bool,
+) -> Check<Option<Counts>> {
     let mut found: Vec<Counts> = Vec::new();
-    for name in TWINS {
+    for (place, name) in TWINS.into_iter().enumerate() {
         let twin = database(store, name)?;
         let forward: orlop::Result<Vec<_>> = snapshot.iter(&twin).collect();
         let backward: orlop::Result<Vec<_>> = snapshot.iter(&twin).rev().collect();
         let Some(forward) = read(forward, may_close)? else { return Ok(None) };
         let Some(mut backward) = read(backward, may_close)? else { return Ok(None) };
         backward.reverse();
-        let (one, other) = (counts(&forward)?, counts(&backward)?);
-        if one != other {
-            return broken("unstable", format!("{one:?} forward, {other:?} backward"));
+        let one = counts(plan, place, &forward)?;
+        if forward != backward {
+            return broken("unstable", format!("{one:?} forward, something else backward"));
         }
         for writer in 0..one.len() {
             let point = snapshot.get(&twin, count_key(writer));
@@ -147,7 +169,7 @@ pub(super) fn survey(store: &Store, snapshot: &Snapshot, may_close: bool) -> Che
     let marks = database(store, MARKS)?;
     let marks: orlop::Result<Vec<_>> = snapshot.iter(&marks).collect();
     let Some(marks) = read(marks, may_close)? else { return Ok(None) };
-    check_mark(&marks, one)?;
+    check_mark(plan, &marks, one)?;
     Ok(Some(one.clone()))
 }
 
@@ -158,6 +180,7 @@ pub(super) fn database(store: &Store, name: &str) -> Check<orlop::Database> {
 /// Opens what a crash has left, once more when the first recovery is cut, and compares it.
 pub(super) fn check(
     env: &SimEnv,
+    plan: &Plan,
     journal: &Journal,
     least: Durability,
     nested: Option<u64>,
@@ -167,11 +190,11 @@ pub(super) fn check(
         drop(open(env, Background::Manual, 4 << 10));
         let killed = least < Durability::Synced;
         let again = if killed { env.kill() } else { env.crash(Keep::Random(after)) };
-        return check(&again, journal, least, None);
+        return check(&again, plan, journal, least, None);
     }
     let unopenable = |error: Error| broken("unopenable", error.to_string());
     let store = open(env, Background::Manual, 4 << 10).or_else(unopenable)?;
-    let found = survey(&store, &store.snapshot(), false)?.unwrap_or_default();
+    let found = survey(plan, &store, &store.snapshot(), false)?.unwrap_or_default();
     journal.left(&found, least)?;
     // It goes on from there.
     let twin = database(&store, TWINS[0])?;

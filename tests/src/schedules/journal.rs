@@ -122,6 +122,14 @@ impl Journal {
         pages.attempts.iter().filter(|attempt| attempt.acknowledged.is_some()).count() as u64
     }
 
+    /// The commits acknowledged before a moment, by writer and number.
+    pub(super) fn acknowledged_before(&self, moment: Time) -> Vec<(usize, u64)> {
+        let pages = locked(&self.pages);
+        let before = |attempt: &&Attempt| attempt.acknowledged.is_some_and(|time| time < moment);
+        let attempts = pages.attempts.iter().filter(before);
+        attempts.map(|attempt| (attempt.writer, attempt.number)).collect()
+    }
+
     /// Number of observations.
     pub(super) fn observations(&self) -> u64 {
         locked(&self.pages).seen.len() as u64

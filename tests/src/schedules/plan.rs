@@ -16,7 +16,7 @@ pub(super) struct Commit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extra {
     Nothing,
-    /// Exchanges the two databases, which always hold the same.
+    /// Exchanges the two databases, which hold the same but for their badges.
     Swap,
     /// Clears a third one and leaves its own mark there.
     Mark,
@@ -108,6 +108,22 @@ impl Plan {
             keep: keep(dice),
             nested: dice.once_in(4).then(|| dice.below(20)),
         }
+    }
+
+    /// How often the twins have been exchanged once these commits are done.
+    pub(super) fn swaps(&self, counts: &[u64]) -> u64 {
+        let done = |(commits, count): (&Vec<Commit>, &u64)| {
+            let done = commits.iter().take(*count as usize);
+            done.filter(|commit| commit.extra == Extra::Swap).count() as u64
+        };
+        self.writers.iter().zip(counts).map(done).sum()
+    }
+
+    /// The last commit of a writer, among its first `count`, that has left a mark.
+    pub(super) fn last_mark(&self, writer: usize, count: u64) -> Option<u64> {
+        let commits = self.writers.get(writer)?.iter().take(count as usize);
+        let marks = commits.zip(1..).filter(|(commit, _)| commit.extra == Extra::Mark);
+        marks.map(|(_, number)| number).last()
     }
 
     /// Whether an operation of the disk may fail while the store is open.
