@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release -p orlop-tests -- damage` tries all of it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
