@@ -21,13 +21,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Damage two reference stores in every way, and hold what is read against what was written
+    /// Damage three reference stores in every way, and hold what is read against what was written
     Damage(Damage),
 }
 
 #[derive(Debug, Args)]
 struct Damage {
-    /// Only this set: closed or crashed
+    /// Only this set: closed, flushed or crashed
     #[arg(long)]
     set: Option<String>,
     /// Only this mutant, such as bit:000004.sst:1234:5, as a failure names it; needs --set
