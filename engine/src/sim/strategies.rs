@@ -8,7 +8,8 @@
 //!     let store = orlop::Store::in_memory().unwrap();
 //!     let database = store.database("d").unwrap();
 //!     database.put(&key, &value).unwrap();
-//!     prop_assert_eq!(database.get(&key).unwrap().as_deref(), Some(&value[..]));
+//!     let found = database.get(&key).unwrap();
+//!     prop_assert_eq!(found.as_deref(), Some(&value[..]));
 //! });
 //! ```
 

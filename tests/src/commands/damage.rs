@@ -9,10 +9,10 @@ use orlop_tests::tally::Limits;
 
 use super::Outcome;
 
-/// Damages two reference stores in every way, and holds what is read against what was written
+/// Damages three reference stores in every way, and holds what is read against what was written
 #[derive(Debug, Args)]
 pub(crate) struct Damage {
-    /// Only this set: closed or crashed
+    /// Only this set: closed, flushed or crashed
     #[arg(long)]
     set: Option<String>,
     /// Only this mutant, such as bit:000004.sst:1234:5, as a failure names it; needs --set

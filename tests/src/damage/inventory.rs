@@ -76,6 +76,15 @@ pub const REQUIRED: &[&str] = &[
     "entry: of a dropped database",
 ];
 
+/// What the flushed reference store must hold. It has no segment.
+pub const REQUIRED_FLUSHED: &[&str] = &[
+    "superblock: slot in force, closed",
+    "file: table of level 0",
+    "edit: snapshot",
+    "edit: added table",
+    "edit: witness",
+];
+
 /// What the crashed reference store must hold beside a manifest and tables.
 pub const REQUIRED_CRASHED: &[&str] = &[
     "superblock: slot in force, open",

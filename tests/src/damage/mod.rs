@@ -1,8 +1,8 @@
-//! Corruption: two reference stores are damaged in every way that SPEC.md lets one think of, and
+//! Corruption: three reference stores are damaged in every way that SPEC.md lets one think of, and
 //! what the engine then answers is held against what was written.
 //!
-//! 1. [`mod@reference`]: a closed store with every kind of file and block, and one whose process was
-//!    killed; [`inventory`] proves that no kind is missing
+//! 1. [`mod@reference`]: a closed store with every kind of file and block, one that was closed behind a
+//!    flush, and one whose process was killed; [`inventory`] proves that no kind is missing
 //! 2. [`plan`]: the mutants. Every bit of every byte; every length of every file, and more bytes
 //!    behind it; sectors zeroed, swapped, misplaced, as they were earlier; whole files; numbers with
 //!    hostile values under checksums that are right ([`sites`], [`fields`])
@@ -124,14 +124,15 @@ impl Subject {
         Ok(Self { set, anatomy, kinds, fields, plan })
     }
 
-    /// Both sets.
+    /// All sets.
     ///
     /// # Errors
     /// As [`Subject::new`], and when a script does not run as it was written for.
-    pub fn both() -> Result<[Self; 2], String> {
+    pub fn all() -> Result<[Self; 3], String> {
         let closed = Self::new(reference::closed()?, inventory::REQUIRED)?;
+        let flushed = Self::new(reference::flushed()?, inventory::REQUIRED_FLUSHED)?;
         let crashed = Self::new(reference::crashed()?, inventory::REQUIRED_CRASHED)?;
-        Ok([closed, crashed])
+        Ok([closed, flushed, crashed])
     }
 
     /// The command that tries one mutant.
@@ -232,7 +233,7 @@ struct Lab {
 
 impl Lab {
     fn new(scope: &Scope, seed: u64) -> Result<Self, String> {
-        let subjects = Subject::both()?.into_iter();
+        let subjects = Subject::all()?.into_iter();
         let named =
             |subject: &Subject| scope.set.as_ref().is_none_or(|set| subject.set.name == set);
         let subjects: Vec<Subject> = subjects.filter(named).collect();
@@ -353,9 +354,9 @@ impl Jobs for Lab {
 /// When there is no such set or mutant.
 pub fn tell(set: &str, mutant: &str) -> Result<Tally, String> {
     let mutant: Mutant = mutant.parse()?;
-    let subjects = Subject::both()?;
+    let subjects = Subject::all()?;
     let subject = subjects.iter().find(|subject| subject.set.name == set);
-    let subject = subject.ok_or_else(|| format!("no set {set:?}: closed or crashed"))?;
+    let subject = subject.ok_or_else(|| format!("no set {set:?}: closed, flushed or crashed"))?;
     let place = Place::new(&[&subject.set]).map_err(|error| error.to_string())?;
     let mut tally = Tally::default();
     match subject.try_one(&mutant, &place) {

@@ -53,8 +53,8 @@ impl Kind {
     }
 }
 
-/// Of long runs of zeros in the crashed set, every so many-th byte is damaged: they are alike, and
-/// mostly the space that a segment reserves. Of the closed set every byte is, zero or not.
+/// Of long runs of zeros every so many-th byte is damaged: they are alike, and mostly the space that
+/// a segment reserves. Of the closed set, which holds every kind, every byte is, zero or not.
 const ZERO_STEP: usize = 61;
 
 /// How many zeros are a long run.
@@ -138,7 +138,7 @@ fn spans(set: &Set) -> Vec<Span> {
             spans.push(Span { file: file.clone(), start, count, step });
         };
         let (mut done, mut at) = (0, 0);
-        while !set.closed && at < bytes.len() {
+        while !set.every_byte && at < bytes.len() {
             let zeros = bytes[at..].iter().take_while(|byte| **byte == 0).count();
             if zeros >= LONG {
                 // The first and the last zeros of a run stand beside something.

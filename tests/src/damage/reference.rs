@@ -1,4 +1,4 @@
-//! The two stores that are damaged, each with what must be read from it.
+//! The stores that are damaged, each with what must be read from it.
 //!
 //! They are written by the engine itself, by a script, on a simulated disk; every commit changes
 //! what is read, so that a state names one prefix of the commits. After each step the files are
@@ -19,10 +19,12 @@ use crate::model::{self, Model};
 
 /// A store to damage.
 pub struct Set {
-    /// `closed` or `crashed`.
+    /// `closed`, `flushed` or `crashed`.
     pub name: &'static str,
     /// Whether the store was closed: then no commit may be missed without an error.
     pub closed: bool,
+    /// Whether every byte of it is damaged, those in long runs of zeros, too.
+    pub every_byte: bool,
     /// Its files.
     pub files: Files,
     /// What each of its files held at earlier moments, oldest first.
@@ -173,11 +175,18 @@ const QUIET: &str = "quiet";
 /// # Errors
 /// When the script does not run as it was written for.
 pub fn closed() -> Made<Set> {
-    let mut scribe = closed_script(1)?;
-    let twin = closed_script(2)?;
-    let files = image::files_of(&scribe.env).map_err(|error| error.to_string())?;
-    let older = std::mem::take(&mut scribe.older);
-    Set::new("closed", true, (files, older), &twin, scribe.states)
+    let set = Set::new("closed", (closed_script(1)?, closed_script(2)?))?;
+    Ok(Set { closed: true, every_byte: true, ..set })
+}
+
+/// A store that was closed behind a flush: nothing in a log tells of the tables that its last
+/// edits name, so that only the superblock knows how many edits there must be.
+///
+/// # Errors
+/// When the script does not run as it was written for.
+pub fn flushed() -> Made<Set> {
+    let set = Set::new("flushed", (flushed_script(5)?, flushed_script(6)?))?;
+    Ok(Set { closed: true, ..set })
 }
 
 /// A store whose process was killed: its log has a tail that nothing in the manifest vouches for.
@@ -185,11 +194,7 @@ pub fn closed() -> Made<Set> {
 /// # Errors
 /// When the script does not run as it was written for.
 pub fn crashed() -> Made<Set> {
-    let mut scribe = crashed_script(3)?;
-    let twin = crashed_script(4)?;
-    let files = image::files_of(&scribe.env).map_err(|error| error.to_string())?;
-    let older = std::mem::take(&mut scribe.older);
-    Set::new("crashed", false, (files, older), &twin, scribe.states)
+    Set::new("crashed", (crashed_script(3)?, crashed_script(4)?))
 }
 
 /// Creates a database with options.
@@ -315,6 +320,20 @@ fn tail(scribe: &mut Scribe, store: &Store, number: u64) -> Made<()> {
     Ok(())
 }
 
+fn flushed_script(seed: u64) -> Made<Scribe> {
+    let mut scribe = Scribe::new(seed);
+    let store = scribe.open(SIZES)?;
+    for round in 0..2 {
+        let puts = (0..5).map(|n| scribe.put(ALPHA, format_args!("f{n}"), round * 10 + n, 50));
+        let mut changes: Vec<Change> = puts.collect();
+        changes.push(delete(BETA, format_args!("nothing {round}")));
+        scribe.commit(&store, &changes, Durability::Synced)?;
+        scribe.flush(&store)?;
+    }
+    scribe.close(store)?;
+    Ok(scribe)
+}
+
 fn crashed_script(seed: u64) -> Made<Scribe> {
     let mut scribe = Scribe::new(seed);
     let store = scribe.open(SIZES)?;
@@ -345,19 +364,17 @@ fn crashed_script(seed: u64) -> Made<Scribe> {
 }
 
 impl Set {
-    fn new(
-        name: &'static str,
-        closed: bool,
-        (files, mut older): (Files, BTreeMap<String, Vec<Vec<u8>>>),
-        twin: &Scribe,
-        states: Vec<Model>,
-    ) -> Made<Self> {
+    /// The set that a script made, beside its twin: as if it had been killed.
+    fn new(name: &'static str, (scribe, twin): (Scribe, Scribe)) -> Made<Self> {
+        let files = image::files_of(&scribe.env).map_err(|error| error.to_string())?;
         let twin = image::files_of(&twin.env).map_err(|error| error.to_string())?;
+        let Scribe { mut older, states, .. } = scribe;
         older.retain(|name, _| files.contains_key(name));
         let disk = image::disk_of(&files).map_err(|error| error.to_string())?;
         let disk = disk.crash(orlop::env::Keep::Everything);
         let questions = questions(&states);
-        let set = Self { name, closed, files, older, twin, states, questions, disk };
+        let (closed, every_byte) = (false, false);
+        let set = Self { name, closed, every_byte, files, older, twin, states, questions, disk };
         set.check()?;
         Ok(set)
     }

@@ -446,6 +446,17 @@ fn decode(bytes: &[u8], place: &Place, meta: &TableMeta) -> Result<Decoded, Deco
     };
     let partitions = decode_partitions(region(footer.partitions, "partitions")?)
         .map_err(|source| source.at(footer.partitions.0))?;
+    // Entries of another database than the manifest says would be found by compactions only.
+    let ends = [partitions.first(), partitions.last()].map(|end| end.map(|part| part.database));
+    let said = [meta.smallest.0, meta.largest.0];
+    if ends != said.map(Some) {
+        return Err(DecodeError::corrupt(
+            "partitions",
+            footer.partitions.0,
+            format!("databases {} to {} as in the manifest", said[0], said[1]),
+            format!("{ends:?}"),
+        ));
+    }
     let properties = Properties::decode(region(footer.properties, "properties")?)
         .map_err(|source| source.at(footer.properties.0))?;
     if let Some(expiry) = properties.max_expiry {
