@@ -433,3 +433,6 @@ impl Builder {
         self.env(Arc::new(MemoryEnv::new())).open(PathBuf::from("/store"))
     }
 }
+
+#[cfg(all(test, not(any(loom, feature = "shuttle"))))]
+mod tests;

@@ -130,3 +130,5 @@ impl<T> Drop for ViewCell<T> {
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
