@@ -434,5 +434,6 @@ impl Builder {
     }
 }
 
-#[cfg(all(test, not(any(loom, feature = "shuttle"))))]
+#[cfg(test)]
+#[cfg(not(any(loom, feature = "shuttle")))]
 mod tests;
