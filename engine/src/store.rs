@@ -435,3 +435,7 @@ impl Builder {
         self.env(Arc::new(MemoryEnv::new())).open(PathBuf::from("/store"))
     }
 }
+
+#[cfg(test)]
+#[cfg(not(any(loom, feature = "shuttle")))]
+mod tests;

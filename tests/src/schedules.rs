@@ -1,14 +1,14 @@
 //! Schedules: the whole engine on the simulated disk, with every thread's next step, every failure
 //! and the moment of the crash decided by one seed.
 //!
-//! A seed gives a [`plan`]: writers, readers, upkeep, perhaps a close, perhaps failing operations,
-//! perhaps a power cut. Its [`actors`] run under shuttle, one step at a time, in an order that the
-//! [`dice`] of the same seed throw. A [`journal`] keeps what was promised to whom and what was
-//! seen, and compares it with the [`afterlife`]: what the crash has left.
+//! A seed gives a `plan`: writers, readers, upkeep, perhaps a close, perhaps failing operations,
+//! perhaps a power cut. Its `actors` run under shuttle, one step at a time, in an order that the
+//! `dice` of the same seed throw. A `journal` keeps what was promised to whom and what was seen,
+//! and compares it with the `afterlife`: what the crash has left.
 //!
-//! A step ends at every lock, atomic, thread and call of the environment of the engine; the inside
-//! of the skiplist and of the epochs is one step. A thread that waits for something that nobody
-//! will tell it is found as a deadlock, since its time-outs do not come when the dice say so.
+//! A step of the engine ends at every lock, atomic, thread, and call of the environment; what goes
+//! on inside of the skiplist and of the epochs is one step. Time runs out when the dice say so, or
+//! never: a thread that waits for a word that nobody will say is found as a deadlock.
 
 mod actors;
 mod afterlife;
@@ -38,7 +38,7 @@ const MAX_STEPS: usize = 1_000_000;
 const STACK: usize = 512 << 10;
 
 /// The counts of failures, each printed also when it is 0.
-const ZEROS: [&str; 8] = [
+const ZEROS: [&str; 9] = [
     "deadlocks",
     "lost",
     "resurrected",
@@ -46,6 +46,7 @@ const ZEROS: [&str; 8] = [
     "unstable",
     "false_acks",
     "wrong_errors",
+    "panics",
     "unopenable",
 ];
 

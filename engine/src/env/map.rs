@@ -149,6 +149,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
+    #[cfg_attr(miri, ignore = "a file system")]
     fn a_mapping_outlives_the_name_of_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
@@ -160,6 +161,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a file system")]
     fn an_empty_file_maps_to_no_bytes() {
         let file = tempfile::tempfile().unwrap();
         assert!(Mapping::of_file(&file).unwrap().bytes().is_empty());
@@ -173,6 +175,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a file system")]
     fn reserved_space_reads_as_zeros() {
         let file = tempfile::tempfile().unwrap();
         reserve(&file, 0).unwrap();
@@ -182,6 +185,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a file system")]
     #[cfg(target_os = "linux")]
     fn a_length_no_file_can_have_is_refused() {
         let file = tempfile::tempfile().unwrap();

@@ -36,7 +36,7 @@ impl MemoryEnv {
 
 /// A panic elsewhere leaves the bytes as good as any crash of a process would.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    crate::sync::point();
+    crate::sync::point(); // every call is a place where another thread may run
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

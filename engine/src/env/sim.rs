@@ -93,7 +93,7 @@ impl SimEnv {
 
     /// A panicking test leaves the disk as it was between two operations.
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        crate::sync::point();
+        crate::sync::point(); // every call is a place where another thread may run
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -385,4 +385,57 @@ mod tests {
         cursor.seek_lt(Some(b""));
         assert!(!cursor.valid());
     }
+
+    #[test]
+    fn readers_go_on_beside_the_writer() {
+        let entries: u64 = if cfg!(miri) { 12 } else { 400 };
+        let memtable = Arc::new(Memtable::new(1));
+        let write = || {
+            for seqno in 1..=entries {
+                let key = seqno.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+                memtable.insert(DB, &key, seqno, Kind::Put, &key);
+                assert_eq!(memtable.get(DB, &key, seqno).unwrap().value(), key);
+            }
+        };
+        let scan = || {
+            let mut cursor = MemCursor::new(Arc::clone(&memtable), DB);
+            let (mut forward, mut backward) = (0, 0);
+            cursor.seek_ge(b"");
+            while cursor.valid() {
+                assert_eq!(cursor.key(), cursor.value());
+                forward += 1;
+                cursor.next();
+            }
+            cursor.seek_lt(None);
+            while cursor.valid() {
+                backward += 1;
+                cursor.prev();
+            }
+            assert!(forward <= backward, "entries do not vanish");
+            backward
+        };
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(write);
+            let mut found = 0;
+            while !writer.is_finished() {
+                let now = scan();
+                assert!(found <= now, "entries do not vanish");
+                found = now;
+                std::thread::yield_now();
+            }
+        });
+        assert_eq!(scan(), entries);
+    }
+
+    #[test]
+    fn what_was_found_outlives_the_memtable() {
+        let memtable = filled();
+        let mut cursor = MemCursor::new(Arc::clone(&memtable), DB);
+        cursor.seek_ge(b"a");
+        let entry = memtable.get(DB, b"a", 3).unwrap();
+        drop(memtable);
+        assert_eq!((cursor.key(), cursor.seqno()), (&b"a"[..], 4));
+        drop(cursor);
+        assert_eq!(entry.value(), b"1");
+    }
 }

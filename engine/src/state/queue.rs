@@ -123,5 +123,6 @@ impl<L> CommitQueue<L> {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod loom_tests;

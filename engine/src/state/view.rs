@@ -128,5 +128,9 @@ impl<T> Drop for ViewCell<T> {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod loom_tests;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

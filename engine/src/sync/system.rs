@@ -9,7 +9,7 @@ pub(crate) use std::thread::{Builder, JoinHandle, panicking, yield_now};
 
 use std::time::Duration;
 
-/// A place where a model checker may let another thread run: nothing here.
+/// A place where a model checker may let another thread run; here it is nothing.
 #[inline(always)]
 pub(crate) fn point() {}
 

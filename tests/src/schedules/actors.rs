@@ -8,7 +8,7 @@ use shuttle::thread;
 
 use super::afterlife::{
     MARK, MARKS, TWINS, check, count_key, counts, database, dress, entry_key, number_of, open,
-    read, survey, value,
+    open_beside, read, survey, value,
 };
 use super::journal::{Broken, Check, Journal, broken};
 use super::plan::{Commit, End, Extra, Look, Plan, Upkeep};
@@ -54,6 +54,7 @@ impl Facts {
 /// What every thread of a run has.
 #[derive(Clone)]
 struct Scene {
+    env: SimEnv,
     plan: Arc<Plan>,
     journal: Arc<Journal>,
     store: Store,
@@ -74,7 +75,8 @@ pub(super) fn story(seed: u64) -> Result<Facts, Broken> {
         env.cut_after(opened_at + after);
     }
     let journal = Arc::new(Journal::default());
-    let scene = Scene { plan: Arc::clone(&plan), journal: Arc::clone(&journal), store };
+    let scene =
+        Scene { env: env.clone(), plan: Arc::clone(&plan), journal: Arc::clone(&journal), store };
     let mut facts = play(&scene)?;
     end(&env, scene)?;
     facts.cut = plan.cut.is_some() && env.is_cut();
@@ -144,7 +146,7 @@ fn poisoned_for_all(scene: &Scene) -> Check {
 }
 
 fn end(env: &SimEnv, scene: Scene) -> Check {
-    let Scene { plan, journal, store } = scene;
+    let Scene { plan, journal, store, .. } = scene;
     match plan.end {
         End::Cut | End::Kill => env.cut_after(env.operations()),
         End::Close => close(&plan, &journal, store.clone())?,
@@ -248,6 +250,7 @@ fn look(scene: &Scene, reader: usize) -> Check {
             Look::Snapshot => look_at_snapshot(scene, may_close)?,
             Look::Gets => look_up(scene, &handles, may_close)?,
             Look::Cursors => look_along(scene, &handles, may_close)?,
+            Look::Beside => look_beside(scene)?,
         }
     }
     Ok(())
@@ -294,6 +297,15 @@ fn look_at_snapshot(scene: &Scene, may_close: bool) -> Check {
         return broken("unstable", format!("a snapshot saw {first:?}, then {second:?}"));
     }
     Ok(())
+}
+
+/// A store that is opened for reading beside the live one sees what the kernel has been given.
+fn look_beside(scene: &Scene) -> Check {
+    let begun = scene.journal.now();
+    let beside = open_beside(&scene.env);
+    let beside = beside.or_else(|error| broken("unopenable", format!("read-only: {error}")))?;
+    let found = survey(&scene.plan, &beside, &beside.snapshot(), false)?.unwrap_or_default();
+    scene.journal.left(&found, Durability::Buffered, begun)
 }
 
 /// Point reads: each later one sees at least as much, also in the other twin.

@@ -39,6 +39,9 @@ pub(super) fn value(writer: usize, number: u64) -> Vec<u8> {
     text.bytes().cycle().take(len).collect()
 }
 
+/// Where the store lies on the simulated disk.
+const DIR: &str = "/store";
+
 /// Opens the store. Tables and levels are as small as they can be.
 pub(super) fn open(
     env: &SimEnv,
@@ -52,7 +55,12 @@ pub(super) fn open(
         .table_size(1 << 10)
         .level_base(2 << 10)
         .block_size(256)
-        .open(Path::new("/store"))
+        .open(Path::new(DIR))
+}
+
+/// Opens the store for reading, also beside a live one.
+pub(super) fn open_beside(env: &SimEnv) -> orlop::Result<Store> {
+    Store::builder().env(Arc::new(env.clone())).open_read_only(Path::new(DIR))
 }
 
 /// The first commit: the twins get their badges.
@@ -195,7 +203,7 @@ pub(super) fn check(
     let unopenable = |error: Error| broken("unopenable", error.to_string());
     let store = open(env, Background::Manual, 4 << 10).or_else(unopenable)?;
     let found = survey(plan, &store, &store.snapshot(), false)?.unwrap_or_default();
-    journal.left(&found, least)?;
+    journal.left(&found, least, journal.now())?;
     // It goes on from there.
     let twin = database(&store, TWINS[0])?;
     if let Err(error) = twin.put(count_key(0), b"later") {

@@ -56,8 +56,8 @@ struct Pages {
     now: Time,
     attempts: Vec<Attempt>,
     seen: Vec<Counts>,
-    /// What had been acknowledged by then is on the device.
-    synced: Time,
+    /// When somebody asked for everything to be on the device, and when it was.
+    syncs: Vec<(Time, Time)>,
     /// Somebody was told that the store is poisoned, or closed.
     ended: Option<Time>,
 }
@@ -110,10 +110,11 @@ impl Journal {
         }
     }
 
-    /// Everything acknowledged before `begun` was put onto the device.
+    /// Everything acknowledged before `begun` has been put onto the device.
     pub(super) fn synced(&self, begun: Time) {
         let mut pages = locked(&self.pages);
-        pages.synced = pages.synced.max(begun);
+        let now = pages.tick();
+        pages.syncs.push((begun, now));
     }
 
     /// Number of commits acknowledged.
@@ -172,19 +173,22 @@ impl Journal {
         Ok(())
     }
 
-    /// A crash has left `counts`. It takes what was not promised `least`.
-    pub(super) fn left(&self, counts: &Counts, least: Durability) -> Check {
+    /// What a crash has left, or a store beside, holds `counts`. Of what was acknowledged before
+    /// `moment`, it has what was promised `least`, and all that came before that.
+    pub(super) fn left(&self, counts: &Counts, least: Durability, moment: Time) -> Check {
         let pages = locked(&self.pages);
+        let before = |attempt: &&Attempt| attempt.acknowledged.is_some_and(|time| time < moment);
         let strong = |attempt: &&Attempt| attempt.durability >= least;
-        let promised = pages.attempts.iter().filter(strong).filter(|a| a.acknowledged.is_some());
+        let promised = pages.attempts.iter().filter(strong).filter(before);
         // A stronger commit makes every earlier one as safe as itself.
-        let until = promised.clone().map(|attempt| attempt.begun).chain([pages.synced]).max();
+        let syncs = pages.syncs.iter().filter(|(_, done)| *done < moment).map(|(begun, _)| *begun);
+        let until = promised.clone().map(|attempt| attempt.begun).chain(syncs).max();
         let earlier = pages.attempts.iter().filter(|attempt| {
             attempt.acknowledged.zip(until).is_some_and(|(time, until)| time < until)
         });
         for attempt in promised.chain(earlier) {
             if !attempt.is_in(counts) {
-                return broken("lost", format!("{attempt:?} is not in {counts:?} after a crash"));
+                return broken("lost", format!("{attempt:?} is not in {counts:?} from the disk"));
             }
         }
         pages.has_begun(counts)?;

@@ -31,6 +31,8 @@ pub(super) enum Look {
     Gets,
     /// A cursor of its own over each database.
     Cursors,
+    /// A read-only store of its own, opened beside the live one.
+    Beside,
 }
 
 /// What the upkeep does.
@@ -84,7 +86,8 @@ impl Plan {
         let dice = &mut dice;
         let writers: Vec<Vec<Commit>> = (0..dice.within(2, 3)).map(|_| commits(dice)).collect();
         let total: u64 = writers.iter().map(|commits| commits.len() as u64).sum();
-        let looks = [Look::Snapshot, Look::Snapshot, Look::Gets, Look::Cursors];
+        let looks =
+            [Look::Snapshot, Look::Snapshot, Look::Gets, Look::Gets, Look::Cursors, Look::Beside];
         let upkeep = [
             Upkeep::Flush,
             Upkeep::Flush,

@@ -4,6 +4,8 @@
 //! views, which are the standard library's. Cells that loom watches stand for what the memtables
 //! hold: a read that is not ordered after the write is an error.
 
+#![expect(clippy::arc_with_non_send_sync, reason = "loom's threads are of one system thread")]
+
 use std::path::PathBuf;
 
 use loom::cell::UnsafeCell;
