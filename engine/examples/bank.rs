@@ -72,18 +72,16 @@ fn day(disk: &SimEnv, history: &History<Balances>, transfer: Transfer) -> orlop:
         opening.put(&accounts, name, 100_u64.to_be_bytes())?;
         balances.insert(name.into(), 100);
     }
-    history.begin(balances.clone());
-    opening.commit()?;
-    history.acknowledge(Durability::Synced);
+    history.commit(balances.clone(), Durability::Synced, || opening.commit())?;
 
     for round in 0..30 {
         let (from, to) = (ACCOUNTS[round % 3], ACCOUNTS[(round + 1) % 3]);
         let amount = 1 + round as u64 % 7;
         *balances.entry(from.into()).or_default() -= amount;
         *balances.entry(to.into()).or_default() += amount;
-        history.begin(balances.clone());
-        transfer(&store, &accounts, from, to, amount)?;
-        history.acknowledge(Durability::Synced);
+        history.commit(balances.clone(), Durability::Synced, || {
+            transfer(&store, &accounts, from, to, amount)
+        })?;
         if round % 10 == 9 {
             store.flush()?;
         }

@@ -27,6 +27,9 @@ pub const MAX_SEQNO: u64 = (1 << 56) - 1;
 /// The highest file number, for the same reason.
 pub const MAX_FILE_NUMBER: u64 = (1 << 56) - 1;
 
+/// The highest generation of a superblock.
+pub const MAX_GENERATION: u64 = (1 << 56) - 1;
+
 /// Bytes that a device writes as one: a sector that holds acknowledged bytes is never rewritten
 /// with other bytes.
 pub const SECTOR: u64 = 4096;

@@ -8,7 +8,7 @@ use crate::error::{DecodeError, Result};
 use crate::file_header::{FileHeader, FileKind, HEADER_LEN};
 use crate::ids::{FileId, FileNumber, StoreId};
 use crate::layout::{Field, Fixed, Layout, field, set, zeros};
-use crate::limits::SECTOR;
+use crate::limits::{MAX_GENERATION, SECTOR};
 
 /// Bytes of a slot.
 pub const SLOT_LEN: usize = 4096;
@@ -22,7 +22,7 @@ const ORIGIN: usize = 24;
 const MANIFEST_NUMBER: usize = 40;
 const MANIFEST_ID: usize = 48;
 const SECTOR_SIZE: usize = 64;
-const CLOSED: usize = 68;
+const EDITS: usize = 68;
 const ZEROS: usize = 76;
 const CRC: usize = 4092;
 
@@ -33,7 +33,7 @@ const FIELDS: &[Field] = &[
     field(MANIFEST_NUMBER, 8, "manifest number"),
     field(MANIFEST_ID, 16, "manifest file id"),
     field(SECTOR_SIZE, 4, "sector size"),
-    field(CLOSED, 8, "closed at edit"),
+    field(EDITS, 8, "edits"),
     field(ZEROS, CRC - ZEROS, "zero"),
     field(CRC, 4, "crc32 of bytes 0..4092"),
 ];
@@ -56,8 +56,8 @@ pub struct Superblock {
     pub manifest_id: FileId,
     /// Bytes of a sector. Version 1: always 4096.
     pub sector_size: u32,
-    /// The number of the manifest's last edit, if the store was closed behind it; 0: it was not.
-    pub closed_at: u64,
+    /// The manifest holds at least so many edits: they were on the device before this was written.
+    pub edits: u64,
 }
 
 /// A superblock file that was read.
@@ -87,7 +87,7 @@ impl Superblock {
         set(&mut out, MANIFEST_NUMBER, &self.manifest_number.to_le_bytes());
         set(&mut out, MANIFEST_ID, &self.manifest_id.0);
         set(&mut out, SECTOR_SIZE, &self.sector_size.to_le_bytes());
-        set(&mut out, CLOSED, &self.closed_at.to_le_bytes());
+        set(&mut out, EDITS, &self.edits.to_le_bytes());
         let sum = crc(&[&out[..CRC]]);
         set(&mut out, CRC, &sum.to_le_bytes());
         out
@@ -157,12 +157,12 @@ fn checked_slot(bytes: &[u8], header: &FileHeader, offset: u64) -> Result<Superb
         manifest_number: slot.u64(MANIFEST_NUMBER),
         manifest_id: FileId(slot.array(MANIFEST_ID)),
         sector_size: slot.u32(SECTOR_SIZE),
-        closed_at: slot.u64(CLOSED),
+        edits: slot.u64(EDITS),
     };
     let Superblock { generation, store, sector_size, .. } = superblock;
-    if generation == 0 || slot_offset(generation) != offset {
+    if !(1..=MAX_GENERATION).contains(&generation) || slot_offset(generation) != offset {
         let parity = if offset == SECTOR { "odd" } else { "even" };
-        let expected = format!("an {parity} generation from 1 on");
+        let expected = format!("an {parity} generation from 1 to {MAX_GENERATION}");
         return Err(slot.corrupt(GENERATION, expected, generation.to_string()));
     }
     if store != header.store {
@@ -193,7 +193,7 @@ mod tests {
             manifest_number: 10 + generation,
             manifest_id: FileId([3; 16]),
             sector_size: 4096,
-            closed_at: generation % 3,
+            edits: generation % 3,
         }
     }
 
@@ -229,6 +229,9 @@ mod tests {
         assert_eq!(decoded.bad_slot.unwrap().offset, SECTOR);
         let foreign = Superblock { store: StoreId([9; 16]), ..generation(1) };
         assert!(decode_file(&file(&[foreign])).is_err());
+        // There must be one more to write.
+        let last = Superblock { generation: u64::MAX, ..generation(1) };
+        assert!(decode_file(&file(&[last])).is_err());
         let odd_sector = Superblock { sector_size: 512, ..generation(1) };
         assert!(decode_file(&file(&[odd_sector])).is_err());
     }
@@ -250,7 +253,7 @@ mod tests {
     proptest! {
         #[test]
         fn round_trip(
-            generation in 1u64..,
+            generation in 1..=MAX_GENERATION,
             origin: Option<[u8; 16]>,
             manifest_number: u64,
             manifest_id: [u8; 16],
@@ -259,7 +262,7 @@ mod tests {
             let manifest_id = FileId(manifest_id);
             let slot = Superblock {
                 generation, store: STORE_ID, origin, manifest_number, manifest_id, sector_size: 4096,
-                closed_at: generation % 5,
+                edits: generation % 5,
             };
             let decoded = decode_file(&encode_file(&HEADER, &slot)).unwrap();
             prop_assert_eq!(decoded, Decoded { header: HEADER, newest: slot, bad_slot: None });

@@ -4,11 +4,10 @@
 //! After a crash the store must equal the state after one commit `k`: at least the last one whose
 //! durability promised to survive that kind of crash, at most the last one that was begun.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use orlop::env::{Env, Keep, SimEnv};
+use orlop::env::{Env, SimEnv};
 use orlop::sim::History;
 use orlop::{Background, Batch, Durability, Error, Progress, Snapshot, Store};
 
@@ -178,8 +177,6 @@ pub struct Recording {
     pub activities: Vec<(u64, Activity)>,
     /// The number of the last operation before each step.
     pub starts: Vec<u64>,
-    /// Acknowledgements of a store that had been poisoned.
-    pub false_acks: u64,
     /// The error that ended the history early.
     pub error: Option<Error>,
 }
@@ -189,6 +186,15 @@ impl Recording {
     pub fn activity(&self, n: u64) -> Activity {
         let at = self.activities.partition_point(|(last, _)| *last <= n);
         self.activities.get(at).map_or(Activity::Close, |(_, activity)| *activity)
+    }
+
+    /// What had been promised at a moment, by its mark.
+    pub fn promise_at(&self, mark: u64) -> Promise {
+        let promise = self.history.promise_at(mark);
+        let mut states = self.history.states();
+        states.truncate(promise.begun + 1);
+        let orlop::sim::Promise { power, kill, begun } = promise;
+        Promise { states, power, kill, begun, error: None }
     }
 
     /// What has been promised at the end.
@@ -211,28 +217,8 @@ pub fn run(env: &SimEnv, tree: Tree, start: Model, steps: &[Step]) -> Promise {
     runner.end(outcome).into_promise()
 }
 
-/// As [`run`], but errors do not end it: what follows a failure is tried, too. A poisoned store
-/// must acknowledge nothing any more.
-pub fn persist(env: &SimEnv, tree: Tree, steps: &[Step]) -> Recording {
-    let mut runner = Runner::new(env, tree, Model::new());
-    runner.persists = true;
-    let mut outcome = runner.open();
-    if outcome.is_ok() {
-        for step in steps {
-            let done = runner.step(step);
-            let poisoned =
-                runner.store.as_ref().is_none_or(|store| store.stats().poisoned.is_some());
-            outcome = outcome.and(done);
-            if poisoned && matches!(step, Step::Reopen) {
-                break; // what comes after a restart is for the one who restarts it
-            }
-        }
-    }
-    runner.end(outcome)
-}
-
 /// As [`run`], after a prelude that the power survives: the history starts behind it, and so do
-/// the moments that the disk keeps.
+/// the moments that the disk keeps. Without a prelude they start before the store is there.
 pub fn record(
     env: &SimEnv,
     tree: Tree,
@@ -241,6 +227,9 @@ pub fn record(
     steps: &[Step],
 ) -> Recording {
     let mut runner = Runner::new(env, tree, start);
+    if prelude.is_empty() {
+        env.keep_moments();
+    }
     let mut outcome = runner.open();
     if !prelude.is_empty() {
         outcome =
@@ -248,8 +237,8 @@ pub fn record(
         let state = runner.history.latest();
         runner.history = History::new(env, state);
         runner.activities.clear();
+        env.keep_moments();
     }
-    env.keep_moments();
     outcome = outcome.and_then(|()| runner.steps(steps));
     runner.end(outcome)
 }
@@ -261,8 +250,6 @@ struct Runner<'a> {
     history: History<Model>,
     activities: Vec<(u64, Activity)>,
     starts: Vec<u64>,
-    false_acks: u64,
-    persists: bool,
     store: Option<Store>,
     held: Option<(Snapshot, Model)>,
 }
@@ -276,8 +263,6 @@ impl<'a> Runner<'a> {
             history,
             activities: Vec::new(),
             starts: Vec::new(),
-            false_acks: 0,
-            persists: false,
             store: None,
             held: None,
         }
@@ -286,18 +271,8 @@ impl<'a> Runner<'a> {
     /// The machine dies with the store open: the close inside a drop reaches nothing any more.
     fn end(self, outcome: orlop::Result<()>) -> Recording {
         self.env.cut_after(self.env.operations());
-        let Runner { history, activities, starts, false_acks, .. } = self;
-        Recording { history, activities, starts, false_acks, error: outcome.err() }
-    }
-
-    fn is_poisoned(&self) -> bool {
-        self.store.as_ref().is_some_and(|store| store.stats().poisoned.is_some())
-    }
-
-    /// An acknowledgement has come.
-    fn acknowledge(&mut self, durability: Durability, poisoned_before: bool) {
-        self.false_acks += u64::from(poisoned_before);
-        self.history.acknowledge(durability);
+        let Runner { history, activities, starts, .. } = self;
+        Recording { history, activities, starts, error: outcome.err() }
     }
 
     fn open(&mut self) -> orlop::Result<()> {
@@ -353,11 +328,10 @@ impl<'a> Runner<'a> {
         activity: Activity,
         work: impl FnOnce(&Store) -> orlop::Result<()>,
     ) -> orlop::Result<()> {
-        let poisoned = self.is_poisoned();
         let done = work(self.store()?);
         self.did(activity);
         done?;
-        self.acknowledge(Durability::Synced, poisoned);
+        self.history.acknowledge(Durability::Synced);
         Ok(())
     }
 
@@ -367,21 +341,13 @@ impl<'a> Runner<'a> {
         if batch.is_empty() {
             return Ok(());
         }
-        let poisoned = self.is_poisoned();
         self.history.begin(next);
         let flushes = self.store()?.stats().flushes;
         let committed = batch.commit_with(durability);
         let flushed = self.store()?.stats().flushes > flushes;
         self.did(if flushed { Activity::CommitWithFlush } else { Activity::Commit });
-        if let Err(error) = committed {
-            // Whoever goes on must know: what fails without poisoning the store has not happened,
-            // and what a poisoned store refuses neither.
-            if self.persists && (poisoned || !self.is_poisoned()) {
-                self.history.withdraw();
-            }
-            return Err(error);
-        }
-        self.acknowledge(durability, poisoned);
+        committed?;
+        self.history.acknowledge(durability);
         Ok(())
     }
 
@@ -432,83 +398,4 @@ pub fn batch(store: &Store, changes: &[Change], model: &mut Model) -> orlop::Res
         change.apply(model);
     }
     Ok(batch)
-}
-
-/// What is wrong with what a crash has left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wrong {
-    /// It does not open.
-    Unopenable(String),
-    /// It lacks commits that were promised.
-    Lost(String),
-    /// It equals no prefix of the history.
-    NoPrefix(String),
-    /// A read failed, or two reads do not agree, or the structure is not sound.
-    Read(String),
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Wrong::Unopenable(what) => write!(f, "unopenable: {what}"),
-            Wrong::Lost(what) => write!(f, "lost: {what}"),
-            Wrong::NoPrefix(what) => write!(f, "no prefix: {what}"),
-            Wrong::Read(what) => write!(f, "wrong read: {what}"),
-        }
-    }
-}
-
-/// Opens what a crash has left, read-only and for writing, and finds the commit that it equals,
-/// between `least` and the last one that was begun.
-///
-/// # Errors
-/// What is [`Wrong`], in one line.
-pub fn recovered(
-    env: &SimEnv,
-    tree: Tree,
-    promise: &Promise,
-    least: usize,
-) -> Result<(Store, usize), Wrong> {
-    let possible = promise.states.get(..=promise.begun).unwrap_or(&promise.states);
-    examine(env, tree, possible, least)
-}
-
-/// As [`recovered`], given the states that are possible.
-///
-/// # Errors
-/// As [`recovered`].
-pub fn examine(
-    env: &SimEnv,
-    tree: Tree,
-    possible: &[Model],
-    least: usize,
-) -> Result<(Store, usize), Wrong> {
-    let read = |error: Error| Wrong::Read(error.to_string());
-    let read_only = match open_read_only(env) {
-        Ok(store) => Some(model::contents(&store).map_err(read)?),
-        Err(Error::StoreMissing { .. }) if least == 0 => None,
-        Err(error) => return Err(Wrong::Unopenable(format!("read-only: {error}"))),
-    };
-    let store = open(env, tree).map_err(|error| Wrong::Unopenable(error.to_string()))?;
-    let found = model::contents(&store).map_err(read)?;
-    if read_only.is_some_and(|seen| seen != found) {
-        return Err(Wrong::Read("the read-only open saw something else than recovery".to_owned()));
-    }
-    // States can repeat: the latest that fits is the one to compare with.
-    let Some(k) = possible.iter().rposition(|state| *state == found) else {
-        let shape: Vec<_> = found.iter().map(|(name, entries)| (name, entries.len())).collect();
-        return Err(Wrong::NoPrefix(format!("it holds {shape:?}")));
-    };
-    if k < least {
-        let what = format!("only {k} commits are there, {least} were promised");
-        return Err(Wrong::Lost(what));
-    }
-    model::check(&store, &found).map_err(|difference| Wrong::Read(difference.0))?;
-    orlop::sim::structure(&store).map_err(read)?;
-    Ok((store, k))
-}
-
-/// Ways in which a disk can come out of a power cut.
-pub fn keeps(env: &SimEnv, seed: u64) -> Vec<Keep> {
-    env.ways(seed)
 }

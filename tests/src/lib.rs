@@ -4,9 +4,11 @@
 pub mod checks;
 pub mod crash;
 pub mod damage;
+pub mod dice;
 pub mod fuzz;
 pub mod history;
 pub mod model;
+pub mod oracle;
 pub mod process;
 #[cfg(feature = "shuttle")]
 pub mod schedules;
@@ -14,3 +16,4 @@ pub mod schedules;
 pub mod seeded;
 pub mod soak;
 pub mod tally;
+pub mod watched;

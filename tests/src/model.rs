@@ -1,8 +1,9 @@
 //! The model: what a store must look like, as ordered maps.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use orlop::{Database, Result, Snapshot, Store};
+use orlop::{Cursor, Database, Range, Result, Snapshot, Store};
 
 /// The contents of one database.
 pub type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -12,14 +13,30 @@ pub type Model = BTreeMap<String, Contents>;
 
 /// Where a store and a model differ, in one line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Difference(pub String);
+pub enum Difference {
+    /// They show different things.
+    Found(String),
+    /// A read failed.
+    Failed(String),
+}
 
-fn differ(what: impl Into<String>) -> std::result::Result<(), Difference> {
-    Err(Difference(what.into()))
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Difference::Found(what) => f.write_str(what),
+            Difference::Failed(error) => write!(f, "a read failed: {error}"),
+        }
+    }
+}
+
+type Same = std::result::Result<(), Difference>;
+
+fn differ(what: impl Into<String>) -> Same {
+    Err(Difference::Found(what.into()))
 }
 
 fn read<T>(result: Result<T>) -> std::result::Result<T, Difference> {
-    result.map_err(|error| Difference(format!("a read failed: {error}")))
+    result.map_err(|error| Difference::Failed(error.to_string()))
 }
 
 /// Reads all of a store, one way.
@@ -38,42 +55,45 @@ pub fn contents_of(store: &Store, snapshot: &Snapshot) -> Result<Model> {
     let mut model = Model::new();
     for name in snapshot.databases()? {
         let database = store.database(&name)?;
-        let entries: Result<Contents> = snapshot
+        let entries: Result<Vec<(Vec<u8>, Vec<u8>)>> = snapshot
             .iter(&database)
             .map(|entry| entry.map(|(key, value)| (key, value.to_vec())))
             .collect();
-        model.insert(name, entries?);
+        let entries = entries?;
+        if !entries.is_sorted_by(|(key, _), (next, _)| key < next) {
+            // No history has a database with such a name.
+            model.insert(format!("{name}: a scan out of order"), Contents::new());
+        }
+        model.insert(name, entries.into_iter().collect());
     }
     Ok(model)
 }
 
-/// Compares a store with the model through every read path.
+/// Compares a store with the model through every read path: names, gets of what is there and of
+/// what is not, whole and bounded scans in both directions, prefixes, seeks; of the databases
+/// themselves and of a snapshot.
 ///
 /// # Errors
 /// The first difference.
-pub fn check(store: &Store, model: &Model) -> std::result::Result<(), Difference> {
+pub fn check(store: &Store, model: &Model) -> Same {
     let names: Vec<String> = model.keys().cloned().collect();
-    let found = read(store.databases())?;
-    if found != names {
+    let snapshot = store.snapshot();
+    let found = (read(store.databases())?, read(snapshot.databases())?);
+    if found != (names.clone(), names.clone()) {
         return differ(format!("databases {found:?} instead of {names:?}"));
     }
-    let snapshot = store.snapshot();
     for (name, expected) in model {
         let database = read(store.database(name))?;
         check_gets(&database, &snapshot, expected)?;
-        check_scans(&database, expected)?;
-        check_seeks(&database, expected)?;
+        check_scans(&database, &snapshot, expected)?;
+        check_seeks(read(database.cursor())?, expected)?;
+        check_seeks(read(snapshot.cursor(&database))?, expected)?;
     }
     Ok(())
 }
 
-fn check_gets(
-    database: &Database,
-    snapshot: &Snapshot,
-    expected: &Contents,
-) -> std::result::Result<(), Difference> {
+fn check_gets(database: &Database, snapshot: &Snapshot, expected: &Contents) -> Same {
     for (key, value) in expected {
-        let missed = [key.as_slice(), b"\0"].concat();
         let wanted = Some(value.as_slice());
         if read(database.get(key))?.as_deref() != wanted
             || read(snapshot.get(database, key))?.as_deref() != wanted
@@ -81,43 +101,84 @@ fn check_gets(
         {
             return differ(format!("get of {} in {}", key.escape_ascii(), database.name()));
         }
-        if !expected.contains_key(&missed) && read(database.get(&missed))?.is_some() {
-            return differ(format!("get of absent {}", missed.escape_ascii()));
+    }
+    let behind = expected.keys().map(|key| [key.as_slice(), b"\0"].concat());
+    for missed in behind.chain([b"".to_vec(), b"k".to_vec(), vec![255; 9]]) {
+        let there = expected.contains_key(&missed);
+        if read(database.get(&missed))?.is_some() != there
+            || read(snapshot.get(database, &missed))?.is_some() != there
+        {
+            return differ(format!("get of {} in {}", missed.escape_ascii(), database.name()));
         }
     }
     Ok(())
 }
 
-fn check_scans(database: &Database, expected: &Contents) -> std::result::Result<(), Difference> {
-    let mut forward = Vec::new();
-    for entry in database.iter() {
-        let (key, value) = read(entry)?;
-        forward.push((key, value.to_vec()));
-    }
-    let wanted: Vec<(Vec<u8>, Vec<u8>)> =
-        expected.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    if forward != wanted {
-        return differ(format!("forward scan of {}", database.name()));
-    }
-    let mut backward = Vec::new();
-    for entry in database.iter().rev() {
-        let (key, value) = read(entry)?;
-        backward.push((key, value.to_vec()));
-    }
-    backward.reverse();
-    if backward != wanted {
-        return differ(format!("reverse scan of {}", database.name()));
+/// Stretches of keys whose ends are there, or are not.
+fn stretches(expected: &Contents) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let keys: Vec<&Vec<u8>> = expected.keys().step_by(9).collect();
+    let between = keys.windows(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+    let wide = keys.first().zip(keys.last()).map(|(first, last)| {
+        ([first.as_slice(), b"\0"].concat(), [last.as_slice(), b"\0"].concat())
+    });
+    between.chain(wide).chain([(vec![], b"k".to_vec()), (b"k".to_vec(), vec![255])]).collect()
+}
+
+fn check_scans(database: &Database, snapshot: &Snapshot, expected: &Contents) -> Same {
+    let all: Vec<_> = expected.iter().collect();
+    same_scan(|| database.iter(), &all, || format!("scan of {}", database.name()))?;
+    same_scan(|| snapshot.iter(database), &all, || format!("old scan of {}", database.name()))?;
+    for (start, end) in stretches(expected) {
+        let inside: Vec<_> = expected.range(start.clone()..end.clone()).collect();
+        let what = || {
+            let (start, end) = (start.escape_ascii(), end.escape_ascii());
+            format!("scan of {} from {start} to {end}", database.name())
+        };
+        same_scan(|| database.range(start.clone()..end.clone()), &inside, what)?;
+        same_scan(|| snapshot.range(database, start.clone()..end.clone()), &inside, what)?;
+        let prefix = start.get(..start.len().saturating_sub(1)).unwrap_or_default();
+        let begins: Vec<_> = expected.iter().filter(|(key, _)| key.starts_with(prefix)).collect();
+        let what = || format!("what begins with {} in {}", prefix.escape_ascii(), database.name());
+        same_scan(|| database.prefix(prefix), &begins, what)?;
+        same_scan(|| snapshot.prefix(database, prefix), &begins, what)?;
     }
     Ok(())
 }
 
-fn check_seeks(database: &Database, expected: &Contents) -> std::result::Result<(), Difference> {
-    let mut cursor = read(database.cursor())?;
+/// Compares a scan, forward and backward, entry by entry.
+fn same_scan(
+    scan: impl Fn() -> Range,
+    expected: &[(&Vec<u8>, &Vec<u8>)],
+    what: impl Fn() -> String,
+) -> Same {
+    let mut entries = scan();
+    for (key, value) in expected {
+        match entries.next().map(read).transpose()? {
+            Some(entry) if entry.0 == **key && *entry.1 == value[..] => {}
+            _ => return differ(what()),
+        }
+    }
+    let mut backward = scan().rev();
+    for (key, value) in expected.iter().rev() {
+        match backward.next().map(read).transpose()? {
+            Some(entry) if entry.0 == **key && *entry.1 == value[..] => {}
+            _ => return differ(format!("{}, backward", what())),
+        }
+    }
+    let ends = (entries.next().map(read).transpose()?, backward.next().map(read).transpose()?);
+    if ends.0.is_some() || ends.1.is_some() {
+        differ(format!("{}: too many", what()))
+    } else {
+        Ok(())
+    }
+}
+
+fn check_seeks(mut cursor: Cursor, expected: &Contents) -> Same {
     let probes = expected.keys().step_by(3).flat_map(|key| {
         let shorter = key.split_last().map(|(_, head)| head.to_vec()).unwrap_or_default();
         [key.clone(), [key.as_slice(), b"\0"].concat(), shorter]
     });
-    for probe in probes {
+    for probe in probes.chain([vec![], b"k".to_vec(), vec![255; 9]]) {
         read(cursor.seek(&probe))?;
         let next = expected.range(probe.clone()..).next();
         let found = read(cursor.next())?.map(|(key, value)| (key.to_vec(), value.to_vec()));

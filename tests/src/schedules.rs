@@ -3,7 +3,7 @@
 //!
 //! A seed gives a `plan`: writers, readers, upkeep, perhaps a close, perhaps failing operations,
 //! perhaps a power cut. Its `actors` run under shuttle, one step at a time, in an order that the
-//! `dice` of the same seed throw. A `journal` keeps what was promised to whom and what was seen,
+//! dice of the `scheduler` decide. A `journal` keeps what was promised to whom and what was seen,
 //! and compares it with the `afterlife`: what the crash has left.
 //!
 //! A step of the engine ends at every lock, atomic, thread, and call of the environment; what goes
@@ -12,9 +12,9 @@
 
 mod actors;
 mod afterlife;
-mod dice;
 mod journal;
 mod plan;
+mod scheduler;
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -27,8 +27,8 @@ use std::time::Instant;
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
 use self::actors::Facts;
-use self::dice::{Seeded, Steps};
 use self::journal::Broken;
+use self::scheduler::{Seeded, Steps};
 use crate::tally::{Limits, Tally};
 
 /// Steps after which a run is taken for one without an end. The longest honest ones have a tenth.

@@ -1,5 +1,9 @@
 //! The soak: every part for its share of the time, one after another.
+//!
+//! Parts that have an end come first; what time they leave goes to those that have none.
 
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::crash::enumerate::Depth;
@@ -20,35 +24,95 @@ pub fn threads() -> usize {
 /// A part of the soak: its name, its share of the time in percent, and what it does.
 type Part = (&'static str, u32, fn(&Limits) -> Tally);
 
-const PARTS: &[Part] = &[
-    ("crashes", 42, |limits| crash::run(limits, DEPTH)),
-    ("faults", 4, faults::run),
-    ("reads and lies", 3, reads_and_lies),
-    ("damage", 18, damage::run),
-    ("kills", 14, kill::run),
+const PARTS: [Part; 8] = [
+    ("power cuts", 4, power::run),
+    ("kills", 8, kill::run),
     ("injected errors", 2, injected::run),
-    ("power cuts", 5, power::run),
+    ("faults", 3, faults::run),
+    ("reads and lies", 3, reads_and_lies),
+    ("seeded bugs", 12, seeded),
+    ("damage", 35, damage::run),
+    ("crashes", 33, |limits| crash::run(limits, DEPTH)),
 ];
 
-/// Runs all parts within about `time`.
+/// Runs all parts within about `time`, behind a build of the program with the seeded bugs.
 pub fn run(time: Duration, seed: u64) -> Tally {
     let mut tally = Tally::default();
-    for (name, percent, part) in PARTS {
+    match build_seeded() {
+        Ok(()) => {}
+        Err(why) => tally.fail("seeded_unbuilt", why),
+    }
+    let end = Instant::now() + time;
+    let mut shares: u32 = PARTS.iter().map(|(_, share, _)| share).sum();
+    for (name, share, part) in PARTS {
         let begin = Instant::now();
-        let limits = Limits::of(time * *percent / 100, seed, threads());
-        tally.merge(part(&limits));
-        tally.note(format!("{name}: {:.1} s", begin.elapsed().as_secs_f64()));
-        eprintln!("{name} done after {:.1} s", begin.elapsed().as_secs_f64());
+        let left = end.saturating_duration_since(begin);
+        tally.merge(part(&Limits::of(left * share / shares, seed, threads())));
+        shares -= share;
+        let took = begin.elapsed().as_secs_f64();
+        tally.note(format!("{name}: {took:.1} s"));
+        eprintln!("{name} done after {took:.1} s");
     }
     tally
 }
 
 fn reads_and_lies(limits: &Limits) -> Tally {
     let mut tally = Tally::default();
-    let random = (limits.seed..).map(Workload::random).take_while(|_| !limits.is_over());
+    let random = (limits.seed..).map(Workload::random);
     for workload in Workload::scripts().into_iter().chain(random) {
+        if limits.is_over() {
+            break;
+        }
         reads::sweep(&workload, &mut tally);
         lies::sweep(&workload, &mut tally);
+    }
+    tally
+}
+
+/// Where the program with the seeded bugs is built: apart, so that no other part has them.
+fn seeded_target() -> PathBuf {
+    let own = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    own.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")).join("seeded")
+}
+
+fn seeded_program() -> PathBuf {
+    seeded_target().join("release/orlop-tests")
+}
+
+fn build_seeded() -> Result<(), String> {
+    // One of an earlier build would tell of an earlier engine.
+    let _ = std::fs::remove_file(seeded_program());
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--quiet", "--features", "seeded-bugs", "--manifest-path"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(seeded_target())
+        .stdin(Stdio::null())
+        .status();
+    match built {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("the program with the seeded bugs could not be built: {status}")),
+        Err(error) => Err(format!("the program with the seeded bugs: no cargo: {error}")),
+    }
+}
+
+/// Plants the seeded bugs, in a process of a build of its own.
+fn seeded(limits: &Limits) -> Tally {
+    let minutes = limits.until.saturating_duration_since(Instant::now()).as_secs_f64() / 60.0;
+    let output = Command::new(seeded_program())
+        .args(["seeded", "--seconds", "30", "--seed", &limits.seed.to_string()])
+        .args(["--minutes", &minutes.to_string(), "--threads", &limits.threads.to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let mut tally = Tally::default();
+    match output {
+        Ok(output) if matches!(output.status.code(), Some(0 | 1)) => {
+            tally.merge(Tally::parse(&String::from_utf8_lossy(&output.stdout)));
+        }
+        Ok(output) => tally.fail("seeded_ended", format!("orlop-tests seeded # {}", output.status)),
+        Err(error) => tally.fail("seeded_ended", format!("orlop-tests seeded # {error}")),
     }
     tally
 }

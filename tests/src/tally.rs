@@ -78,6 +78,21 @@ impl Tally {
         self.notes.extend(other.notes);
     }
 
+    /// What another process has printed.
+    pub fn parse(text: &str) -> Self {
+        let mut tally = Self::default();
+        for line in text.lines() {
+            if let Some(note) = line.strip_prefix("# ") {
+                tally.note(note);
+            } else if let Some(failure) = line.strip_prefix("FAILED ") {
+                tally.failures.push(failure.to_owned());
+            } else if let Some((name, n)) = line.split_once(": ") {
+                tally.add(name, n.parse().unwrap_or(0));
+            }
+        }
+        tally
+    }
+
     /// The lines that reproduce what failed.
     pub fn failures(&self) -> &[String] {
         &self.failures
@@ -115,5 +130,7 @@ mod tests {
         assert_eq!((one.count("images"), one.count("lost"), one.count("failures")), (7, 1, 1));
         let text = one.to_string();
         assert!(text.contains("images: 7\n") && text.contains("FAILED crash random:7 cut 3\n"));
+        one.note("a word: 3");
+        assert_eq!(Tally::parse(&one.to_string()).to_string(), one.to_string());
     }
 }

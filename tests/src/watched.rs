@@ -1,4 +1,4 @@
-//! A simulated disk with somebody who is asked before every call, and may make it fail.
+//! A simulated disk with somebody who looks before everything that changes it.
 
 use std::fmt;
 use std::io;
@@ -7,23 +7,16 @@ use std::sync::Arc;
 
 use orlop::env::{DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, SimEnv, WriteFile};
 
-/// What is about to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
-    /// A directory is listed, a file is read, mapped or opened.
-    Look,
-    /// Something changes, is submitted, reaped or synced.
-    Change,
-}
-
-/// Who is asked.
-pub(super) type Watch = Arc<dyn Fn(Call) -> io::Result<()> + Send + Sync>;
+/// Who looks, and is told what comes: `create`, `sync`, `submit`, …
+pub type Watch = Arc<dyn Fn(&'static str) + Send + Sync>;
 
 /// See the module.
 #[derive(Clone)]
-pub(super) struct WatchedEnv {
-    pub(super) env: SimEnv,
-    pub(super) watch: Watch,
+pub struct WatchedEnv {
+    /// The disk.
+    pub env: SimEnv,
+    /// Who looks.
+    pub watch: Watch,
 }
 
 impl fmt::Debug for WatchedEnv {
@@ -38,14 +31,6 @@ struct Watched<F> {
 }
 
 impl WatchedEnv {
-    fn look(&self) -> io::Result<()> {
-        (self.watch)(Call::Look)
-    }
-
-    fn change(&self) -> io::Result<()> {
-        (self.watch)(Call::Change)
-    }
-
     fn file(&self, file: Box<dyn WriteFile>) -> Box<dyn WriteFile> {
         Box::new(Watched { file, watch: Arc::clone(&self.watch) })
     }
@@ -53,63 +38,68 @@ impl WatchedEnv {
 
 impl Env for WatchedEnv {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.change()?;
+        (self.watch)("create_dir");
         self.env.create_dir(dir)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        (self.watch)("remove_dir");
+        self.env.remove_dir(dir)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        self.look()?;
         self.env.list(dir)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        self.change()?;
+        (self.watch)("create");
         self.env.create(path).map(|file| self.file(file))
     }
 
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        self.look()?;
         self.env.open_write(path).map(|file| self.file(file))
     }
 
     fn create_log(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn LogFile>> {
-        self.change()?;
+        (self.watch)("create_log");
         let file = self.env.create_log(path, preallocate)?;
         Ok(Box::new(Watched { file, watch: Arc::clone(&self.watch) }))
     }
 
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        self.env.len(path)
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.look()?;
         self.env.read(path)
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapping> {
-        self.look()?;
         self.env.map(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change()?;
+        (self.watch)("rename");
         self.env.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.change()?;
+        (self.watch)("remove");
         self.env.remove(path)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change()?;
+        (self.watch)("link");
         self.env.link(from, to)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.change()?;
+        (self.watch)("sync_dir");
         self.env.sync_dir(dir)
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn Lock>, LockError> {
-        self.change()?;
+        (self.watch)("lock");
         self.env.lock(path)
     }
 
@@ -132,39 +122,39 @@ impl Env for WatchedEnv {
 
 impl WriteFile for Watched<Box<dyn WriteFile>> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        (self.watch)(Call::Change)?;
+        (self.watch)("write_at");
         self.file.write_at(offset, bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        (self.watch)(Call::Change)?;
+        (self.watch)("sync");
         self.file.sync()
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
-        (self.watch)(Call::Change)?;
+        (self.watch)("set_len");
         self.file.set_len(len)
     }
 }
 
 impl LogFile for Watched<Box<dyn LogFile>> {
     fn submit(&mut self, offset: u64, bytes: Vec<u8>, sync: bool) -> io::Result<()> {
-        (self.watch)(Call::Change)?;
+        (self.watch)("submit");
         self.file.submit(offset, bytes, sync)
     }
 
     fn reap(&mut self) -> io::Result<Vec<u8>> {
-        (self.watch)(Call::Change)?;
+        (self.watch)("reap");
         self.file.reap()
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        (self.watch)(Call::Change)?;
+        (self.watch)("sync");
         self.file.sync()
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
-        (self.watch)(Call::Change)?;
+        (self.watch)("set_len");
         self.file.set_len(len)
     }
 }

@@ -10,6 +10,7 @@ use orlop_tests::crash::enumerate::{self, Depth, Seen};
 use orlop_tests::crash::workload::{MACROS, Workload};
 use orlop_tests::history::{self, Change, SMALL, Step};
 use orlop_tests::model::Model;
+use orlop_tests::oracle;
 use orlop_tests::tally::Tally;
 use proptest::prelude::*;
 
@@ -105,7 +106,7 @@ proptest! {
             let promise = recording.history.promise_at(moment.mark);
             let states = recording.history.states();
             let least = crash.death.least(promise);
-            let outcome = history::examine(&image, SMALL, &states[..=promise.begun], least);
+            let outcome = oracle::examine(&image, SMALL, &states[..=promise.begun], least);
             let (store, k) = match outcome {
                 Ok(found) => found,
                 Err(wrong) => return Err(TestCaseError::fail(format!("{crash}: {wrong}"))),

@@ -141,8 +141,28 @@ fn what_verify_does_not_find_is_counted() {
     assert_eq!(count(&tried), 0);
     tried.verified = Some(Ok(Vec::new()));
     assert_eq!(count(&tried), 1);
-    // And the place is as it was: nothing is found in it without damage.
+    // And the place is as it was: nothing is found in it, or in the other sets, without damage.
     assert_eq!(place.verify(&subject.set, &Vec::new()).unwrap(), Vec::<String>::new());
+    for set in [reference::flushed(), reference::crashed()] {
+        let (subject, place) = self::subject(set.unwrap());
+        assert_eq!(place.verify(&subject.set, &Vec::new()).unwrap(), Vec::<String>::new());
+    }
+}
+
+/// A byte that no checksum covers may not matter; of any other a flip that nobody notices is counted.
+#[test]
+fn a_flip_that_nobody_notices_needs_a_reason() {
+    let (mut subject, place) = self::subject(reference::closed().unwrap());
+    let tried = tried(&subject, &place, "bit:LOCK:0:0");
+    assert!(tried.explained);
+    // As if the lock file were a frame of the log, which nobody checks.
+    let mut frame = subject.anatomy.groups[0].clone();
+    (frame.file, frame.range) = ("LOCK".to_owned(), 0..6);
+    subject.anatomy.groups.push(frame);
+    let tried = self::tried(&subject, &place, "bit:LOCK:0:0");
+    let mut tally = Tally::default();
+    tried.count("command", &mut tally);
+    assert_eq!((tried.outcome, tally.count("unchecked")), ("harmless", 1));
 }
 
 /// Numbers that were let through once: a table whose partition belonged to another database than the

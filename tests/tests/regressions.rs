@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use orlop::env::{FaultKind, Keep, SimEnv};
+use orlop::env::{Env, FaultKind, Keep, SimEnv};
 use orlop::{Background, DatabaseOptions, Durability, Error, Store};
+use orlop_tests::watched::WatchedEnv;
 
 fn open(env: &SimEnv) -> orlop::Result<Store> {
     Store::builder()
@@ -224,9 +225,10 @@ fn a_full_disk_in_the_background_is_not_poison() {
     let mut batch = store.batch();
     batch.drop_database("x").unwrap();
     batch.commit_with(Durability::Memory).unwrap();
-    env.fail_at(env.operations() + 1, FaultKind::StorageFull);
-    while !matches!(store.step(), Err(Error::DiskFull { .. })) {}
+    env.set_full(true);
+    assert!((0..100).any(|_| matches!(store.step(), Err(Error::DiskFull { .. }))));
     assert_eq!(store.stats().poisoned, None);
+    env.set_full(false);
     store.database("y").unwrap().put("k", "v").unwrap();
 }
 
@@ -591,4 +593,180 @@ fn a_commit_that_a_full_disk_leaves_in_doubt_is_not_called_refused() {
             }
         }
     }
+}
+
+/// The files of a store on a simulated disk, by name.
+fn names(env: &SimEnv, kind: &str) -> Vec<PathBuf> {
+    let entries = env.list(Path::new("/s")).unwrap().into_iter();
+    let names = entries.map(|entry| entry.name).filter(|name| name.ends_with(kind));
+    names.map(|name| Path::new("/s").join(name)).collect()
+}
+
+/// Behind a flush the log is empty, and nothing missed the edits that said so: a manifest cut short was
+/// an older store, and the tables with synced commits were removed as orphans.
+#[test]
+fn a_manifest_that_is_cut_behind_a_flush_is_missed() {
+    for reopens in [false, true] {
+        let env = SimEnv::new(1);
+        let mut store = open(&env).unwrap();
+        for round in 0..3_u8 {
+            store.database("d").unwrap().put([round], "synced").unwrap();
+            store.flush().unwrap();
+            if reopens {
+                store.close().unwrap();
+                store = open(&env).unwrap();
+            }
+        }
+        std::mem::forget(store);
+        let killed = env.kill();
+        let whole = open(&killed.kill()).unwrap().database("d").unwrap().iter().count();
+        assert_eq!(whole, 3);
+        let manifest = names(&killed, ".manifest").pop().unwrap();
+        let bytes = killed.read(&manifest).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        for len in (0..=used as u64).rev().step_by(40) {
+            let image = killed.kill();
+            image.open_write(&manifest).unwrap().set_len(len).unwrap();
+            match open(&image) {
+                Ok(store) => {
+                    let found = store.database("d").unwrap().iter().count();
+                    assert_eq!(found, 3, "the manifest was cut at {len} of {used} bytes");
+                }
+                Err(error) => assert!(matches!(error, Error::Corrupt { .. }), "{error}"),
+            }
+        }
+    }
+}
+
+/// A killed process had its first prologue in flight: it landed in a segment that the next open had
+/// taken for never begun, and the open after that found a chain that did not hold.
+#[test]
+fn a_prologue_that_lands_late_harms_nothing() {
+    for landing in 0..60 {
+        let env = SimEnv::new(1);
+        let store = open(&env).unwrap();
+        store.database("d").unwrap().put("first", "v").unwrap();
+        store.close().unwrap();
+        let store = open(&env).unwrap();
+        // create, submit of the prologue
+        env.cut_after(env.operations() + 2);
+        assert!(store.database("d").unwrap().put("second", "v").is_err());
+        assert!(env.in_flight() > 0);
+        std::mem::forget(store);
+        let next = env.kill_late(landing);
+        for name in ["third", "fourth", "fifth"] {
+            let store = open(&next).unwrap();
+            store.database("d").unwrap().put(name, "v").unwrap();
+            let database = store.database("d").unwrap();
+            assert!(database.contains("first").unwrap() && database.contains(name).unwrap());
+            drop(database);
+            store.close().unwrap();
+        }
+    }
+}
+
+/// A batch that did not fit onto the disk made every later segment as large as its own.
+#[test]
+fn a_refused_large_batch_leaves_small_ones_alone() {
+    let env = SimEnv::new(1);
+    let store = open(&env).unwrap();
+    let database = store.database("d").unwrap();
+    database.put("k", "v").unwrap();
+    let sizes = || names(&env, ".log").iter().map(|path| env.disk_usage(path).unwrap()).max();
+    let before = sizes().unwrap();
+    env.set_full(true);
+    let refused = database.put("large", vec![0; 12 << 20]);
+    assert!(matches!(refused, Err(Error::DiskFull { .. })), "{refused:?}");
+    env.set_full(false);
+    for n in 0..40_u8 {
+        database.put([n], vec![n; 4 << 10]).unwrap();
+    }
+    assert!(sizes().unwrap() <= 8 * before, "{:?} after {before}", sizes());
+}
+
+/// The close of a store that a panic had poisoned was Ok, although commits had gone with the log.
+#[test]
+fn the_close_of_a_store_that_a_panic_poisoned_is_an_error() {
+    let armed = Arc::new(AtomicBool::new(false));
+    let store = watched(&armed, "submit", "");
+    let database = store.database("d").unwrap();
+    database.put_with("k", "v", Durability::Memory).unwrap();
+    armed.store(true, Ordering::Relaxed);
+    let panicked = panic::catch_unwind(AssertUnwindSafe(|| database.put("l", "v")));
+    assert!(panicked.is_err());
+    armed.store(false, Ordering::Relaxed);
+    drop(database);
+    let closed = store.close();
+    assert!(matches!(closed, Err(Error::Poisoned { .. })), "{closed:?}");
+}
+
+/// A store on a disk that panics, once armed, at a call of this name on threads of this name.
+fn watched(armed: &Arc<AtomicBool>, verb: &'static str, thread: &'static str) -> Store {
+    let armed = Arc::clone(armed);
+    let watch = Arc::new(move |call: &'static str| {
+        let here = std::thread::current();
+        let on = thread.is_empty() || here.name() == Some(thread);
+        assert!(!(armed.load(Ordering::Relaxed) && on && call == verb), "armed");
+    });
+    let env = Arc::new(WatchedEnv { env: SimEnv::new(1), watch });
+    let background = if thread.is_empty() { Background::Manual } else { Background::Thread };
+    Store::builder().env(env).background(background).memtable_size(16 << 10).open("/s").unwrap()
+}
+
+/// A panic of the background left writers waiting for room for ever.
+#[test]
+fn a_panic_of_the_background_is_told_to_writers() {
+    let armed = Arc::new(AtomicBool::new(true));
+    let store = watched(&armed, "create", "orlop-background");
+    let database = store.database("d").unwrap();
+    let start = Instant::now();
+    let mut outcome = Ok(());
+    while outcome.is_ok() && start.elapsed() < Duration::from_secs(20) {
+        outcome = database.put_with("k", vec![0; 4 << 10], Durability::Memory);
+    }
+    assert!(matches!(outcome, Err(Error::Poisoned { .. })), "{outcome:?}");
+}
+
+/// A file that claims to be a hundred gigabytes long was read into memory.
+#[test]
+fn a_file_longer_than_its_kind_can_be_is_not_read() {
+    let long = |path: &Path| {
+        let file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        file.set_len(100 << 30)
+    };
+    let (_guard, path) = temp();
+    Store::open(&path).unwrap().close().unwrap();
+    // Where the file system has no such files, there is nothing to see.
+    if long(&path.join("LOCK")).is_err() {
+        return;
+    }
+    Store::open(&path).unwrap().close().unwrap();
+    long(&path.join("000099.log")).unwrap();
+    assert!(matches!(Store::open(&path), Err(Error::Corrupt { .. })));
+    fs::remove_file(path.join("000099.log")).unwrap();
+    let manifest = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+    let manifest = manifest.into_iter().find(|p| p.extension().is_some_and(|e| e == "manifest"));
+    long(&manifest.unwrap()).unwrap();
+    assert!(matches!(Store::open(&path), Err(Error::Corrupt { .. })));
+    long(&path.join("SUPER")).unwrap();
+    assert!(matches!(Store::open(&path), Err(Error::Corrupt { .. })));
+}
+
+/// A lock on a file that had lost its name was a lock of nothing.
+#[test]
+fn a_lock_belongs_to_its_name() {
+    use orlop::env::PosixEnv;
+    let (_guard, path) = temp();
+    fs::create_dir(&path).unwrap();
+    let (env, lock) = (PosixEnv::new(), path.join("LOCK"));
+    let holder = env.lock(&lock).unwrap();
+    // Somebody waits with the file open; its name goes, and comes back for another file.
+    let ghost = fs::File::open(&lock).unwrap();
+    fs::remove_file(&lock).unwrap();
+    let other = env.lock(&lock).unwrap();
+    drop(holder);
+    assert!(ghost.try_lock().is_ok(), "the old file is free");
+    assert!(env.lock(&lock).is_err(), "the name is taken");
+    drop(other);
+    env.lock(&lock).unwrap();
 }

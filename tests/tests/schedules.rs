@@ -1,7 +1,8 @@
 //! Schedules of the whole engine, each decided by its seed: see `orlop_tests::schedules`.
 //!
 //! `ORLOP_SCHEDULES=200000 cargo test --release -p orlop-tests --features shuttle --test schedules`
-//! runs more; a failure names its seed, and `ORLOP_SEED=N ORLOP_SCHEDULES=1` runs it alone.
+//! runs more; a failure names its seed, and `ORLOP_SEED=N ORLOP_SCHEDULES=1` runs it alone. With the
+//! feature `seeded-bugs` as well, planted bugs must be found.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -25,6 +26,31 @@ fn every_schedule_keeps_every_promise() {
     let rare = ["schedules_cut", "schedule_faults", "schedules_poisoned", "schedule_compactions"];
     for name in rare.into_iter().filter(|_| count >= 1000) {
         assert!(tally.count(name) > count / 100, "{name} is too rare to mean anything");
+    }
+}
+
+/// Bugs that need a second thread, or are seen by one: within a few hundred schedules each.
+#[cfg(feature = "seeded-bugs")]
+#[test]
+fn planted_bugs_are_found() {
+    use orlop::seeded::{Bug, plant};
+    // Shuttle's threads all run on this one, and so do the bugs.
+    for bug in [
+        Bug::PublishedBeforeWritten,
+        Bug::ViewBeforeEdit,
+        Bug::SnapshotVersionsDropped,
+        Bug::PoisonIgnored,
+        Bug::FailedSyncRetried,
+        Bug::RotatedSegmentUnsynced,
+    ] {
+        plant(Some(bug));
+        let found = (1..=2000).find_map(|seed| {
+            let broken = schedules::fingerprint(seed).err()?;
+            Some((seed, broken))
+        });
+        plant(None);
+        let (seed, broken) = found.unwrap_or_else(|| panic!("no schedule finds {}", bug.name()));
+        println!("{} | {seed} schedules | {broken}", bug.name());
     }
 }
 

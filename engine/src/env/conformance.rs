@@ -88,8 +88,13 @@ fn directories(env: &dyn Env, base: &Path) {
 
     env.create_dir(&dir).unwrap();
     refused(env.create_dir(&dir), ErrorKind::AlreadyExists);
+    refused(env.remove_dir(&dir.join("missing")), ErrorKind::NotFound);
     assert_eq!(env.list(&dir).unwrap(), []);
 
+    env.create_dir(&dir.join("inner")).unwrap();
+    refused(env.remove_dir(&dir), ErrorKind::DirectoryNotEmpty);
+    env.remove_dir(&dir.join("inner")).unwrap();
+    refused(env.list(&dir.join("inner")), ErrorKind::NotFound);
     env.create_dir(&dir.join("inner")).unwrap();
     env.create(&dir.join("b")).unwrap().write_at(0, b"12345").unwrap();
     env.create(&dir.join("a")).unwrap();
@@ -104,6 +109,7 @@ fn directories(env: &dyn Env, base: &Path) {
 fn files(env: &dyn Env, base: &Path) {
     let path = base.join("file");
     refused(env.read(&path), ErrorKind::NotFound);
+    refused(env.len(&path), ErrorKind::NotFound);
     refused(env.open_write(&path), ErrorKind::NotFound);
     refused(env.disk_usage(&path), ErrorKind::NotFound);
 
@@ -117,6 +123,7 @@ fn files(env: &dyn Env, base: &Path) {
     file.write_at(9, b"").unwrap();
     file.sync().unwrap();
     assert_eq!(env.read(&path).unwrap(), b"abcdef");
+    assert_eq!(env.len(&path).unwrap(), 6);
     file.set_len(2).unwrap();
     file.set_len(4).unwrap();
     drop(file);

@@ -149,6 +149,20 @@ impl Env for MemoryEnv {
         Ok(())
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = normal(dir);
+        let mut tree = self.tree();
+        if !tree.dirs.contains(&dir) {
+            return Err(not_found());
+        }
+        let inside = |path: &PathBuf| path.parent() == Some(&dir);
+        if tree.files.keys().any(inside) || tree.dirs.iter().any(inside) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        tree.dirs.remove(&dir);
+        Ok(())
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let dir = normal(dir);
         let tree = self.tree();
@@ -175,6 +189,12 @@ impl Env for MemoryEnv {
         resize(&mut zeros, usize::try_from(preallocate).map_err(|_| too_large())?)?;
         let node = self.tree().create(&normal(path), zeros)?;
         Ok(Box::new(MemoryLog { file: MemoryFile { node }, in_flight: None }))
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        let tree = self.tree();
+        let bytes = locked(tree.file(&normal(path))?);
+        Ok(bytes.len() as u64)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

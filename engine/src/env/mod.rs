@@ -54,6 +54,9 @@ pub trait Env: Debug + Send + Sync + 'static {
     /// Its name is durable after [`sync_dir`](Env::sync_dir) on its parent.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Removes an empty directory.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+
     /// What is in a directory, sorted by name: files, directories, whatever else. In a name that is
     /// not UTF-8, what cannot be shown is replaced. `NotFound` if there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
@@ -68,6 +71,9 @@ pub trait Env: Debug + Send + Sync + 'static {
     /// zeros. A full disk shows here as `StorageFull`, and then no file is left behind. (Where the
     /// file system cannot reserve space, only the length is set and a full disk shows later.)
     fn create_log(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn LogFile>>;
+
+    /// The length of a file.
+    fn len(&self, path: &Path) -> io::Result<u64>;
 
     /// The bytes of a whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;

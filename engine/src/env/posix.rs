@@ -60,6 +60,10 @@ impl Env for PosixEnv {
         fs::create_dir(dir)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let mut entries = Vec::new();
         // The one call that std does not repeat when it is interrupted.
@@ -100,6 +104,10 @@ impl Env for PosixEnv {
         Ok(Box::new(PosixLog { file, in_flight: None }))
     }
 
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        fs::metadata(path).map(|metadata| metadata.len())
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
     }
@@ -125,14 +133,20 @@ impl Env for PosixEnv {
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn Lock>, LockError> {
-        // Not truncated: until the lock is ours, the pid in it is somebody else's.
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let patience = Instant::now() + PATIENCE_WITH_THE_DYING;
         let nameless = Instant::now() + PATIENCE_WITH_THE_NAMELESS;
-        loop {
+        let file = loop {
+            // Not truncated: until the lock is ours, the pid in it is somebody else's.
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)?;
             match file.try_lock() {
-                Ok(()) => break,
+                // Whoever held it may have removed its name: then this is the lock of nothing.
+                Ok(()) if is_called(&file, path)? => break file,
+                Ok(()) => continue,
                 Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
                 Err(TryLockError::WouldBlock) => {}
             }
@@ -147,7 +161,7 @@ impl Env for PosixEnv {
                 return Err(error);
             }
             thread::sleep(Duration::from_millis(5));
-        }
+        };
         file.set_len(0)?;
         file.write_all_at(format!("pid {}\n", std::process::id()).as_bytes(), 0)?;
         Ok(Box::new(PosixLock { file }))
@@ -179,6 +193,16 @@ impl Env for PosixEnv {
     fn disk_usage(&self, path: &Path) -> io::Result<u64> {
         // st_blocks counts 512-byte units whatever the block size is.
         Ok(fs::metadata(path)?.blocks() * 512)
+    }
+}
+
+/// Whether `path` is a name of this file.
+fn is_called(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

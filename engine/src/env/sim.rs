@@ -5,7 +5,8 @@
 //! takes the durable state and whatever pending units it likes ([`Keep`]). Operations fail in the
 //! ways of [`FaultKind`], readings in those of [`ReadFault`].
 //!
-//! What this disk does *not* do: let a killed process's writes land late, or tear a sector.
+//! What this disk does *not* do: tear a sector of 512 bytes, let single pages go after a failed sync,
+//! or bring back a write behind a failed sync once a later sync of its file has succeeded.
 
 mod disk;
 mod faults;
@@ -14,11 +15,11 @@ mod image;
 mod keep;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::disk::Disk;
-use self::faults::{Begun, Verb};
+use self::faults::{Begun, Refused, Verb};
 pub use self::faults::{FaultKind, ReadFault};
 use self::file::{SimFile, SimLock, SimLog};
 use self::image::{Change, Inode};
@@ -33,7 +34,7 @@ use super::{DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile
 /// bytes, ids, times and [`trace`](SimEnv::trace).
 ///
 /// # Operations
-/// Each call that changes something is one operation, numbered from 1: `create_dir`, `create`,
+/// Each call that changes something is one operation, numbered from 1: `create_dir`, `remove_dir`, `create`,
 /// `create_log`, `rename`, `remove`, `link`, `sync_dir`, `lock`, and of an open file `write_at`,
 /// `set_len`, `submit`, `reap` and `sync`. Calls refused for a reason of their own (no such file,
 /// the name is taken, the lock is held) are none, and neither are reading calls.
@@ -42,7 +43,7 @@ use super::{DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile
 /// Crash a program after each of its operations:
 /// ```
 /// use std::io;
-/// use std::path::Path;
+/// use std::path::{Path, PathBuf};
 /// use orlop::env::{Env, Keep, SimEnv};
 ///
 /// /// Makes a file and promises it.
@@ -127,7 +128,8 @@ impl SimEnv {
         self.disk().record.full = full;
     }
 
-    /// Number of reading calls so far: whole files, mappings, and each block of a mapping.
+    /// Number of reading calls so far: directories, lengths, whole files, files opened for writing,
+    /// mappings, and each block of a mapping.
     pub fn reads(&self) -> u64 {
         self.disk().record.reads
     }
@@ -158,8 +160,8 @@ impl SimEnv {
     }
 
     /// The operations done so far, one a line, with names stripped of their directories:
-    /// `create-dir store`, `create 000001.log`, `submit 000001.log 128+4096` (offset + length, and
-    /// ` sync` if asked for), `reap 000001.log`, `write 000002.sst 0+512`, `set-len 000002.sst 9`,
+    /// `create-dir store`, `remove-dir store`, `create 000001.log`, `submit 000001.log 128+4096` (offset + length, and
+    /// ` sync` if asked for), `reap 000001.log` (and ` sync` again), `write 000002.sst 0+512`, `set-len 000002.sst 9`,
     /// `sync 000002.sst`, `sync-dir store`, `rename A B`, `link A B`, `remove A`, `lock LOCK`.
     /// The root is `/`. A line ends with ` failed` when [`fail_at`](SimEnv::fail_at) made it fail,
     /// with ` lost` when it seemed to succeed.
@@ -171,6 +173,11 @@ impl SimEnv {
     /// [`Keep::Prefix`].
     pub fn pending(&self) -> usize {
         self.disk().pending()
+    }
+
+    /// The paths of all files whose bytes, length or name a power cut now may take.
+    pub fn pending_paths(&self) -> Vec<PathBuf> {
+        self.disk().pending_paths().into_iter().collect()
     }
 
     /// The ways out of a power cut now that are worth trying: every subset of the pending units
@@ -199,6 +206,17 @@ impl SimEnv {
         SimEnv::of(self.disk().kill())
     }
 
+    /// As [`kill`](SimEnv::kill); but writes in flight land only after so many operations of the
+    /// next process: the kernel has them, and nobody waits for them.
+    pub fn kill_late(&self, operations: u64) -> SimEnv {
+        SimEnv::of(self.disk().kill_late(operations))
+    }
+
+    /// Number of writes in flight.
+    pub fn in_flight(&self) -> usize {
+        self.disk().in_flight()
+    }
+
     /// Sets the clock, which otherwise stands still.
     pub fn set_now(&self, ms: u64) {
         self.disk().now_ms = ms;
@@ -223,12 +241,21 @@ impl Env for SimEnv {
         disk.change(Change::MakeDir { dir }).map(drop)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = normal(dir);
+        let mut disk = self.disk();
+        disk.cache.empty_dir(&dir)?;
+        disk.begin_simple(Verb::Other, format!("remove-dir {}", name(&dir)))?;
+        disk.change(Change::RemoveDir { dir }).map(drop)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let dir = normal(dir);
-        let disk = self.disk();
+        let mut disk = self.disk();
         if !disk.cache.has_dir(&dir) {
             return Err(not_found());
         }
+        disk.record.look()?;
         let files = disk.cache.names.iter();
         let files = files.map(|(path, inode)| (path, disk.cache.bytes(*inode).len() as u64));
         Ok(entries_of(&dir, files.chain(disk.cache.dirs().map(|path| (path, 0)))))
@@ -245,7 +272,10 @@ impl Env for SimEnv {
 
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
         let path = normal(path);
-        let inode = self.disk().cache.lookup(&path)?;
+        let mut disk = self.disk();
+        let inode = disk.cache.lookup(&path)?;
+        disk.record.look()?;
+        drop(disk);
         Ok(Box::new(self.handle(&path, inode)))
     }
 
@@ -260,6 +290,13 @@ impl Env for SimEnv {
             return Err(error);
         }
         Ok(Box::new(SimLog::new(self.handle(&path, inode))))
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        let mut disk = self.disk();
+        let inode = disk.cache.lookup(&normal(path))?;
+        disk.record.look()?;
+        Ok(disk.cache.bytes(inode).len() as u64)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -322,9 +359,16 @@ impl Env for SimEnv {
         if !disk.cache.has_dir(&dir) {
             return Err(not_found());
         }
-        match disk.begin(Verb::Sync, format!("sync-dir {}", name(&dir)))? {
-            Begun::Well => disk.sync_dir(&dir),
-            Begun::With(_) => Ok(()),
+        match disk.begin(Verb::Sync, format!("sync-dir {}", name(&dir))) {
+            Ok(Begun::Well) => disk.sync_dir(&dir),
+            Ok(Begun::With(_)) => Ok(()),
+            Err(Refused { error, fault }) => {
+                // Without a descriptor nothing was tried.
+                if fault.is_some_and(|kind| kind != FaultKind::TooManyFiles) {
+                    disk.sync_dir_failed(&dir);
+                }
+                Err(error)
+            }
         }
     }
 

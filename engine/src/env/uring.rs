@@ -62,6 +62,10 @@ impl Env for UringEnv {
         self.posix.create_dir(dir)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.posix.remove_dir(dir)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         self.posix.list(dir)
     }
@@ -77,6 +81,10 @@ impl Env for UringEnv {
     fn create_log(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn LogFile>> {
         let file = PosixEnv::create_log_file(path, preallocate)?;
         Ok(Box::new(UringLog::new(file, Arc::clone(&self.ring))))
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        self.posix.len(path)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

@@ -21,13 +21,13 @@ use orlop_formats::file_header::{FileHeader, FileKind};
 use orlop_formats::filename::FileName;
 use orlop_formats::frame::{self, Fields, FrameKind, Walk};
 use orlop_formats::ids::{FileId, FileNumber, Seqno};
-use orlop_formats::limits::{MAX_FILE_NUMBER, MAX_SEQNO, SECTOR};
+use orlop_formats::limits::{MAX_FILE_NUMBER, MAX_FRAMED_FILE_LEN, MAX_SEQNO, SECTOR};
 use orlop_formats::manifest::{PROLOGUE_LEN, SegmentEnd, TableMeta, VersionEdit};
 use orlop_formats::superblock::Superblock;
 
 use crate::env::{Env, WriteFile};
 use crate::error::{Error, Result};
-use crate::files::superblock;
+use crate::files::{read, superblock};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// A manifest that has grown over this many bytes is replaced by a fresh one.
@@ -104,7 +104,7 @@ impl State {
 /// Reads the manifest that the superblock names.
 pub(crate) fn load(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Result<State> {
     let path = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
-    let bytes = env.read(&path).map_err(|source| Error::io("read", &path, source))?;
+    let bytes = read(env, &path, MAX_FRAMED_FILE_LEN)?;
     seeded!(EditUnchecked: bytes = crate::seeded::believed(bytes));
     decode(&bytes, superblock).map_err(|source| Error::decode(&path, source))
 }
@@ -152,8 +152,8 @@ fn decode(bytes: &[u8], superblock: &Superblock) -> Result<State, DecodeError> {
             format!("edit {}", edits + 1),
             "none, but edits behind it",
         )),
-        None if superblock.closed_at != 0 && superblock.closed_at != edits => {
-            let expected = format!("{} edits, as when it was closed", superblock.closed_at);
+        None if edits < superblock.edits => {
+            let expected = format!("{} edits, as the superblock says", superblock.edits);
             Err(DecodeError::corrupt("manifest", walk.end(), expected, edits.to_string()))
         }
         None => Ok(state),
@@ -248,15 +248,23 @@ impl Manifest {
         }
     }
 
-    /// Says in the superblock where this manifest ends: from then on a reader misses what is cut off.
-    pub(crate) fn close(&mut self) -> Result<()> {
+    /// Says in the superblock how many edits there are: from then on a reader misses what is cut
+    /// off. Needs no space on the disk.
+    pub(crate) fn vouch(&mut self) -> Result<()> {
         seeded!(ManifestEndUnrecorded => return Ok(()));
         let Some(tail) = &self.tail else { return Ok(()) };
-        let mut closed = self.superblock;
-        closed.generation += 1;
-        closed.closed_at = tail.edits;
-        superblock::update(&*self.env, &self.dir, &closed)?;
-        self.superblock = closed;
+        // A manifest without its first edit is none.
+        if tail.edits <= self.superblock.edits.max(1) {
+            return Ok(());
+        }
+        let vouching = Superblock {
+            generation: self.superblock.generation + 1,
+            edits: tail.edits,
+            ..self.superblock
+        };
+        let written = superblock::update(&*self.env, &self.dir, &vouching);
+        self.guard(written)?;
+        self.superblock = vouching;
         Ok(())
     }
 
@@ -272,8 +280,8 @@ impl Manifest {
         seeded!(WitnessMissing => return Ok(()));
         let Some(tail) = &mut self.tail else { return Ok(()) };
         match append_edit(tail, &VersionEdit::default()) {
-            // The edit stands; only the witness is missing.
-            Err(Error::DiskFull { .. }) => Ok(()),
+            // The edit stands; only there is no room for the witness.
+            Err(Error::DiskFull { .. }) => self.vouch(),
             written => self.guard(written),
         }
     }
@@ -305,7 +313,7 @@ impl Manifest {
                 superblock::update(&*self.env, &self.dir, &old)?;
             }
             self.superblock.generation += 1;
-            self.superblock.closed_at = 0;
+            self.superblock.edits = 0;
             superblock::update(&*self.env, &self.dir, &self.superblock)?;
             Ok(tail)
         });
@@ -387,7 +395,7 @@ impl Tail {
     #[cfg(feature = "seeded-bugs")]
     fn found(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Option<Tail> {
         let path = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
-        let bytes = env.read(&path).ok().filter(|_| superblock.closed_at == 0)?;
+        let bytes = env.read(&path).ok().filter(|_| superblock.edits == 0)?;
         let id = superblock.manifest_id;
         let mut walk = Walk::new(&bytes, PROLOGUE_LEN, u64::MAX, id).expecting(1);
         let edits = walk.by_ref().count() as u64;

@@ -16,7 +16,7 @@ use orlop_formats::error::{DecodeError, Reason};
 use orlop_formats::filename::FileName;
 use orlop_formats::frame::{self, Frame, FrameKind, Walk};
 use orlop_formats::ids::{FileId, FileNumber, Kind, Seqno, StoreId};
-use orlop_formats::limits::MAX_SEQNO;
+use orlop_formats::limits::{MAX_FRAMED_FILE_LEN, MAX_SEQNO};
 use orlop_formats::log;
 
 use crate::env::Env;
@@ -129,7 +129,9 @@ impl Scanner<'_> {
     fn segment(&mut self, file: &File, successor_says: Option<u64>) -> Result<()> {
         let File { number, path, bytes } = file;
         if never_started(bytes) {
-            // Its name became durable before its prologue: nothing was ever written behind it.
+            // Its name became durable before its prologue: nothing was ever written behind it. But
+            // the prologue can still land, if its process was killed: the log must go on above it.
+            self.scan.clean = false;
             return Ok(());
         }
         let fail = |source| Error::decode(path, source);
@@ -271,9 +273,9 @@ fn missing(damage: Option<DecodeError>, end: u64, limit: u64) -> DecodeError {
 }
 
 fn read(env: &dyn Env, path: &Path) -> Result<Vec<u8>> {
-    let read = env.read(path);
+    let read = super::read(env, path, MAX_FRAMED_FILE_LEN);
     seeded!(ReadErrorIsEnd => return Ok(read.unwrap_or_default()));
-    let bytes = read.map_err(|source| Error::io("read", path, source))?;
+    let bytes = read?;
     seeded!(FrameUnchecked: bytes = crate::seeded::believed(bytes));
     seeded!(FirstUnchecked: bytes = crate::seeded::renumbered(bytes));
     Ok(bytes)

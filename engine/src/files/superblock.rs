@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// Reads the newest slot.
 pub(crate) fn read(env: &dyn Env, dir: &Path) -> Result<Superblock> {
     let path = dir.join(FileName::Superblock.to_string());
-    let bytes = env.read(&path).map_err(|source| Error::io("read", &path, source))?;
+    let bytes = super::read(env, &path, format::FILE_LEN as u64)?;
     let decoded = format::decode_file(&bytes).map_err(|source| Error::decode(&path, source))?;
     Ok(decoded.newest)
 }
@@ -25,7 +25,7 @@ pub(crate) fn read(env: &dyn Env, dir: &Path) -> Result<Superblock> {
 /// Makes the directory a store:
 /// 1. write the whole file under a temporary name and sync it
 /// 2. rename it: from now on there is a store
-/// 3. sync the directory
+/// 3. sync the directory; if that fails, take the name back
 pub(crate) fn create(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Result<()> {
     let path = dir.join(FileName::Superblock.to_string());
     let temporary = dir.join(format!("{}.tmp", FileName::Superblock));
@@ -43,7 +43,12 @@ pub(crate) fn create(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Resu
     file.write_at(0, &format::encode_file(&header, superblock)).map_err(fail("write"))?;
     file.sync().map_err(fail("sync"))?;
     env.rename(&temporary, &path).map_err(fail("rename"))?;
-    env.sync_dir(dir).map_err(|source| Error::io("sync", dir, source))
+    env.sync_dir(dir).map_err(|source| {
+        // No later sync would prove that the name is there: it must go before anything is built on it,
+        // and be gone before the manifest that it names is.
+        let _ = env.remove(&path).and_then(|()| env.sync_dir(dir));
+        Error::io("sync", dir, source)
+    })
 }
 
 /// Writes the next generation into its slot and syncs it.

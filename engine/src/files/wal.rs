@@ -380,15 +380,13 @@ impl Log {
     /// group is written, so that a damaged prologue is never mistaken for one that was torn.
     fn rotate(&mut self, len: u64, first: Seqno) -> Result<()> {
         let needed = log::PROLOGUE_LEN + len;
-        while needed > self.next_size / 4 && self.next_size < SEGMENT_MAX {
-            self.next_size *= 2;
+        let mut size = self.next_size;
+        while needed > size / 4 && size < SEGMENT_MAX {
+            size *= 2;
         }
         // A frame over a quarter of the largest segment gets a segment of its own size.
-        let capacity = if needed > self.next_size / 4 {
-            needed.next_multiple_of(SECTOR)
-        } else {
-            self.next_size
-        };
+        let own_size = needed.next_multiple_of(SECTOR);
+        let capacity = if needed > size / 4 { own_size } else { size };
         let (predecessor, predecessor_end) = match &self.current {
             Some(segment) => (segment.number, segment.end),
             None => (self.predecessor, self.predecessor_end),
@@ -401,9 +399,16 @@ impl Log {
         let segment_header = SegmentHeader { predecessor, predecessor_end, first_seqno: first };
         prologue.extend_from_slice(&segment_header.encode(&id));
 
-        // Until here nothing has changed. A file that could not be created is not there.
-        let file = self.env.create_log(&path, capacity);
-        let file = file.map_err(|source| Error::io("create", &path, source))?;
+        // Until here nothing has changed. A file that could not be created is not there. Where there
+        // is no room for a segment there may be some for the batch.
+        let created = self.env.create_log(&path, capacity).map(|file| (file, capacity));
+        let created = created.or_else(|error| match error.kind() {
+            io::ErrorKind::StorageFull if own_size < capacity => {
+                self.env.create_log(&path, own_size).map(|file| (file, own_size))
+            }
+            _ => Err(error),
+        });
+        let (file, capacity) = created.map_err(|source| Error::io("create", &path, source))?;
         let begun = self.begin_segment(&path, file, prologue);
         let file = self.breaking(begun)?;
         self.end_current();
@@ -418,7 +423,7 @@ impl Log {
             last_seqno: 0,
             synced: 0,
         });
-        self.next_size = (self.next_size * 2).min(SEGMENT_MAX);
+        self.next_size = (size * 2).min(SEGMENT_MAX);
         Ok(())
     }
 

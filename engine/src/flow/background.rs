@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::flow::compact::job;
 use crate::flow::{collect, flush};
 use crate::state::shared::Shared;
-use crate::sync::{Arc, JoinHandle, spawn};
+use crate::sync::{Arc, JoinHandle, panicking, spawn};
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,20 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
         .map_err(|source| Error::io("start a thread for", &dir, source))
 }
 
+/// A panic of the thread would leave writers waiting for room that nobody makes.
+struct Working<'a>(&'a Shared);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        if panicking() {
+            let _ = self.0.poison.set("the background thread panicked".to_owned());
+            self.0.wake();
+        }
+    }
+}
+
 fn work(shared: &Shared) {
+    let _working = Working(shared);
     let mut back_off = BACK_OFF.0;
     loop {
         shared.background.lock().wake = false;

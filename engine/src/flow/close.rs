@@ -28,7 +28,12 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
         // It ends by itself, and panics are not ours to pass on inside a drop.
         let _ = worker.join();
     }
-    let Ok(mut log) = log else { return Ok(()) };
+    let mut log = match log {
+        Ok(log) => log,
+        // What was committed last may be nowhere; the first to hear of it may be this one.
+        Err(Error::Poisoned { cause }) => return Err(Error::Poisoned { cause }),
+        Err(_) => return Ok(()),
+    };
     shared.background.lock().stop = false;
     let sound = shared.check_poison();
     seeded!(PoisonedCloseIsClean: sound = Ok(()));
@@ -76,7 +81,7 @@ fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
         clock_ms: Some(manifest.state().clock_ms.max(shared.env.now_ms())),
         ..VersionEdit::default()
     };
-    match manifest.append(edit).and_then(|()| manifest.close()) {
+    match manifest.append(edit).and_then(|()| manifest.vouch()) {
         // Everything is on the device; the next open only has to find the ends by itself.
         Err(Error::DiskFull { .. }) => Ok(()),
         closed => closed,

@@ -3,7 +3,9 @@
 //! 1. write what survives of it into sstables, synced, their directory synced
 //! 2. make the edit durable: the tables in, the log released up to the next memtable's floor
 //! 3. replace the view: the tables in, the memtable out
-//! 4. remove the segments that nobody needs any more
+//! 4. remove the segments that nobody needs any more. The next one says which came before it, so
+//!    that a manifest without the edit of step 2 would be noticed; where there is none, the
+//!    superblock says first how many edits the manifest has
 
 use orlop_formats::filename::FileName;
 use orlop_formats::ids::{DatabaseId, FileNumber};
@@ -70,12 +72,21 @@ fn write_tables(shared: &Shared, view: &View, memtable: &Arc<Memtable>) -> Resul
 /// Step 4. A segment that cannot be removed is an orphan that the next open removes.
 fn remove_segments(shared: &Shared, log_number: FileNumber) -> Result<()> {
     let entries = shared.env.list(&shared.dir).map_err(|e| Error::io("list", &shared.dir, e))?;
-    for entry in entries {
-        if let Some(FileName::Log(number)) = FileName::parse(&entry.name)
-            && number < log_number
-        {
-            let _ = shared.env.remove(&shared.dir.join(entry.name));
-        }
+    let numbers = entries.iter().filter_map(|entry| match FileName::parse(&entry.name) {
+        Some(FileName::Log(number)) => Some(number),
+        _ => None,
+    });
+    let (old, needed): (Vec<_>, Vec<_>) = numbers.partition(|number| *number < log_number);
+    if !old.is_empty() && needed.is_empty() {
+        let Some(manifest) = &mut *shared.manifest.lock() else { return Err(Error::ReadOnly) };
+        manifest.vouch().inspect_err(|error| {
+            if manifest.failed() {
+                shared.poison(error);
+            }
+        })?;
+    }
+    for number in old {
+        let _ = shared.env.remove(&shared.path_of(FileName::Log(number)));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use orlop_formats::catalog::{CatalogKey, CatalogRecord};
 use orlop_formats::filename::FileName;
-use orlop_formats::ids::{FileId, FileNumber, Kind, SYSTEM_DATABASE, StoreId};
+use orlop_formats::ids::{FIRST_USER_DATABASE, FileId, FileNumber, Kind, SYSTEM_DATABASE, StoreId};
 use orlop_formats::limits::SECTOR;
 use orlop_formats::superblock::Superblock;
 
@@ -45,6 +45,9 @@ use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, wr
 /// How often a read-only open starts over when files vanish under it.
 const READ_ONLY_TRIES: usize = 20;
 
+/// Bytes of a lock file, at most.
+const MAX_LOCK_LEN: u64 = 4096;
+
 /// What is at a path.
 enum Found {
     Store,
@@ -61,17 +64,23 @@ pub(crate) fn open(
 ) -> Result<(Arc<Shared>, Box<dyn Lock>)> {
     options.check()?;
     // 1. Is there a store?
-    match look(&*env, dir)? {
-        Found::Store => {}
-        _ if !options.create => return Err(Error::StoreMissing { path: dir.to_owned() }),
-        Found::Vacant => {}
-        Found::Nothing => {
-            env.create_dir(dir).map_err(|e| Error::io("create directory", dir, e))?;
-        }
+    let found = look(&*env, dir)?;
+    if !options.create && !matches!(found, Found::Store) {
+        return Err(Error::StoreMissing { path: dir.to_owned() });
     }
+    if !matches!(found, Found::Nothing) {
+        return enter(env, dir, options);
+    }
+    env.create_dir(dir).map_err(|e| Error::io("create directory", dir, e))?;
+    // A creation that failed leaves nothing, and the next one begins with a name of its own.
+    enter(Arc::clone(&env), dir, options).inspect_err(|_| drop(env.remove_dir(dir)))
+}
+
+/// Opens what is in a directory, or creates it there.
+fn enter(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<(Arc<Shared>, Box<dyn Lock>)> {
     // 2. Lock; then look again, since another process may have been faster.
     let lock_path = dir.join(FileName::Lock.to_string());
-    let before = env.read(&lock_path).ok();
+    let before = read_lock(&*env, &lock_path);
     let lock = lock(&*env, dir)?;
     let opened = look(&*env, dir).and_then(|found| match found {
         Found::Store => recover(Arc::clone(&env), dir, options),
@@ -84,16 +93,30 @@ pub(crate) fn open(
             })
         }
     });
-    let shared = opened.inspect_err(|_| put_back(&*env, &lock_path, before.as_deref()))?;
+    let shared = opened.inspect_err(|_| put_back(&*env, &lock_path, &before))?;
     Ok((shared, lock))
+}
+
+/// The text of a lock file. A longer one is none of ours.
+fn read_lock(env: &dyn Env, path: &Path) -> std::io::Result<Vec<u8>> {
+    match env.len(path)? {
+        0..=MAX_LOCK_LEN => env.read(path),
+        _ => Err(std::io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// A failed open changes nothing, not even who held the lock last. If that fails too, no harm is
 /// done: the file's text is advice.
-fn put_back(env: &dyn Env, lock_path: &Path, before: Option<&[u8]>) {
-    let Some(before) = before else { return drop(env.remove(lock_path)) };
-    if let Ok(mut file) = env.open_write(lock_path) {
-        let _ = file.set_len(0).and_then(|()| file.write_at(0, before));
+fn put_back(env: &dyn Env, lock_path: &Path, before: &std::io::Result<Vec<u8>>) {
+    match before {
+        Ok(before) => {
+            if let Ok(mut file) = env.open_write(lock_path) {
+                let _ = file.set_len(0).and_then(|()| file.write_at(0, before));
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => drop(env.remove(lock_path)),
+        // It was there, and cannot be read.
+        Err(_) => {}
     }
 }
 
@@ -175,7 +198,7 @@ fn create(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared>
         manifest_number: 0,
         manifest_id: FileId([0; 16]),
         sector_size: SECTOR as u32,
-        closed_at: 0,
+        edits: 0,
     };
     let state = State { clock_ms: env.now_ms(), log_number: 1, ..State::default() };
     let manifest =
@@ -234,6 +257,13 @@ fn load(env: &dyn Env, dir: &Path) -> Result<Loaded> {
         Error::corrupt(&path, "manifest", 0, "a valid version", found)
     })?;
     let scan = segments::scan(env, dir, superblock.store, &state)?;
+    // New commits are numbered behind these: they must not sort below what tables hold.
+    let known = state.last_seqno.max(state.flushed_seqno).max(scan.last_seqno);
+    if let Some(table) = tables.iter().find(|table| table.meta().max_seqno > known) {
+        let found = table.meta().max_seqno.to_string();
+        let expected = format!("sequence numbers up to {known}");
+        return Err(Error::corrupt(table.path(), "sstable", 0, expected, found));
+    }
     Ok(Loaded { superblock, state, version, graveyard, scan })
 }
 
@@ -431,6 +461,11 @@ fn load_catalog(shared: &Shared) -> Result<()> {
         let decoded = CatalogKey::decode(key)
             .and_then(|key| CatalogRecord::decode(value).map(|record| (key, record)));
         let (key, record) = decoded.map_err(|source| Error::decode(&shared.dir, source))?;
+        if record.id.0 < FIRST_USER_DATABASE {
+            let expected = format!("an id of {FIRST_USER_DATABASE} or more");
+            let found = record.id.to_string();
+            return Err(Error::corrupt(&shared.dir, "catalog record", 0, expected, found));
+        }
         catalog.load(key, record);
     }
     catalog.set_loaded();

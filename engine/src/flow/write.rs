@@ -15,6 +15,7 @@
 
 use orlop_formats::batch::{self as format, Op};
 use orlop_formats::ids::{DatabaseId, Kind, SYSTEM_DATABASE, Seqno};
+use orlop_formats::limits::MAX_SEQNO;
 
 use crate::error::{Error, Result};
 use crate::files::wal::{Group, Log};
@@ -271,6 +272,14 @@ fn encode(shared: &Shared, commit: &mut Commit, frame: &mut Group) {
         return;
     }
     let seqno = shared.assigned.load(Ordering::Relaxed) + 1;
+    if seqno > MAX_SEQNO {
+        commit.outcome = Err(Error::InvalidArgument {
+            what: "commit",
+            expected: format!("fewer than {MAX_SEQNO} in the life of a store"),
+            found: "one more; copy what it holds into a new store".to_owned(),
+        });
+        return;
+    }
     if let Err(error) = resolve(shared, commit, seqno) {
         commit.ids.clear();
         commit.outcome = Err(error);

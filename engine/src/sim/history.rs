@@ -119,15 +119,27 @@ impl<S: Clone + PartialEq> History<S> {
         self.tell(told, promise);
     }
 
-    /// Says that the commit begun last has failed in a way that leaves nothing of it, such as for
-    /// want of space.
-    pub fn withdraw(&self) {
-        let told = &mut *self.told();
-        let promise = last(told);
-        if promise.begun > promise.kill.max(promise.power) {
-            told.states.pop();
-            self.tell(told, Promise { begun: promise.begun - 1, ..promise });
-        }
+    /// Makes a commit that leads to `next`, and acknowledges it when it succeeds.
+    ///
+    /// # Errors
+    /// That of the commit, which may then be there after a crash or not.
+    pub fn commit<T, E>(
+        &self,
+        next: S,
+        durability: Durability,
+        commit: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.begin(next);
+        let done = commit()?;
+        self.acknowledge(durability);
+        Ok(done)
+    }
+
+    /// Whether commits were begun, and none was ever acknowledged.
+    pub(super) fn is_all_talk(&self) -> bool {
+        let told = self.told();
+        let begun = told.states.len() - 1;
+        begun > 0 && told.promises.len() == 1 + begun
     }
 
     /// What is promised now.

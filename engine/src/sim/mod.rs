@@ -7,13 +7,13 @@
 //! 1. the program runs on a simulated disk ([`SimEnv`]) and keeps a [`History`]: the state after
 //!    each commit that it begins, and when the commit was acknowledged
 //! 2. [`CrashTest`] cuts the power after every operation that the disk ever saw, in many ways
-//!    each ([`Keep`]), kills the process there too, and cuts recoveries short as well
+//!    each ([`Keep`]), kills the process there too ([`Death`]), and cuts recoveries short as well
 //! 3. each time the program's own check opens what is left, says which state it found, and the
 //!    history says whether that state is one that may be left: no acknowledged commit lost, no
 //!    half commit, nothing from the future
 //!
 //! [`SimEnv::fail_at`] and [`SimEnv::fail_read_at`] make single operations fail instead.
-//! [`strategies`] draws keys, values, and batches for property tests. [`structure`] checks the
+//! [`strategies`] draws keys, values, durabilities, faults and crashes for property tests. [`structure`] checks the
 //! files of an open store from the inside.
 //!
 //! `examples/bank.rs` is a small bank with a bug that only a crash shows:
@@ -33,9 +33,7 @@
 //! fn program(disk: &SimEnv, history: &History<u64>) -> orlop::Result<()> {
 //!     let counter = open(disk)?.database("counter")?;
 //!     for n in 1..=5_u64 {
-//!         history.begin(n);
-//!         counter.put("n", n.to_le_bytes())?;
-//!         history.acknowledge(Durability::Synced);
+//!         history.commit(n, Durability::Synced, || counter.put("n", n.to_le_bytes()))?;
 //!     }
 //!     Ok(())
 //! }

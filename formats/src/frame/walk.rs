@@ -1,6 +1,9 @@
 //! Finding the frames of a file, and judging what lies behind the last one.
 
-use super::{ALIGN, Frame, HEADER_LEN, OFFSET, SYNCED, decode};
+use crc32fast::Hasher;
+
+use super::{ALIGN, CRC, Frame, HEADER_LEN, KIND, OFFSET, PAYLOAD_LEN, SYNCED, decode};
+use crate::checksum::crc;
 use crate::error::{DecodeError, Result};
 use crate::ids::FileId;
 use crate::limits::SECTOR;
@@ -138,19 +141,76 @@ pub fn later_proof(
     acknowledged_after: u64,
 ) -> Option<(u64, u64)> {
     let mut offset = from.checked_next_multiple_of(ALIGN)?;
+    let mut hashed = 0;
+    let mut prefixes = None;
     while let Ok(at) = usize::try_from(offset)
         && bytes.len().saturating_sub(at) >= HEADER_LEN
     {
         // Two fields first, so that ordinary bytes cost no checksum.
         let own = u32_at(bytes, at + OFFSET).is_some_and(|own| u64::from(own) == offset);
         let newer = u64_at(bytes, at + SYNCED).is_some_and(|synced| synced > acknowledged_after);
-        if own
-            && newer
-            && let Ok(frame) = decode(bytes, offset, file)
-        {
-            return Some((offset, frame.synced));
+        if own && newer {
+            // Bytes that look like a header at every boundary would have the rest of the file hashed
+            // as often. So, once that has cost as much as the file twice, no byte is hashed again.
+            let len = u32_at(bytes, at + PAYLOAD_LEN).map_or(0, |len| len as usize);
+            hashed += len;
+            let worth_it = hashed <= 2 * bytes.len() || {
+                let prefixes = prefixes.get_or_insert_with(|| Prefixes::of(bytes));
+                prefixes.frame_is_whole(at, len, file)
+            };
+            if worth_it && let Ok(frame) = decode(bytes, offset, file) {
+                return Some((offset, frame.synced));
+            }
         }
         offset += ALIGN;
     }
     None
+}
+
+/// The checksums of a file up to every boundary, from which that of any stretch follows in a time that
+/// hardly depends on its length.
+struct Prefixes<'a> {
+    bytes: &'a [u8],
+    sums: Vec<u32>,
+}
+
+impl<'a> Prefixes<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        let mut hasher = Hasher::new();
+        let mut sums = vec![0];
+        for piece in bytes.chunks(ALIGN as usize) {
+            hasher.update(piece);
+            sums.push(hasher.clone().finalize());
+        }
+        Self { bytes, sums }
+    }
+
+    /// The checksum of the first `end` bytes.
+    fn until(&self, end: usize) -> u32 {
+        let at = end / ALIGN as usize;
+        let rest = self.bytes.get(at * ALIGN as usize..end).unwrap_or_default();
+        let mut hasher = Hasher::new_with_initial(self.sums.get(at).copied().unwrap_or_default());
+        hasher.update(rest);
+        hasher.finalize()
+    }
+
+    /// Whether the frame at `at` with a payload of `len` bytes has the checksum that it names.
+    fn frame_is_whole(&self, at: usize, len: usize, file: &FileId) -> bool {
+        let (start, end) = (at + KIND, at.saturating_add(HEADER_LEN).saturating_add(len));
+        if end > self.bytes.len() {
+            return false;
+        }
+        // crc(ab) = shift(crc(a), len(b)) ^ crc(b): so crc(b) = crc(ab) ^ shift(crc(a), len(b)).
+        let between = (end - start) as u64;
+        let inside = self.until(end) ^ shift(self.until(start), between);
+        let sum = shift(crc(&[&file.0]), between) ^ inside;
+        u32_at(self.bytes, at + CRC) == Some(sum)
+    }
+}
+
+/// The checksum of what `sum` is the checksum of, followed by something whose checksum is 0.
+fn shift(sum: u32, len: u64) -> u32 {
+    let mut hasher = Hasher::new_with_initial(sum);
+    hasher.combine(&Hasher::new_with_initial_len(0, len));
+    hasher.finalize()
 }

@@ -45,7 +45,7 @@ pub(crate) fn superblock(generation: u64) -> Superblock {
         manifest_number: 11 + generation,
         manifest_id: FILE,
         sector_size: 4096,
-        closed_at: 0,
+        edits: 0,
     }
 }
 

@@ -1,20 +1,17 @@
-//! Checks: each a way to look for a kind of bug, small enough to run in seconds.
+//! Checks: each a way to look for a kind of bug, for as long as one likes: the suites of the soak,
+//! and a few that have no other place.
 //!
 //! They are told nothing of what may be wrong. The runner of seeded bugs (`seeded.rs`, with
 //! the feature `seeded-bugs`) plants one bug after the other and sees which check notices; without
 //! a bug every check must pass.
 
-mod cuts;
-mod damage;
-mod dice;
-mod faults;
 mod model;
-mod ongoing;
 mod order;
-mod reads;
-mod scripts;
+mod play;
+mod readers;
+mod shorn;
+mod suites;
 mod trace;
-mod watched;
 
 use std::time::{Duration, Instant};
 
@@ -43,13 +40,13 @@ impl Check {
 /// All checks, the cheap ones first.
 pub const ALL: &[Check] = &[
     Check::of("model", model::run),
-    Check::of("readers", reads::inside),
-    Check::of("damage", damage::run),
-    Check::of("cuts", cuts::power),
-    Check::of("restarts", cuts::restarts),
-    Check::of("faults", faults::run),
-    Check::of("read-faults", reads::failing),
-    Check::of("shorn", cuts::shorn),
+    Check::of("readers", readers::run),
+    Check::of("crashes", suites::crashes),
+    Check::of("damage", suites::damage),
+    Check::of("faults", suites::faults),
+    Check::of("reads", suites::reads),
+    Check::of("lies", suites::lies),
+    Check::of("shorn", shorn::run),
     Check { knows_protocol: true, ..Check::of("order", order::run) },
 ];
 
@@ -80,9 +77,9 @@ impl Budget {
         self.cases >= self.most || Instant::now() >= self.until
     }
 
-    /// Counts one case.
-    pub fn count(&mut self) {
-        self.cases += 1;
+    /// Counts cases.
+    pub fn add(&mut self, cases: u64) {
+        self.cases += cases;
     }
 
     /// The cases so far, also of a check that found something.

@@ -4,9 +4,9 @@
 use orlop::env::SimEnv;
 use orlop::{Database, Snapshot, Store};
 
-use crate::checks::Budget;
-use crate::checks::dice::Dice;
-use crate::checks::scripts;
+use super::{Budget, play};
+use crate::crash::workload::{random_steps, random_tree};
+use crate::dice::Dice;
 use crate::history::{self, Step, Tree};
 use crate::model::{self, Contents, Model};
 
@@ -26,11 +26,12 @@ pub(super) fn run(budget: &mut Budget) -> Result<u64, String> {
         if budget.is_over() {
             break;
         }
-        budget.count();
+        budget.add(1);
         let seed = budget.seed.wrapping_mul(1_000_003).wrapping_add(round);
         let dice = &mut Dice::new(seed);
-        let script = scripts::random(dice, 80);
-        follow(dice, &SimEnv::new(seed), script.tree, &script.steps)
+        let tree = random_tree(dice);
+        let steps = random_steps(dice, 80);
+        follow(dice, &SimEnv::new(seed), tree, &steps)
             .map_err(|found| format!("history {round}: {found}"))?;
     }
     Ok(budget.cases())
@@ -45,7 +46,7 @@ fn follow(dice: &mut Dice, env: &SimEnv, tree: Tree, steps: &[Step]) -> Result<(
         if matches!(step, Step::Reopen) {
             kept.clear();
         }
-        let done = scripts::play(&mut store, || history::open(env, tree), &mut model, step);
+        let done = play::step(&mut store, || history::open(env, tree), &mut model, step);
         done.map_err(|error| format!("step {at}: {error}"))?;
         if dice.below(4) == 0 {
             kept.push(keep(&store, &model).map_err(told)?);
@@ -58,10 +59,10 @@ fn follow(dice: &mut Dice, env: &SimEnv, tree: Tree, steps: &[Step]) -> Result<(
             return Err(format!("step {at}: {held} snapshots are held, {} exist", kept.len()));
         }
         if dice.below(8) == 0 {
-            model::check(&store, &model).map_err(|found| format!("step {at}: {}", found.0))?;
+            model::check(&store, &model).map_err(|found| format!("step {at}: {found}"))?;
         }
     }
-    model::check(&store, &model).map_err(|found| format!("at the end: {}", found.0))?;
+    model::check(&store, &model).map_err(|found| format!("at the end: {found}"))?;
     kept.iter().try_for_each(Kept::check)
 }
 
@@ -91,8 +92,8 @@ impl Kept {
                     _ => return differs(format!("get of {} in {name}", key.escape_ascii())),
                 }
             }
-            for number in 0..20 {
-                let key = format!("key{number:03}").into_bytes();
+            for number in 0..30 {
+                let key = format!("k{number:02}").into_bytes();
                 let found = self.snapshot.get(handle, &key);
                 let found = found.map(|value| value.is_some());
                 if !matches!(found, Ok(there) if there == contents.contains_key(&key)) {

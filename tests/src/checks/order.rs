@@ -22,15 +22,14 @@ use orlop::Durability;
 use orlop::env::{Env, SimEnv};
 use orlop_formats::superblock;
 
-use crate::checks::Budget;
-use crate::checks::dice::Dice;
-use crate::checks::scripts::{self, Script};
-use crate::checks::trace::Op;
+use super::trace::Op;
+use super::{Budget, play};
+use crate::crash::workload::Workload;
 use crate::history::{self, Step};
 use crate::model::Model;
 
 /// Random histories beside the scripts.
-const ROUNDS: u64 = 60;
+const ROUNDS: usize = 100;
 
 /// Bytes of a segment before its frames.
 const LOG_PROLOGUE: u64 = 128;
@@ -41,15 +40,14 @@ const MANIFEST_PROLOGUE: u64 = 64;
 const SECTOR: u64 = 4096;
 
 pub(super) fn run(budget: &mut Budget) -> Result<u64, String> {
-    let dice = &mut Dice::new(budget.seed);
-    let random = (0..ROUNDS).map(|_| scripts::random(dice, 80));
-    for (at, script) in scripts::all().into_iter().chain(random).enumerate() {
+    let random = (budget.seed..).take(ROUNDS).map(Workload::random);
+    for script in Workload::scripts().into_iter().chain(random) {
         if budget.is_over() {
             break;
         }
-        budget.count();
+        budget.add(1);
         let env = SimEnv::new(9);
-        let line = |found: String| format!("history {at}, {}: {found}", script.name);
+        let line = |found: String| format!("{script}: {found}");
         follow(&env, &script).map_err(line)?;
         after_a_kill(&script).map_err(line)?;
     }
@@ -57,14 +55,14 @@ pub(super) fn run(budget: &mut Budget) -> Result<u64, String> {
 }
 
 /// Runs a history and holds every operation against the rules.
-fn follow(env: &SimEnv, script: &Script) -> Result<(), String> {
+fn follow(env: &SimEnv, script: &Workload) -> Result<(), String> {
     let told = |error: orlop::Error| error.to_string();
     let mut rules = Rules::of(env);
     let mut store = history::open(env, script.tree).map_err(told)?;
     let mut model = Model::new();
     for step in &script.steps {
         let open = || history::open(env, script.tree);
-        scripts::play(&mut store, open, &mut model, step).map_err(told)?;
+        play::step(&mut store, open, &mut model, step).map_err(told)?;
         rules.read(env)?;
         match step {
             Step::Commit(_, Durability::Synced) | Step::Sync | Step::Flush => rules.synced()?,
@@ -77,7 +75,7 @@ fn follow(env: &SimEnv, script: &Script) -> Result<(), String> {
 }
 
 /// Kills the process in the middle of a history and holds the recovery against the rules.
-fn after_a_kill(script: &Script) -> Result<(), String> {
+fn after_a_kill(script: &Workload) -> Result<(), String> {
     let env = SimEnv::new(9);
     let steps = &script.steps[..script.steps.len() * 2 / 3];
     let promise = history::run(&env, script.tree, Model::new(), steps);

@@ -69,6 +69,9 @@ pub(crate) struct Seeded {
     /// Seconds for each bug
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// When to begin no other bug
+    #[arg(long, default_value_t = 60.0)]
+    minutes: f64,
     /// Threads, each with a bug of its own
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -79,7 +82,7 @@ impl Seeded {
     /// Runs it.
     ///
     /// # Errors
-    /// None; a bug that is not noticed is in the tally.
+    /// A time that is none. A bug that is not noticed is in the tally.
     pub(crate) fn run(self) -> Outcome {
         use orlop_tests::seeded::{Plan, run_plan};
         use orlop_tests::tally::Limits;
@@ -92,7 +95,8 @@ impl Seeded {
             checks: all.checks.iter().filter(|check| wanted(check.name)).copied().collect(),
             ..all
         };
-        let day = Duration::from_secs(24 * 3600);
-        Ok(run_plan(&Limits::of(day, self.seed, self.threads), &plan))
+        let whole = Duration::try_from_secs_f64(self.minutes * 60.0);
+        let whole = whole.map_err(|error| format!("--minutes {}: {error}", self.minutes))?;
+        Ok(run_plan(&Limits::of(whole, self.seed, self.threads), &plan))
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use orlop::sim::{Crash, FaultKind};
 use orlop_tests::crash::enumerate::{self, Depth, Seen};
 use orlop_tests::crash::workload::Workload;
-use orlop_tests::crash::{self, faults};
+use orlop_tests::crash::{self, faults, lies, reads};
 use orlop_tests::soak;
 use orlop_tests::tally::Tally;
 
@@ -67,6 +67,46 @@ impl Fault {
     /// None; what fails is in the tally.
     pub(crate) fn run(self) -> Outcome {
         Ok(verdict(faults::replay(&self.workload, self.at, self.kind)))
+    }
+}
+
+/// Every reading call of a workload, and of what kills leave of it, fails
+#[derive(Debug, Args)]
+pub(crate) struct Reads {
+    /// As for `crash`
+    #[arg(long)]
+    workload: Workload,
+}
+
+impl Reads {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// None; what fails is in the tally.
+    pub(crate) fn run(self) -> Outcome {
+        let mut tally = Tally::default();
+        reads::sweep(&self.workload, &mut tally);
+        Ok(tally)
+    }
+}
+
+/// The device lies about every write and sync of a workload
+#[derive(Debug, Args)]
+pub(crate) struct Lies {
+    /// As for `crash`
+    #[arg(long)]
+    workload: Workload,
+}
+
+impl Lies {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// None; what fails is in the tally.
+    pub(crate) fn run(self) -> Outcome {
+        let mut tally = Tally::default();
+        lies::sweep(&self.workload, &mut tally);
+        Ok(tally)
     }
 }
 

@@ -97,10 +97,14 @@ pub(crate) struct PowerInside {
 
 impl PowerInside {
     /// Runs it.
-    ///
-    /// # Errors
-    /// Why power cannot be cut here.
-    pub(crate) fn run(self) -> Outcome {
-        power::run_inside(&self.run.limits()?, self.cuts)
+    pub(crate) fn run(self) -> ExitCode {
+        let run = |limits| power::run_inside(&limits, self.cuts);
+        match self.run.limits().and_then(run) {
+            Ok(tally) => crate::tell(&tally),
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::from(power::DENIED)
+            }
+        }
     }
 }

@@ -14,8 +14,9 @@ use orlop::sim::{Crash, Death, Keep, Moment, SimEnv};
 
 use super::Found;
 use super::workload::Workload;
-use crate::history::{self, Activity, Change, Recording, Step, Wrong};
+use crate::history::{self, Change, Recording, Step};
 use crate::model::Model;
+use crate::oracle::{self, Wrong};
 use crate::tally::Tally;
 
 /// The seed of every disk: sequences that begin alike then have images in common, which count once.
@@ -61,7 +62,9 @@ pub fn workload(
             let image = death.image(&moment.disk);
             let fingerprint = image.fingerprint();
             let promise = run.recording.history.promise_at(moment.mark);
-            if !examined.insert((fingerprint, death.least(promise), promise.begun)) {
+            // A power cut that keeps everything shows what a kill shows; what follows is not alike.
+            let kill = Some(death).filter(|death| death.is_kill());
+            if !examined.insert((fingerprint, kill, death.least(promise), promise.begun)) {
                 continue;
             }
             let new = seen.insert(fingerprint);
@@ -72,8 +75,13 @@ pub fn workload(
             tally.add("recoveries", 1);
             let number = tally.count("recoveries");
             let nested = depth.nested > 0 && number.is_multiple_of(depth.nested);
-            let sequel = depth.sequel > 0 && number.is_multiple_of(depth.sequel);
-            let found = if nested { run.nested(&crash, moment, &image, seen, tally) } else { None };
+            let sequel = depth.sequel > 0
+                && (number.is_multiple_of(depth.sequel) || matches!(death, Death::Late(_)));
+            let found = if nested {
+                run.nested(&crash, moment, &image, depth.sequel, (seen, tally))
+            } else {
+                None
+            };
             let found = found.or_else(|| run.check(&crash, moment, &image, sequel));
             if found.is_some() {
                 return found;
@@ -111,16 +119,38 @@ struct Run<'a> {
     recording: Recording,
     states: Vec<Model>,
     moments: Vec<Moment>,
-    trace: Vec<String>,
 }
 
-/// What is written after a recovery, before the second crash.
-fn sequel() -> [Step; 5] {
+/// What is written after a recovery, before the second crash; by turns one of these.
+fn sequel(number: u64) -> Vec<Step> {
+    let commit = |change, durability| Step::Commit(vec![change], durability);
     let put = |key: &str, durability| {
-        let change = Change::Put("z".to_owned(), key.as_bytes().to_vec(), b"later".repeat(9));
-        Step::Commit(vec![change], durability)
+        let value = b"later".repeat(9);
+        commit(Change::Put("z".to_owned(), key.as_bytes().to_vec(), value), durability)
     };
-    [put("1", Memory), put("2", Buffered), put("3", Synced), put("4", Buffered), put("5", Memory)]
+    match number % 3 {
+        0 => vec![
+            put("1", Memory),
+            put("2", Buffered),
+            put("3", Synced),
+            put("4", Buffered),
+            put("5", Memory),
+        ],
+        1 => vec![
+            put("1", Buffered),
+            Step::Flush,
+            put("2", Memory),
+            Step::Reopen,
+            put("3", Buffered),
+        ],
+        _ => vec![
+            commit(Change::Drop("a".to_owned()), Buffered),
+            put("1", Synced),
+            Step::Reopen,
+            Step::Background,
+            commit(Change::Clear("b".to_owned()), Memory),
+        ],
+    }
 }
 
 /// The moments of opening what a crash has left.
@@ -134,13 +164,24 @@ fn recovery(image: &SimEnv, workload: &Workload) -> Vec<Moment> {
     moments
 }
 
+/// Counts what the device has not been told to keep yet.
+fn count_in_flight(moment: &Moment, tally: &mut Tally) {
+    let pending = moment.disk.pending_paths();
+    let names: Vec<_> = pending.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+    let edit = names.iter().any(|name| name.ends_with(".manifest") || name.starts_with("SUPER"));
+    let table = names.iter().any(|name| name.ends_with(".sst"));
+    tally.add("images_with_edit_in_flight", u64::from(edit));
+    tally.add("images_with_table_in_flight", u64::from(table));
+    tally.add("images_in_flight", u64::from(edit || table));
+}
+
 impl<'a> Run<'a> {
     fn of(workload: &'a Workload) -> Self {
         let env = SimEnv::new(SEED);
         let Workload { tree, prelude, steps, .. } = workload;
         let recording = history::record(&env, *tree, Model::new(), prelude, steps);
         let states = recording.history.states();
-        Run { workload, recording, states, moments: env.moments(), trace: env.trace() }
+        Run { workload, recording, states, moments: env.moments() }
     }
 
     /// The moments that are this workload's own: of a short sequence, those of its last step,
@@ -160,17 +201,7 @@ impl<'a> Run<'a> {
         tally.add("images", 1);
         let activity = self.recording.activity(moment.operation);
         tally.add(&format!("images_during_{activity:?}").to_lowercase(), 1);
-        let operation = usize::try_from(moment.operation).unwrap_or(usize::MAX);
-        let around = self.trace.get(operation.saturating_sub(1)..).unwrap_or_default();
-        let edit = around.iter().take(2).any(|line| {
-            !line.starts_with("remove") && (line.contains(".manifest") || line.contains("SUPER"))
-        });
-        tally.add("images_during_manifest_edit", u64::from(edit));
-        let rebuilds = matches!(
-            activity,
-            Activity::Flush | Activity::Compact | Activity::CommitWithFlush | Activity::Collect
-        );
-        tally.add("images_in_flight", u64::from(rebuilds || edit));
+        count_in_flight(moment, tally);
     }
 
     fn possible(&self, moment: &Moment) -> &[Model] {
@@ -186,11 +217,11 @@ impl<'a> Run<'a> {
     /// Recovers an image and compares; then writes on and crashes again, if asked to.
     fn check(&self, crash: &Crash, moment: &Moment, image: &SimEnv, sequel: bool) -> Option<Found> {
         let promise = self.recording.history.promise_at(moment.mark);
-        let survives_kill = crash.then.as_ref().is_none_or(|then| then.death == Death::Kill)
-            && crash.death == Death::Kill;
+        let last = crash.then.as_ref().map_or(crash.death, |then| then.death);
+        let survives_kill = crash.death.is_kill() && last.is_kill();
         let least = if survives_kill { promise.kill } else { promise.power };
-        let possible = self.possible(moment);
-        let k = match history::examine(image, self.workload.tree, possible, least) {
+        let (tree, possible) = (self.workload.tree, self.possible(moment));
+        let k = match oracle::examine(image, tree, possible, least) {
             Ok((store, k)) => {
                 image.cut_after(image.operations());
                 drop(store);
@@ -198,6 +229,12 @@ impl<'a> Run<'a> {
             }
             Err(wrong) => return self.found(crash, wrong, false),
         };
+        // What a restarted process has served, a power cut behind it must not take.
+        if last.is_kill()
+            && let Err(wrong) = oracle::examine(&image.crash(Keep::Nothing), tree, possible, k)
+        {
+            return self.found(crash, wrong, true);
+        }
         if !sequel {
             return None;
         }
@@ -209,7 +246,7 @@ impl<'a> Run<'a> {
     /// what the recovery has dropped must stay away.
     fn check_sequel(&self, image: &SimEnv, start: &Model, seed: u64) -> Option<Wrong> {
         let tree = self.workload.tree;
-        let promise = history::run(image, tree, start.clone(), &sequel());
+        let promise = history::run(image, tree, start.clone(), &sequel(seed));
         if let Some(error) = &promise.error {
             return Some(Wrong::Read(format!("writing on: {error}")));
         }
@@ -218,7 +255,7 @@ impl<'a> Run<'a> {
         crashes
             .into_iter()
             .chain([(image.kill(), promise.kill)])
-            .find_map(|(again, least)| history::examine(&again, tree, &promise.states, least).err())
+            .find_map(|(again, least)| oracle::examine(&again, tree, &promise.states, least).err())
     }
 
     /// Cuts the recovery of an image after each of its operations.
@@ -227,25 +264,29 @@ impl<'a> Run<'a> {
         first: &Crash,
         moment: &Moment,
         image: &SimEnv,
-        seen: &Seen,
-        tally: &mut Tally,
+        sequel: u64,
+        (seen, tally): (&Seen, &mut Tally),
     ) -> Option<Found> {
         let mut examined = HashSet::new();
         for second in recovery(image, self.workload) {
             for death in Death::ways(&second, SEED) {
                 let again = death.image(&second.disk);
                 let fingerprint = again.fingerprint();
-                if !examined.insert((fingerprint, death == Death::Kill)) {
+                if !examined.insert((fingerprint, Some(death).filter(|death| death.is_kill()))) {
                     continue;
                 }
                 if seen.insert(fingerprint) {
                     tally.add("nested", 1);
                     tally.add("images", 1);
                     tally.add("images_during_recovery", 1);
+                    count_in_flight(&second, tally);
                 }
+                tally.add("nested_recoveries", 1);
+                let number = tally.count("nested_recoveries");
+                let sequel = sequel > 0 && number.is_multiple_of(sequel);
                 let then = Crash { operation: second.operation, death, then: None };
                 let crash = Crash { then: Some(Box::new(then)), ..first.clone() };
-                let found = self.check(&crash, moment, &again, false);
+                let found = self.check(&crash, moment, &again, sequel);
                 if found.is_some() {
                     return found;
                 }

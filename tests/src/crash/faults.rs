@@ -1,20 +1,22 @@
 //! Operations that fail.
 //!
-//! Every operation of a workload fails once, in every way there is; the program goes on as far as
-//! it can. Then, each on a disk of its own:
+//! Every operation of a workload fails once, in every way there is; the program [goes on](goes_on)
+//! as far as it can. Then, each on a disk of its own:
 //!
 //! 1. the process dies: what was acknowledged is there
 //! 2. and the power goes behind that restart: what the restart has served is still there
 //! 3. the power goes at once: what was acknowledged as durable is there
 //!
 //! A device that lies ([`FaultKind::Lost`]) can take what was acknowledged, but not in silence
-//! unless nothing was written behind it: that is for the checks of damage.
+//! unless nothing was written behind it: that is for [`lies`](super::lies).
 
 use orlop::sim::{FaultKind, Keep, SimEnv};
 
+use super::goes_on;
 use super::workload::Workload;
-use crate::history::{self, Promise, Step, Wrong};
+use crate::history::Promise;
 use crate::model::Model;
+use crate::oracle::{self, Wrong};
 use crate::tally::{Limits, Tally};
 
 /// The ways in which an operation can fail without a lie.
@@ -27,45 +29,48 @@ const KINDS: [FaultKind; 5] = [
 ];
 
 /// The steps that every fault meets: all kinds of work, all durabilities, in few operations.
-fn workload() -> Workload {
+fn fixed() -> Workload {
     let named = "short:buffer.put.flush.memory.pair.step.delete.large.buffer.sync.compact.clear.\
                  drop.step.reopen.put.swap.flush.buffer.put";
     named.parse().expect("these macro-operations exist")
 }
 
-/// Fails every operation of the fixed workload in every way, then those of random ones until time
+/// What is to be failed: the fixed workload, the scripts, then random ones without end.
+pub fn workloads(seed: u64) -> impl Iterator<Item = Workload> {
+    let first = std::iter::once(fixed()).chain(Workload::scripts());
+    first.chain((seed..).map(Workload::random))
+}
+
+/// Fails every operation of the fixed workload in every way, then those of the others until time
 /// is up.
 pub fn run(limits: &Limits) -> Tally {
     let mut tally = Tally::default();
     for zero in ["false_acks", "lost", "half", "unopenable", "wrong"] {
         tally.add(zero, 0);
     }
-    sweep(&workload(), &mut tally);
-    let mut seed = limits.seed;
-    while !limits.is_over() {
-        sweep(&Workload::random(seed), &mut tally);
-        seed += 1;
+    for (number, workload) in workloads(limits.seed).enumerate() {
+        if number > 0 && limits.is_over() {
+            break;
+        }
+        sweep(&workload, &mut tally);
     }
     tally
 }
 
-/// Fails every operation of a workload in every way.
+/// Fails every operation of a workload in every way, up to the first thing that is wrong.
 pub fn sweep(workload: &Workload, tally: &mut Tally) {
     let whole = SimEnv::new(3);
-    history::persist(&whole, workload.tree, &steps(workload));
+    if let Err(wrong) = goes_on::run(&whole, workload, false) {
+        return tally.fail("wrong", format!("{workload} without any fault: {wrong}"));
+    }
     let trace = whole.trace();
     for (at, line) in (1..).zip(&trace) {
         for kind in KINDS {
-            if let Err(line) = case(workload, at, kind, line, tally) {
-                tally.fail(line.0, line.1);
+            if let Err((count, line)) = case(workload, at, kind, line, tally) {
+                return tally.fail(count, line);
             }
         }
     }
-}
-
-/// The prelude of a workload can fail too.
-fn steps(workload: &Workload) -> Vec<Step> {
-    workload.prelude.iter().chain(&workload.steps).cloned().collect()
 }
 
 /// One fault again.
@@ -87,59 +92,56 @@ fn case(
 ) -> Result<(), Failed> {
     let env = SimEnv::new(3);
     env.fail_at(at, kind);
-    let recording = history::persist(&env, workload.tree, &steps(workload));
-    let name = workload.to_string();
-    let fail = |count, what: String| {
-        (count, format!("orlop-tests fault --workload '{name}' --at {at} --kind {kind:?} # {what}"))
+    // A late error of a write is told by the sync behind it.
+    let is_sync = operation.starts_with("sync")
+        || operation.starts_with("reap") && operation.ends_with("sync");
+    let is_write = operation.starts_with("write") || operation.starts_with("submit");
+    let fails_sync = match kind {
+        FaultKind::Io | FaultKind::Reverted => is_sync,
+        FaultKind::Late => is_write,
+        _ => false,
     };
-    let is_sync = operation.starts_with("sync") || operation.starts_with("reap");
+    let fail = |how: &str, wrong: Wrong| {
+        let count = match wrong {
+            Wrong::Lost(_) if fails_sync => "false_acks",
+            ref wrong => wrong.count(),
+        };
+        let again = format!("orlop-tests fault --workload '{workload}' --at {at} --kind {kind:?}");
+        (count, format!("{again} # {how}: {wrong}"))
+    };
     tally.add("faults", 1);
-    if recording.false_acks > 0 {
-        let what = format!("{} acknowledgements by a poisoned store", recording.false_acks);
-        return Err(fail("false_acks", what));
-    }
-    let mut promise = recording.into_promise();
-    if kind == FaultKind::Reverted {
-        // The page cache itself has dropped what only it had: nobody could keep that promise.
-        promise.kill = promise.power;
-    }
+    tally.add("fsync_variants", u64::from(fails_sync));
+    let promise = goes_on::run(&env, workload, kind == FaultKind::Reverted)
+        .map_err(|wrong| fail("while it goes on", wrong))?;
     for (how, outcome) in [
         ("then a restart", after_restart(workload, &env, &promise, at)),
         ("then a power cut", after_power_cut(workload, &env, &promise, at)),
     ] {
-        tally.add("fsync_variants", u64::from(is_sync));
-        outcome.map_err(|wrong| {
-            let count = match (&wrong, is_sync) {
-                (Wrong::Lost(_), true) => "false_acks",
-                (Wrong::Lost(_), false) => "lost",
-                (Wrong::NoPrefix(_), _) => "half",
-                (Wrong::Unopenable(_), _) => "unopenable",
-                (Wrong::Read(_), _) => "wrong",
-            };
-            fail(count, format!("{how}: {wrong}"))
-        })?;
+        outcome.map_err(|wrong| fail(how, wrong))?;
     }
     Ok(())
 }
 
-fn after_restart(
+/// What a restart finds, serves and has put onto the device; `seed`: how the power goes then.
+pub(super) fn after_restart(
     workload: &Workload,
     env: &SimEnv,
     promise: &Promise,
     seed: u64,
 ) -> Result<(), Wrong> {
     let restarted = env.kill();
-    let (store, k) = history::recovered(&restarted, workload.tree, promise, promise.kill)?;
+    let (store, k) = oracle::recovered(&restarted, workload.tree, promise, promise.kill)?;
     for keep in [Keep::Nothing, Keep::Random(seed)] {
-        history::recovered(&restarted.crash(keep), workload.tree, promise, k)?;
+        oracle::recovered(&restarted.crash(keep), workload.tree, promise, k)?;
     }
     drop(store);
     let served: &Model = &promise.states[k];
     let closed = Promise { states: vec![served.clone()], power: 0, kill: 0, begun: 0, error: None };
-    history::recovered(&restarted.crash(Keep::Nothing), workload.tree, &closed, 0).map(drop)
+    oracle::recovered(&restarted.crash(Keep::Nothing), workload.tree, &closed, 0).map(drop)
 }
 
-fn after_power_cut(
+/// What a power cut leaves, in some of the ways that there are.
+pub(super) fn after_power_cut(
     workload: &Workload,
     env: &SimEnv,
     promise: &Promise,
@@ -147,7 +149,7 @@ fn after_power_cut(
 ) -> Result<(), Wrong> {
     let keeps = [Keep::Nothing, Keep::Everything, Keep::Bytes, Keep::Names];
     for keep in keeps.into_iter().chain((0..3).map(|n| Keep::Random(seed * 3 + n))) {
-        history::recovered(&env.crash(keep), workload.tree, promise, promise.power)?;
+        oracle::recovered(&env.crash(keep), workload.tree, promise, promise.power)?;
     }
     Ok(())
 }

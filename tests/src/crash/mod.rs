@@ -6,22 +6,27 @@
 //! - [`faults`]: every operation fails, every sync fails in every way
 //! - [`reads`]: every reading call fails
 //! - [`lies`]: devices that say yes and do something else
+//! - [`goes_on`]: what a program does that looks at no error, or frees some space and tries again
 //! - [`reduce`]: from a random workload that fails to the few steps that matter
 
 pub mod enumerate;
 pub mod faults;
+pub mod goes_on;
 pub mod lies;
 pub mod reads;
 pub mod reduce;
+mod scripts;
 pub mod workload;
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
 use orlop::sim::Crash;
 
-use crate::history::Wrong;
+use crate::oracle::Wrong;
 use crate::tally::{Limits, Tally};
 use enumerate::{Depth, Seen};
 use workload::{MACROS, Workload};
@@ -47,12 +52,9 @@ impl Found {
 
     /// The count that it raises.
     pub fn count(&self) -> &'static str {
-        match (&self.wrong, self.later) {
-            (Wrong::Unopenable(_), _) => "unopenable",
-            (Wrong::Lost(_), _) => "lost",
-            (Wrong::NoPrefix(_), true) => "resurrected",
-            (Wrong::NoPrefix(_), false) => "half",
-            (Wrong::Read(_), _) => "wrong",
+        match self.wrong {
+            Wrong::NoPrefix(_) if self.later => "resurrected",
+            ref wrong => wrong.count(),
         }
     }
 }
@@ -68,21 +70,24 @@ impl fmt::Display for Found {
     }
 }
 
-/// The workload with a number: scripts, then every sequence of one and of two macro-operations,
-/// then by turns sequences of three and random ones, without end.
-fn numbered(number: u64, seed: u64) -> Workload {
+/// The workload with a number: every macro-operation alone, scripts, every sequence of two, then by
+/// turns sequences of three and random ones, without end.
+pub fn numbered(number: u64, seed: u64) -> Workload {
+    let count = MACROS.len() as u64;
+    let mut rest = number;
+    if let Some(workload) = Workload::short(1, rest) {
+        return workload;
+    }
+    rest -= count;
     let scripts = Workload::scripts();
-    if let Some(script) = scripts.get(usize::try_from(number).unwrap_or(usize::MAX)) {
+    if let Some(script) = usize::try_from(rest).ok().and_then(|at| scripts.get(at)) {
         return script.clone();
     }
-    let mut rest = number - scripts.len() as u64;
-    let count = MACROS.len() as u64;
-    for len in 1..=2 {
-        match Workload::short(len, rest) {
-            Some(workload) => return workload,
-            None => rest -= count.pow(len),
-        }
+    rest -= scripts.len() as u64;
+    if let Some(workload) = Workload::short(2, rest) {
+        return workload;
     }
+    rest -= count.pow(2);
     // The order of the sequences of three is scattered, so that a part of them is a sample.
     let third = (rest / 2).wrapping_mul(1009) % count.pow(3);
     match Workload::short(3, third) {
@@ -91,26 +96,63 @@ fn numbered(number: u64, seed: u64) -> Workload {
     }
 }
 
+/// After so long a workload hangs: the longest takes seconds.
+const STUCK: Duration = Duration::from_secs(300);
+
+/// What a worker is at, and since when.
+type Slot = Mutex<Option<(String, Instant)>>;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the program with the workload that hangs, if one does. Gives up when all workers have ended.
+fn watch(slots: &[Slot], working: &AtomicUsize) {
+    while working.load(Ordering::Acquire) > 0 {
+        for slot in slots {
+            if let Some((workload, since)) = &*locked(slot)
+                && since.elapsed() > STUCK
+            {
+                println!("hangs: 1\nFAILED orlop-tests crash --workload '{workload}' # hangs");
+                std::process::exit(1);
+            }
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Crashes workloads until time is up.
 pub fn run(limits: &Limits, depth: Depth) -> Tally {
     let seen = Seen::default();
     let next = AtomicU64::new(0);
     let tally = Mutex::new(Tally::default());
-    thread::scope(|scope| {
-        for _ in 0..limits.threads {
-            scope.spawn(|| {
-                let mut own = Tally::default();
-                while !limits.is_over() {
-                    let workload = numbered(next.fetch_add(1, Ordering::Relaxed), limits.seed);
-                    let found = enumerate::workload(&workload, depth, &seen, &mut own);
-                    report(&workload, depth, found, &mut own);
-                }
-                tally.lock().expect("no thread panics with it").merge(own);
-            });
+    let slots: Vec<Slot> = (0..limits.threads).map(|_| Slot::default()).collect();
+    let working = AtomicUsize::new(slots.len());
+    let work = |slot: &Slot| {
+        let mut own = Tally::default();
+        while !limits.is_over() {
+            let workload = numbered(next.fetch_add(1, Ordering::Relaxed), limits.seed);
+            *locked(slot) = Some((workload.to_string(), Instant::now()));
+            let crashed = panic::catch_unwind(AssertUnwindSafe(|| {
+                let found = enumerate::workload(&workload, depth, &seen, &mut own);
+                report(&workload, depth, found, &mut own);
+            }));
+            if crashed.is_err() {
+                own.fail("panics", format!("orlop-tests crash --workload '{workload}' # panics"));
+            }
         }
+        *locked(slot) = None;
+        locked(&tally).merge(own);
+        working.fetch_sub(1, Ordering::Release);
+    };
+    thread::scope(|scope| {
+        for slot in &slots {
+            scope.spawn(|| work(slot));
+        }
+        scope.spawn(|| watch(&slots, &working));
     });
-    let mut tally = tally.into_inner().expect("no thread panics with it");
-    for zero in ["lost", "resurrected", "half", "unopenable", "wrong"] {
+    let mut tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for zero in ["lost", "resurrected", "half", "unopenable", "wrong", "panics", "hangs"] {
         tally.add(zero, 0);
     }
     let (in_flight, images) = (tally.count("images_in_flight"), tally.count("images"));

@@ -1,7 +1,7 @@
 //! What is crashed: scripted, exhaustive short and random sequences of steps, each with a name
 //! from which it can be made again.
 //!
-//! - `script:synced`: one history that flushes, compacts, reopens, drops and swaps
+//! - `script:synced`: histories written by hand (`scripts.rs`)
 //! - `short:put.flush.step`: a prelude, then any sequence of the [`MACROS`]; most bugs of storage
 //!   systems need no more than three operations (Mohan et al., "Finding crash-consistency bugs
 //!   with bounded black-box crash testing", OSDI 2018)
@@ -12,12 +12,14 @@ use std::str::FromStr;
 
 use orlop::Durability::{self, Buffered, Memory, Synced};
 
+use super::scripts;
+use crate::dice::Dice;
 use crate::history::{Change, SMALL, Step, Tree};
 
 /// A sequence of steps to crash.
 #[derive(Debug, Clone)]
 pub struct Workload {
-    name: String,
+    pub(super) name: String,
     /// The sizes of the tree.
     pub tree: Tree,
     /// What is there already.
@@ -48,7 +50,7 @@ pub const MACROS: [Macro; 15] = [
     ("sync", |_| vec![Step::Sync]),
 ];
 
-fn commit(changes: Vec<Change>, durability: Durability) -> Step {
+pub(super) fn commit(changes: Vec<Change>, durability: Durability) -> Step {
     Step::Commit(changes, durability)
 }
 
@@ -56,13 +58,13 @@ fn key(n: u32) -> Vec<u8> {
     format!("key{n:03}").into_bytes()
 }
 
-fn put(name: &str, n: u32, what: &str, len: usize) -> Change {
+pub(super) fn put(name: &str, n: u32, what: &str, len: usize) -> Change {
     let text = format!("{what}{n}.");
     let value: Vec<u8> = text.bytes().cycle().take(len).collect();
     Change::Put(name.to_owned(), key(n), value)
 }
 
-fn delete(name: &str, n: u32) -> Change {
+pub(super) fn delete(name: &str, n: u32) -> Change {
     Change::Delete(name.to_owned(), key(n))
 }
 
@@ -76,32 +78,6 @@ fn prelude() -> Vec<Step> {
     steps.extend((0..4).map(|n| commit(vec![put("a", n * 2, "new", 100)], Buffered)));
     steps.push(Step::Flush);
     steps.push(commit(vec![put("a", 10, "tail", 50)], Synced));
-    steps
-}
-
-/// Flushes, compacts, reopens, drops and swaps within a few dozen commits.
-fn script(durability: Durability) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let commit = |changes: Vec<Change>| Step::Commit(changes, durability);
-    for round in 0..4_u32 {
-        for at in 0..6 {
-            let n = (round * 7 + at * 5) % 20;
-            let what = format!("{round}.{at}.");
-            steps.push(commit(vec![put("a", n, &what, 60), put("b", n + 1, &what, 60)]));
-        }
-        steps.push(commit(vec![delete("a", round * 5), put("c", round, "c", 12)]));
-        match round {
-            0 => steps.push(Step::Flush),
-            1 => steps.extend([Step::Background, Step::Reopen]),
-            2 => {
-                steps.push(commit(vec![Change::Swap("a".to_owned(), "b".to_owned())]));
-                steps.push(commit(vec![Change::Drop("c".to_owned()), put("a", 9, "drop", 48)]));
-                steps.push(commit(vec![put("c", 9, "again", 60)]));
-                steps.extend([Step::Sync, Step::Compact, Step::Background]);
-            }
-            _ => steps.push(commit(vec![Change::Clear("b".to_owned()), put("b", 1, "new", 36)])),
-        }
-    }
     steps
 }
 
@@ -120,23 +96,15 @@ impl Workload {
     /// The workload of a seed.
     pub fn random(seed: u64) -> Workload {
         let dice = &mut Dice::new(seed);
-        let tree = Tree {
-            memtable_size: dice.pick(&[2 << 10, 4 << 10, 30 << 10]),
-            table_size: dice.pick(&[2 << 10, 4 << 10, 16 << 10]),
-        };
+        let tree = random_tree(dice);
         let len = 10 + dice.below(30);
         let steps = random_steps(dice, len);
         Workload { name: format!("random:{seed}"), tree, prelude: Vec::new(), steps }
     }
 
-    /// The scripted workloads, one for each durability.
-    pub fn scripts() -> [Workload; 3] {
-        [Synced, Buffered, Memory].map(Workload::script)
-    }
-
-    fn script(durability: Durability) -> Workload {
-        let name = format!("script:{durability:?}").to_lowercase();
-        Workload { name, tree: SMALL, prelude: Vec::new(), steps: script(durability) }
+    /// The scripted workloads.
+    pub fn scripts() -> Vec<Workload> {
+        scripts::all()
     }
 
     /// Whether all shorter sequences of the same kind are workloads, too.
@@ -201,27 +169,11 @@ fn named_macros(names: &str) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-/// xorshift64*: the same numbers for the same seed, everywhere.
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// Dice that always fall alike.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % limit
-    }
-
-    /// One of several.
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
+/// Sizes by dice.
+pub fn random_tree(dice: &mut Dice) -> Tree {
+    Tree {
+        memtable_size: dice.pick(&[2 << 10, 4 << 10, 30 << 10]),
+        table_size: dice.pick(&[2 << 10, 4 << 10, 16 << 10]),
     }
 }
 
@@ -283,11 +235,12 @@ mod tests {
 
     #[test]
     fn every_workload_is_made_again_from_its_name() {
-        let mut workloads: Vec<Workload> = Workload::scripts().into();
+        let mut workloads = Workload::scripts();
+        let scripts = workloads.len();
         workloads.extend((0..MACROS.len() as u64).filter_map(|n| Workload::short(1, n)));
         workloads.extend([Workload::short(3, 1234).unwrap(), Workload::random(42)]);
         workloads.push(Workload::random(42).only(&[1, 4]));
-        assert_eq!(workloads.len(), 3 + MACROS.len() + 3);
+        assert_eq!(workloads.len(), scripts + MACROS.len() + 3);
         for workload in workloads {
             let again: Workload = workload.to_string().parse().unwrap();
             assert_eq!(format!("{workload:?}"), format!("{again:?}"));

@@ -6,7 +6,7 @@ use std::ops::Range;
 use orlop_formats::block::Block;
 use orlop_formats::checksum::{self, Place};
 use orlop_formats::error::DecodeError;
-use orlop_formats::file_header::{FileHeader, FileKind};
+use orlop_formats::file_header::{self, FileHeader, FileKind};
 use orlop_formats::filename::FileName;
 use orlop_formats::frame::{self, Walk};
 use orlop_formats::ids::{DatabaseId, FileId, StoreId};
@@ -101,6 +101,29 @@ pub struct Anatomy {
     pub parts: Vec<Sealed>,
     /// The ids of the files that have a header.
     pub ids: Vec<(String, FileId)>,
+}
+
+impl Anatomy {
+    /// Whether a byte is under no checksum: it has no meaning, or is there to be zero.
+    pub fn is_free(&self, file: &str, at: usize) -> bool {
+        let prologue = match FileName::parse(file) {
+            Some(FileName::Superblock) => superblock::FILE_LEN,
+            Some(FileName::Log(_)) => log::PROLOGUE_LEN as usize,
+            Some(FileName::Manifest(_)) => manifest::PROLOGUE_LEN as usize,
+            Some(FileName::Sstable(_)) => file_header::HEADER_LEN,
+            _ => 0,
+        };
+        let holds = |(name, range): &(&String, Range<usize>)| *name == file && range.contains(&at);
+        at >= prologue && !self.pieces().iter().any(holds)
+    }
+
+    /// Every frame and every sealed part: its file, and its bytes in the file.
+    pub fn pieces(&self) -> Vec<(&String, Range<usize>)> {
+        let frames = self.edits.iter().chain(&self.groups);
+        let frames = frames.map(|frame| (&frame.file, frame.range.clone()));
+        let parts = self.parts.iter().map(|part| (&part.file, part.range.clone()));
+        frames.chain(parts).collect()
+    }
 }
 
 fn at(file: &str, error: &DecodeError) -> String {

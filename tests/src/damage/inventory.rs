@@ -27,7 +27,7 @@ pub const REQUIRED: &[&str] = &[
     "file: table of level 0",
     "file: table of level 1",
     "file: table of level 2",
-    "superblock: slot in force, closed",
+    "superblock: slot in force, with edits",
     "superblock: slot before it",
     "edit: snapshot",
     "edit: added table",
@@ -78,7 +78,7 @@ pub const REQUIRED: &[&str] = &[
 
 /// What the flushed reference store must hold. It has no segment.
 pub const REQUIRED_FLUSHED: &[&str] = &[
-    "superblock: slot in force, closed",
+    "superblock: slot in force, with edits",
     "file: table of level 0",
     "edit: snapshot",
     "edit: added table",
@@ -87,7 +87,7 @@ pub const REQUIRED_FLUSHED: &[&str] = &[
 
 /// What the crashed reference store must hold beside a manifest and tables.
 pub const REQUIRED_CRASHED: &[&str] = &[
-    "superblock: slot in force, open",
+    "superblock: slot in force, with edits",
     "file: segment",
     "log: several segments",
     "log: free space behind the last frame",
@@ -140,11 +140,11 @@ impl Inventory<'_> {
         }
         let bytes = self.files.get("SUPER").map(Vec::as_slice).unwrap_or_default();
         if let Ok(decoded) = superblock::decode_file(bytes) {
-            let closed = decoded.newest.closed_at != 0;
+            let vouches = decoded.newest.edits != 0;
             self.either(
-                closed,
-                "superblock: slot in force, closed",
-                "superblock: slot in force, open",
+                vouches,
+                "superblock: slot in force, with edits",
+                "superblock: slot in force, without",
             );
             let other = superblock::slot_offset(decoded.newest.generation + 1) as usize;
             if bytes[other..other + superblock::SLOT_LEN].iter().any(|byte| *byte != 0) {

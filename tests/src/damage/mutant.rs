@@ -36,6 +36,8 @@ pub enum Mutant {
     Exchange(String, String),
     /// `twin:FILE`: the file of the twin store.
     Twin(String),
+    /// `older:FILE:VERSION`: the whole file as it was earlier.
+    Older(String, usize),
     /// `twice:FILE:NAME`: the file is there under a second name.
     Twice(String, String),
     /// `field:SITE:VALUE`: a number has a hostile value, and every checksum over it is right.
@@ -109,6 +111,10 @@ impl Mutant {
                 vec![(left.clone(), Some(bytes(right))), (right.clone(), Some(bytes(left)))]
             }
             Mutant::Twin(file) => vec![(file.clone(), set.twin.get(file).cloned())],
+            Mutant::Older(file, version) => {
+                let older = set.older.get(file).and_then(|older| older.get(*version));
+                vec![(file.clone(), Some(older.cloned().unwrap_or_default()))]
+            }
             Mutant::Twice(file, name) => vec![(name.clone(), Some(bytes(file)))],
             Mutant::Field(site, value) => fields.changes(set, *site, *value),
         }
@@ -165,6 +171,7 @@ impl fmt::Display for Mutant {
             Mutant::Missing(file) => write!(f, "missing:{file}"),
             Mutant::Exchange(a, b) => write!(f, "exchange:{a}:{b}"),
             Mutant::Twin(file) => write!(f, "twin:{file}"),
+            Mutant::Older(file, version) => write!(f, "older:{file}:{version}"),
             Mutant::Twice(file, name) => write!(f, "twice:{file}:{name}"),
             Mutant::Field(site, value) => write!(f, "field:{site}:{value}"),
         }
@@ -198,6 +205,7 @@ impl FromStr for Mutant {
             ["missing", _] => Mutant::Missing(file(1)),
             ["exchange", _, _] => Mutant::Exchange(file(1), file(2)),
             ["twin", _] => Mutant::Twin(file(1)),
+            ["older", ..] if parts.len() == 3 => Mutant::Older(file(1), number(2)?),
             ["twice", _, _] => Mutant::Twice(file(1), file(2)),
             ["field", _, value] => Mutant::Field(number(1)?, value.parse().map_err(|_| refused())?),
             _ => return Err(refused()),
@@ -225,6 +233,7 @@ mod tests {
             "missing:x",
             "exchange:x:y",
             "twin:x",
+            "older:x:3",
             "twice:x:000099.log",
             "field:17:18446744073709551615",
         ] {

@@ -241,10 +241,7 @@ fn pairs(set: &Set, swap: bool) -> Vec<Mutant> {
 /// Frames and sealed parts are whole where they come from: only that they are bound to their place
 /// tells.
 fn moved(set: &Set, anatomy: &Anatomy) -> Vec<Mutant> {
-    let frames = anatomy.edits.iter().chain(&anatomy.groups);
-    let frames = frames.map(|frame| (&frame.file, frame.range.clone()));
-    let parts = anatomy.parts.iter().map(|part| (&part.file, part.range.clone()));
-    let pieces: Vec<_> = frames.chain(parts).collect();
+    let pieces = anatomy.pieces();
     let mut mutants = Vec::new();
     for (to, into) in &pieces {
         for (from, range) in &pieces {
@@ -267,6 +264,8 @@ fn files(set: &Set) -> Vec<Mutant> {
         if set.twin.contains_key(*name) {
             mutants.push(Mutant::Twin((*name).clone()));
         }
+        let versions = set.older.get(*name).map_or(0, Vec::len);
+        mutants.extend((0..versions).map(|version| Mutant::Older((*name).clone(), version)));
         for other in &names[at + 1..] {
             mutants.push(Mutant::Exchange((*name).clone(), (*other).clone()));
         }

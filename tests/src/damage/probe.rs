@@ -3,6 +3,8 @@
 //! 1. open read-only, read everything
 //! 2. open for writing, read everything, compact, read everything again, close
 //! 3. open read-only again, read everything: also when 2 was refused and 1 was not
+//! 4. if nothing was found amiss so far: open, write, do all the background's work, close, and read
+//!    what was written
 //!
 //! "Everything": the names of the databases; of each a scan in both directions, a get of every key
 //! that ever was, and of twice as many that never were. Each answer is an error, or it is held
@@ -13,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use orlop::env::{Keep, SimEnv};
-use orlop::{Background, Error, Store};
+use orlop::{Background, Error, Progress, Store};
 
 use super::image::{self, Changes, DIR};
 use super::reference::{Questions, Set};
@@ -50,6 +52,9 @@ pub fn probe(set: &Set, changes: &Changes, allowed: &[usize]) -> Seen {
     seen.commits = alive.last().copied().unwrap_or(0);
     seen
 }
+
+/// Steps of the background, at most.
+const STEPS: usize = 40;
 
 struct Probe<'a> {
     set: &'a Set,
@@ -109,12 +114,38 @@ impl Probe<'_> {
     fn again(&mut self, env: &SimEnv, readable: bool) {
         self.phase = "second open";
         match open_read_only(env) {
-            Ok(store) => self.everything(&store),
+            Ok(store) => {
+                self.everything(&store);
+                drop(store);
+                if self.seen == Seen::default() {
+                    self.phase = "writing on";
+                    if let Err(error) = self.go_on(env) {
+                        self.failed(&error);
+                    }
+                }
+            }
             Err(error) => {
                 self.seen.broken = readable;
                 self.refused(&error);
             }
         }
+    }
+
+    /// Where nothing was found amiss: writes, does all the background's work, and reads it again.
+    fn go_on(&mut self, env: &SimEnv) -> orlop::Result<()> {
+        let store = open(env)?;
+        store.database("later")?.put("key", "value")?;
+        for _ in 0..STEPS {
+            if store.step()? == Progress::Idle {
+                break;
+            }
+        }
+        store.close()?;
+        let found = open_read_only(env)?.database("later")?.get("key")?;
+        if found.as_deref() != Some(b"value") {
+            self.seen.wrong = Some(format!("{}: a new commit reads {found:?}", self.phase));
+        }
+        Ok(())
     }
 
     fn refused(&mut self, error: &Error) {
@@ -188,7 +219,7 @@ impl Probe<'_> {
         reverse: bool,
     ) {
         let mut read = Vec::new();
-        let mut error = None;
+        let (mut error, mut told) = (None, 0);
         for entry in entries {
             match entry {
                 Ok(entry) if error.is_none() => read.push(entry),
@@ -196,9 +227,12 @@ impl Probe<'_> {
                     let what = || format!("{name}: a scan went on behind its error");
                     return self.hold(what, |_| false);
                 }
-                // An iterator that never ends would be a hang of ours.
-                Err(_) if error.is_some() => break,
-                Err(first) => error = Some(first),
+                // It may tell again what went wrong; one that never ends would be a hang of ours.
+                Err(_) if error.is_some() && told > 3 => break,
+                Err(first) => {
+                    told += 1;
+                    error.get_or_insert(first);
+                }
             }
         }
         let whole = error.is_none();

@@ -3,28 +3,20 @@
 //! A store that was closed shows all of its commits or an error. Of a store that was killed nobody
 //! recorded where its log ends, so damage to the trailing part may pass for a torn write (SPEC.md,
 //! "Torn tail or corruption"): the part behind which no whole frame says that it was synced. Then
-//! the commits before the first damaged frame are shown, and none behind it. The same goes for the
-//! edits of its manifest.
+//! the commits before the first damaged frame are shown, and none behind it. The edits of its
+//! manifest may be torn in the same way, but then the log says what they have forgotten.
 //!
 //! What is damaged is seen by comparing bytes, frame by frame: nothing here asks the engine.
+
+use orlop_formats::superblock;
 
 use super::anatomy::{Anatomy, Frame};
 use super::image::{Changes, changed};
 use super::reference::Set;
 
-/// How many commits a reader may see, all that were made among them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Allowed {
-    /// Numbers of commits, ascending.
-    pub commits: Vec<usize>,
-    /// Whether the damage reaches an edit of the manifest that nothing vouches for.
-    pub edits: bool,
-}
-
-/// What a mutant of a set may show.
-pub fn allowed(set: &Set, anatomy: &Anatomy, changes: &Changes) -> Allowed {
-    let all = set.commits();
-    let mut allowed = Allowed { commits: vec![all], edits: false };
+/// How many commits a reader of a mutant may see, ascending; all that were made among them.
+pub fn allowed(set: &Set, anatomy: &Anatomy, changes: &Changes) -> Vec<usize> {
+    let mut allowed = vec![set.commits()];
     if set.closed {
         return allowed;
     }
@@ -32,19 +24,19 @@ pub fn allowed(set: &Set, anatomy: &Anatomy, changes: &Changes) -> Allowed {
         let now = changed(&set.files, changes, &frame.file).unwrap_or_default();
         now.get(frame.range.clone()) == Some(&set.files[&frame.file][frame.range.clone()])
     };
-    let cut = torn(&anatomy.groups, &whole).map(|at| anatomy.groups[at].first as usize - 1);
-    allowed.commits.extend(cut);
-    if let Some(at) = torn(&anatomy.edits, &whole) {
-        // An older version: the log it still needs may be gone. What it says was flushed is in its
-        // tables; how far the log goes on from there, if at all, is for the log to say.
-        let flushed = anatomy.said[..at].iter().filter_map(|edit| edit.flushed_seqno).max();
-        let least = flushed.map_or(all, |flushed| flushed as usize).min(cut.unwrap_or(all));
-        allowed.edits = at > 0;
-        allowed.commits.extend((least..all).filter(|_| at > 0));
-    }
-    allowed.commits.sort_unstable();
-    allowed.commits.dedup();
+    allowed.extend(torn(&anatomy.groups, &whole).map(|at| anatomy.groups[at].first as usize - 1));
+    allowed.sort_unstable();
+    allowed.dedup();
     allowed
+}
+
+/// Whether a flipped bit may go unnoticed: in free space, in a slot of the superblock, since there
+/// are two, and in edits of a killed store's manifest that nothing vouches for.
+pub fn may_be_harmless(set: &Set, anatomy: &Anatomy, file: &str, at: usize) -> bool {
+    let slot = file == "SUPER" && at >= superblock::SLOT_LEN;
+    let whole = |frame: &Frame| !(frame.file == file && frame.range.contains(&at));
+    let edit = !set.closed && torn(&anatomy.edits, &whole).is_some();
+    slot || edit || anatomy.is_free(file, at)
 }
 
 /// The first damaged frame, if no whole frame behind it says that it was synced.

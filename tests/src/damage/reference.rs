@@ -385,7 +385,7 @@ impl Set {
         let store =
             Store::builder().env(env).open_read_only(DIR).map_err(told("open read-only"))?;
         let last = self.states.len() - 1;
-        model::check(&store, &self.states[last]).map_err(|difference| difference.0)?;
+        model::check(&store, &self.states[last]).map_err(|difference| difference.to_string())?;
         let seqno = store.snapshot().seqno();
         if seqno != last as u64 {
             return Err(format!("{last} commits, and the last has sequence number {seqno}"));

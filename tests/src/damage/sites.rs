@@ -113,14 +113,18 @@ impl<'a> Finder<'a> {
         self.sites.push(Site { file: file.to_owned(), name, at, form, seal: seal.clone() });
     }
 
-    /// The numbers of a fixed layout; ids, letters and checksums are none.
+    /// The numbers of a fixed layout, and its ids, each as two; letters and checksums are none.
     fn layout(&mut self, file: &str, layout: &Layout, base: usize, seal: &Seal) {
         for field in layout.fields {
             let number = matches!(field.size, 1 | 2 | 4 | 8);
             let other = ["crc", "checksum", "magic"].iter().any(|word| field.name.contains(word));
+            let name = format!("{}: {}", layout.name, field.name);
+            let at = base + field.offset;
             if number && !other {
-                let name = format!("{}: {}", layout.name, field.name);
-                self.site(file, name, base + field.offset, Form::Fixed(field.size), seal);
+                self.site(file, name, at, Form::Fixed(field.size), seal);
+            } else if field.size == 16 && !other {
+                self.site(file, format!("{name}, first half"), at, Form::Fixed(8), seal);
+                self.site(file, format!("{name}, second half"), at + 8, Form::Fixed(8), seal);
             }
         }
     }

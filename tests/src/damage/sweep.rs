@@ -70,8 +70,11 @@ struct Sweep<J> {
     limits: Limits,
     bounds: Bounds,
     next: AtomicU64,
+    begun: AtomicU64,
     slots: Mutex<Vec<Slot>>,
     suspects: Mutex<Vec<u64>>,
+    /// Jobs that did not come back.
+    hung: Mutex<Vec<u64>>,
     /// Bytes that the program had before the first job.
     base: usize,
 }
@@ -121,8 +124,10 @@ pub fn sweep<J: Jobs>(jobs: J, limits: &Limits, bounds: Bounds, tally: &mut Tall
         limits: *limits,
         bounds,
         next: AtomicU64::new(0),
+        begun: AtomicU64::new(0),
         slots: Mutex::default(),
         suspects: Mutex::default(),
+        hung: Mutex::default(),
         base,
     });
     supervise(&sweep, tally);
@@ -131,13 +136,18 @@ pub fn sweep<J: Jobs>(jobs: J, limits: &Limits, bounds: Bounds, tally: &mut Tall
     }
     // Alone: what is high now is high because of this job.
     let suspects = std::mem::take(&mut *locked(&sweep.suspects));
-    for job in suspects {
-        if let Some(high) = alone(&sweep, job).filter(|high| *high > bounds.memory) {
-            let line = format!("{} # {high} bytes of memory", sweep.jobs.command(job));
-            tally.fail("big_allocations", line);
+    let hung = std::mem::take(&mut *locked(&sweep.hung));
+    for job in suspects.into_iter().filter(|job| !hung.contains(job)) {
+        let command = sweep.jobs.command(job);
+        match alone(&sweep, job) {
+            Some(high) if high > bounds.memory => {
+                tally.fail("big_allocations", format!("{command} # {high} bytes of memory"));
+            }
+            Some(_) => {}
+            None => tally.fail("hangs", format!("{command} # does not end when it is alone")),
         }
     }
-    sweep.next.load(Ordering::Relaxed).min(sweep.jobs.count())
+    sweep.begun.load(Ordering::Relaxed)
 }
 
 /// How much memory a job takes while nothing else runs; `None` if it does not end.
@@ -172,6 +182,7 @@ fn supervise<J: Jobs>(sweep: &Arc<Sweep<J>>, tally: &mut Tally) {
                 for job in give_up(sweep) {
                     let line = format!("{} # does not end", sweep.jobs.command(job));
                     tally.fail("hangs", line);
+                    locked(&sweep.hung).push(job);
                     running -= 1;
                     running += usize::from(start(sweep, &done));
                 }
@@ -214,14 +225,14 @@ fn start<J: Jobs>(sweep: &Arc<Sweep<J>>, done: &Sender<()>) -> bool {
 fn run<J: Jobs>(sweep: &Sweep<J>, slot: usize) {
     let mut desk = sweep.jobs.desk();
     loop {
+        if sweep.limits.is_over() || locked(&sweep.slots)[slot].given_up {
+            return;
+        }
         let job = sweep.next.fetch_add(1, Ordering::Relaxed);
         if job >= sweep.jobs.count() {
             return;
         }
-        if sweep.limits.is_over() || locked(&sweep.slots)[slot].given_up {
-            sweep.next.fetch_sub(1, Ordering::Relaxed);
-            return;
-        }
+        sweep.begun.fetch_add(1, Ordering::Relaxed);
         let mut counted = Tally::default();
         let took = one(sweep, (slot, job), &mut desk, &mut counted);
         let again = || one(sweep, (slot, job), &mut sweep.jobs.desk(), &mut Tally::default());

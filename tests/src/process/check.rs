@@ -143,7 +143,7 @@ impl History {
             next.writers[writer].advance(self.seed, writer, life, number);
         }
         next.compare(&contents, &self.numbers(), life)?;
-        model::check(store, &next.model()).map_err(|difference| wrong(difference.0))?;
+        model::check(store, &next.model()).map_err(|difference| wrong(difference.to_string()))?;
         *self = next;
         Ok(())
     }
@@ -155,7 +155,7 @@ impl History {
     pub fn check(&self, store: &Store) -> Result<(), Finding> {
         let contents = model::contents(store).map_err(wrong)?;
         self.compare(&contents, &self.numbers(), 0)?;
-        model::check(store, &self.model()).map_err(|difference| wrong(difference.0))
+        model::check(store, &self.model()).map_err(|difference| wrong(difference.to_string()))
     }
 
     /// What the counters say.

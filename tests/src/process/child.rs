@@ -23,9 +23,9 @@ use clap::{Args, ValueEnum};
 use orlop::env::{Env, PosixEnv, default_env};
 use orlop::{Durability, Error, Store};
 
-use super::dice::Dice;
 use super::plan::{self, COUNTED, Stamp};
 use super::report::{Event, FLUSHER, KEEPER, Reporter};
+use crate::dice::Dice;
 
 /// How the store reaches the operating system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -20,7 +20,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{OnceLock, PoisonError};
 use std::thread;
 
@@ -30,11 +30,11 @@ use tempfile::TempDir;
 
 use super::check::{Finding, History, Kind};
 use super::child::{self, Options, Through};
-use super::dice::Dice;
 use super::ledger::{Ledger, Ordeal};
 use super::life::{self, End, Life};
 use super::report::{Event, FLUSHER, Record};
 use super::strace::{self, Call, Effect, Fault};
+use crate::dice::Dice;
 use crate::tally::{Limits, Tally};
 
 /// Commits of each writer.
@@ -156,7 +156,9 @@ pub fn run(limits: &Limits) -> Tally {
 /// The same with some of the cases.
 pub fn run_with(limits: &Limits, choice: &Choice) -> Tally {
     let mut tally = Tally::default();
-    for name in ["injected", "injected_calls", "false_acks", "kills", "acked", "hangs", "panics"] {
+    for name in
+        ["injected", "injected_calls", "injected_kills", "false_acks", "acked", "hangs", "panics"]
+    {
         tally.add(name, 0);
     }
     Kind::ALL.iter().for_each(|kind| tally.add(kind.name(), 0));
@@ -174,6 +176,7 @@ pub fn run_with(limits: &Limits, choice: &Choice) -> Tally {
         cases,
         next: AtomicUsize::new(0),
         denied: OnceLock::new(),
+        attached: AtomicBool::new(false),
         tally: Mutex::new(tally),
     };
     thread::scope(|scope| {
@@ -196,6 +199,8 @@ struct Course<'a> {
     cases: Vec<Case>,
     next: AtomicUsize,
     denied: OnceLock<String>,
+    /// strace has worked here.
+    attached: AtomicBool,
     tally: Mutex<Tally>,
 }
 
@@ -219,7 +224,14 @@ impl Course<'_> {
                 None => Err(Trouble::Denied("no temporary directory".to_owned())),
             };
             match outcome {
-                Ok(()) => {}
+                Ok(()) => self.attached.store(true, Ordering::Relaxed),
+                // What worked once is not denied.
+                Err(Trouble::Denied(why)) if self.attached.load(Ordering::Relaxed) => {
+                    tally.fail(
+                        "harness_errors",
+                        self.line("harness_errors", case, &why, Path::new("")),
+                    );
+                }
                 Err(Trouble::Denied(why)) => {
                     let _ = self.denied.set(why);
                 }
@@ -311,7 +323,7 @@ impl<'a> Bench<'a> {
         let injected: Vec<Call> = calls.iter().filter(|call| call.injected).cloned().collect();
         tally.add("injected_calls", injected.len() as u64);
         let killed = case.fault.effect == Effect::Kill && life.was_killed();
-        tally.add("kills", u64::from(killed));
+        tally.add("injected_kills", u64::from(killed));
         if killed || !injected.is_empty() {
             tally.add("injected", 1);
             tally.add(&format!("injected_{}", case.fault.name()), 1);
@@ -434,7 +446,7 @@ fn troubles(life: &Life) -> bool {
 fn must_be_told(call: &Call, effect: Effect) -> bool {
     let name = call.file.rsplit('/').next().unwrap_or_default();
     let log = name.ends_with(".log");
-    let metadata = name.starts_with("MANIFEST") || name.starts_with("SUPER");
+    let metadata = name.ends_with(".manifest") || name.starts_with("SUPER");
     match call.name.as_str() {
         "fdatasync" | "fsync" => log || metadata,
         "pwrite64" => log || (metadata && effect != ENOSPC),
@@ -494,6 +506,11 @@ mod tests {
         assert_eq!(acknowledged_after(&records, &[call(20, "/s/1.sst")]), None);
         assert!(must_be_told(&call(1, "/s/000001.log"), EIO));
         assert!(!must_be_told(&call(1, "/s/000001.sst"), EIO));
+        let written = |file: &str| Call { name: "pwrite64".to_owned(), ..call(1, file) };
+        assert!(must_be_told(&call(1, "/s/000001.manifest"), EIO));
+        assert!(must_be_told(&written("/s/000001.manifest"), EIO));
+        assert!(!must_be_told(&written("/s/000001.manifest"), ENOSPC));
+        assert!(must_be_told(&written("/s/SUPER"), EIO));
     }
 
     #[test]

@@ -40,10 +40,10 @@ use tempfile::TempDir;
 
 use super::check::{Finding, History, Kind};
 use super::child::{self, Options, Through};
-use super::dice::Dice;
 use super::ledger::{Ledger, Ordeal};
 use super::life::{self, End, Life, Running};
 use super::report::{Event, FLUSHER, Record};
+use crate::dice::Dice;
 use crate::tally::{Limits, Tally};
 
 /// Kills of a whole run.

@@ -164,9 +164,19 @@ impl Running {
     /// Waits until nothing is left of a child that was killed or ends by itself.
     ///
     /// # Errors
-    /// When the system does not say how it ended, or the pipe holds no records.
+    /// When the system does not say how it ended, it does not end, or the pipe holds no records.
     pub fn finish(mut self) -> io::Result<Life> {
-        let status = self.child.wait()?;
+        let begun = Instant::now();
+        let status = loop {
+            match self.child.try_wait()? {
+                Some(status) => break status,
+                None if begun.elapsed() > PATIENCE => {
+                    let why = "the child does not end";
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+                }
+                None => thread::sleep(Duration::from_millis(1)),
+            }
+        };
         let bytes = self.records.join().unwrap_or_default();
         let errors = self.errors.join().unwrap_or_default();
         let records = report::decode_all(&bytes).map_err(io::Error::other)?;

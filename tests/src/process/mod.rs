@@ -11,7 +11,6 @@
 
 pub mod check;
 pub mod child;
-pub mod dice;
 pub mod injected;
 pub mod kill;
 pub mod ledger;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use orlop::{Batch, DatabaseOptions, Store};
 
-use super::dice::Dice;
+use crate::dice::Dice;
 
 /// Writers of a child.
 pub const WRITERS: usize = 3;

@@ -14,28 +14,27 @@
 //! What is acknowledged while the cut is under way promises nothing: the kernel's cut is no instant
 //! (see `ledger`). A commit that begins behind it and has to write must not succeed (`false_acks`).
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use orlop::Store;
 
 use super::check::{Finding, History, Kind};
 use super::child::{self, Options, Through};
-use super::dice::Dice;
 use super::ledger::{Ledger, Ordeal};
 use super::life::{self, End, Life};
 use super::mount::Disk;
 use super::report::{self, Event};
 use super::shutdown::Flush;
+use crate::dice::Dice;
 use crate::tally::{Limits, Tally};
 
 /// Cuts of a whole run.
 pub const CUTS: u64 = 1_000;
 
 /// How `power-inside` ends where there can be no power cuts, with the reason on stderr.
-pub const DENIED: i32 = 2;
+pub const DENIED: u8 = 77;
 
 /// Cuts of one image.
 const CUTS_OF_AN_IMAGE: u64 = 20;
@@ -62,43 +61,38 @@ pub fn run_with(limits: &Limits, program: &Path, cuts: u64) -> Tally {
         .stdin(Stdio::null())
         .output();
     match output {
-        Ok(output) if output.status.success() => {
-            take_over(&String::from_utf8_lossy(&output.stdout), &mut tally);
-        }
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let last = text.trim().lines().last().unwrap_or("no reason given");
-            if output.status.code() == Some(DENIED) || last.starts_with("unshare:") {
-                tally.note(format!("power cuts are skipped: {last}"));
-            } else {
-                let line = format!("harness_errors: power: {}: {last}", output.status);
-                tally.fail("harness_errors", line);
-            }
-        }
+        Ok(output) => tally.merge(heard(&output)),
         Err(error) => tally.note(format!("power cuts are skipped: no unshare: {error}")),
     }
     tally
 }
 
-/// Adds a printed tally, whose failures begin with the names that they are counted under.
-fn take_over(text: &str, tally: &mut Tally) {
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for line in text.lines() {
-        if let Some(note) = line.strip_prefix("# ") {
-            tally.note(note);
-        } else if let Some(failure) = line.strip_prefix("FAILED ") {
-            let name = failure.split([' ', ':']).next().unwrap_or_default();
-            tally.fail(name, failure);
-            for counted in [name, "failures"] {
-                if let Some(count) = counts.get_mut(counted) {
-                    *count = count.saturating_sub(1);
-                }
-            }
-        } else if let Some((name, count)) = line.split_once(": ") {
-            counts.insert(name, count.parse().unwrap_or_default());
+/// What the part inside has come to: its tally, or why there is none.
+fn heard(output: &Output) -> Tally {
+    let mut tally = Tally::default();
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last = text.trim().lines().last().unwrap_or("no reason given");
+    match output.status.code() {
+        // 1: something failed, and the lines say what.
+        Some(0 | 1) if !output.stdout.is_empty() => {
+            tally.merge(Tally::parse(&String::from_utf8_lossy(&output.stdout)));
+        }
+        Some(code) if code == i32::from(DENIED) || last.starts_with("unshare:") => {
+            tally.note(format!("power cuts are skipped: {last}"));
+        }
+        _ => {
+            let line = format!("harness_errors: power: {}: {last}", output.status);
+            tally.fail("harness_errors", line);
         }
     }
-    counts.into_iter().for_each(|(name, count)| tally.add(name, count));
+    tally
+}
+
+/// Whether this process has a mount namespace of its own: what it mounts ends with it.
+fn is_apart() -> bool {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt"));
+    let parent = std::os::unix::process::parent_id().to_string();
+    matches!((namespace("self"), namespace(&parent)), (Ok(own), Ok(other)) if own != other)
 }
 
 /// The part that runs in a mount namespace of its own.
@@ -109,6 +103,9 @@ pub fn run_inside(limits: &Limits, cuts: u64) -> Result<Tally, String> {
     let mut tally = Tally::default();
     let program = life::this_program();
     let uring = Through::Uring.env().is_ok();
+    if !is_apart() {
+        return Err("not in a mount namespace of its own: run `orlop-tests power`".to_owned());
+    }
     let possible = Disk::new("noatime").and_then(|disk| disk.cut(Flush::Nothing));
     possible.map_err(|error| error.to_string())?;
     let mut image = 0;
@@ -216,7 +213,9 @@ impl<'a> Bench<'a> {
         running.kill();
         let life = running.finish().map_err(harness)?;
         cut.map_err(harness)?;
-        tally.add("power_cuts", 1);
+        // With everything flushed it was a quick unmount.
+        let cut = flush != Flush::Everything;
+        tally.add(if cut { "power_cuts" } else { "shutdowns_behind_a_flush" }, 1);
         self.disk.unmount().and_then(|()| self.disk.mount()).map_err(harness)?;
         let ledger = self.judge(&life, ordeal, tally)?;
         let checked = self.check(&ledger);
@@ -272,17 +271,28 @@ impl<'a> Bench<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
     use super::*;
 
     #[test]
-    fn a_printed_tally_is_taken_over_with_its_failures() {
+    fn a_failure_inside_is_a_failure_outside() {
         let mut inside = Tally::default();
         inside.add("power_cuts", 7);
-        inside.add("half", 0);
         inside.fail("lost", "lost after life 3: a commit");
         inside.note("slow");
-        let mut tally = Tally::default();
-        take_over(&inside.to_string(), &mut tally);
-        assert_eq!(tally.to_string(), inside.to_string());
+        let ended = |code: u8, stdout: &str, stderr: &str| Output {
+            status: ExitStatus::from_raw(i32::from(code) << 8),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        };
+        let told = heard(&ended(1, &inside.to_string(), ""));
+        assert_eq!(told.to_string(), inside.to_string());
+        let denied = heard(&ended(DENIED, "", "no loop devices"));
+        assert!(denied.failures().is_empty() && denied.to_string().contains("no loop devices"));
+        for broken in [ended(1, "", "thread panicked"), ended(2, "", "unexpected argument")] {
+            assert_eq!(heard(&broken).count("harness_errors"), 1);
+        }
     }
 }

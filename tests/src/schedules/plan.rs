@@ -3,7 +3,7 @@
 use orlop::Durability;
 use orlop::env::{FaultKind, Keep};
 
-use super::dice::Dice;
+use crate::dice::Dice;
 
 /// One commit of a writer.
 #[derive(Debug, Clone, Copy)]
@@ -158,6 +158,6 @@ fn keep(dice: &mut Dice) -> Keep {
         0 => Keep::Nothing,
         1 => Keep::Everything,
         2 => Keep::Prefix(dice.below(12) as usize),
-        _ => Keep::Random(dice.next()),
+        _ => Keep::Random(dice.roll()),
     }
 }

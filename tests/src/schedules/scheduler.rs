@@ -1,4 +1,4 @@
-//! Dice, and a scheduler that throws them.
+//! A scheduler that throws dice.
 //!
 //! Shuttle's own schedulers learn from one run for the next; here a run depends on its seed alone.
 //! Half of the seeds schedule at random: at each step the running thread goes on with a chance of
@@ -12,41 +12,7 @@ use std::sync::{Arc, Mutex};
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 
 use super::{Seeds, locked};
-
-/// SplitMix64: the same numbers for the same seed, everywhere.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    pub(super) fn within(&mut self, least: u64, most: u64) -> u64 {
-        least + self.below(most - least + 1)
-    }
-
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-
-    /// True once in `n`.
-    pub(super) fn once_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
+use crate::dice::Dice;
 
 /// The steps of one run so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -170,12 +136,12 @@ impl Scheduler for Seeded {
         let chosen = self.choose(runnable, current, yields)?;
         if let Some((_, steps)) = &mut *locked(&self.current) {
             steps.count += 1;
-            steps.hash = Dice::new(steps.hash ^ usize::from(chosen) as u64).next();
+            steps.hash = Dice::new(steps.hash ^ usize::from(chosen) as u64).roll();
         }
         Some(chosen)
     }
 
     fn next_u64(&mut self) -> u64 {
-        self.dice.next()
+        self.dice.roll()
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Disk {
     pub(super) record: Record,
     /// The disk after each operation, if asked for.
     pub(super) moments: Option<Vec<Moment>>,
+    /// Writes of a killed process, and after which operation of this one they land.
+    late: (u64, Vec<Change>),
 }
 
 /// A change that a crash may keep or lose.
@@ -69,12 +71,20 @@ impl Disk {
             now_ms,
             record: Record::default(),
             moments: None,
+            late: (0, Vec::new()),
         }
     }
 
     /// Counts one operation, and keeps the moment before it if asked to.
     pub(super) fn begin(&mut self, verb: Verb, what: String) -> Result<Begun, Refused> {
-        if let Some(mut moments) = self.moments.take() {
+        if self.record.operations >= self.late.0 {
+            for change in mem::take(&mut self.late.1) {
+                self.change(change).expect("what was in a page cache before fits into one");
+            }
+        }
+        if !self.record.is_off()
+            && let Some(mut moments) = self.moments.take()
+        {
             moments.push(self.moment());
             self.moments = Some(moments);
         }
@@ -105,6 +115,7 @@ impl Disk {
             now_ms: self.now_ms,
             record: Record { cut: Some(0), ..Record::default() },
             moments: None,
+            late: self.late.clone(),
         }
     }
 
@@ -191,6 +202,15 @@ impl Disk {
         Ok(())
     }
 
+    /// A sync of a directory failed: no later one makes the names in it durable that there are now.
+    pub(super) fn sync_dir_failed(&mut self, dir: &Path) {
+        for unit in &mut self.units {
+            if unit.state == State::Waiting && unit.change.is_of_dir(dir) {
+                unit.state = State::Forgotten;
+            }
+        }
+    }
+
     /// A sync of the file failed.
     pub(super) fn sync_failed(&mut self, file: Inode, kind: FaultKind) -> io::Result<()> {
         if kind == FaultKind::Reverted {
@@ -220,6 +240,24 @@ impl Disk {
 
     pub(super) fn pending(&self) -> usize {
         self.units.len()
+    }
+
+    /// The paths of all files whose bytes, length or name a crash may take.
+    pub(super) fn pending_paths(&self) -> BTreeSet<PathBuf> {
+        let mut paths = BTreeSet::new();
+        for unit in &self.units {
+            match &unit.change {
+                Change::Write { inode, .. } | Change::SetLen { inode, .. } => {
+                    let named = self.cache.names.iter().filter(|(_, file)| *file == inode);
+                    paths.extend(named.map(|(path, _)| path.clone()));
+                }
+                Change::MakeDir { dir: path }
+                | Change::Enter { path, .. }
+                | Change::Rename { to: path, .. } => drop(paths.insert(path.clone())),
+                Change::Leave { .. } | Change::RemoveDir { .. } => {}
+            }
+        }
+        paths
     }
 
     pub(super) fn ways(&self, seed: u64) -> Vec<Keep> {
@@ -252,6 +290,29 @@ impl Disk {
         for unit in disk.units.iter_mut().filter(|unit| unit.state == State::InFlight) {
             unit.state = State::Waiting; // what the kernel has, it goes on to write
         }
+        disk
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.units.iter().filter(|unit| unit.state == State::InFlight).count()
+    }
+
+    /// As [`Disk::kill`]; but what is in flight lands after so many operations.
+    pub(super) fn kill_late(&self, operations: u64) -> Disk {
+        let mut disk = self.kill();
+        let states = self.units.iter().map(|unit| unit.state);
+        let (late, units): (Vec<_>, Vec<_>) = mem::take(&mut disk.units)
+            .into_iter()
+            .zip(states)
+            .partition(|(_, state)| *state == State::InFlight);
+        disk.cache = disk.media.clone();
+        for (unit, _) in &units {
+            disk.cache
+                .apply(&unit.change)
+                .expect("what fits into the page cache fits into another");
+        }
+        disk.units = units.into_iter().map(|(unit, _)| unit).collect();
+        disk.late = (operations, late.into_iter().map(|(unit, _)| unit.change).collect());
         disk
     }
 }

@@ -13,10 +13,12 @@ use super::image::Inode;
 /// from fsync failures?" (USENIX ATC 2020).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultKind {
-    /// The disk is full: [`io::ErrorKind::StorageFull`]. Nothing is done.
+    /// The disk is full: [`io::ErrorKind::StorageFull`]. Of a write the first half is done, of
+    /// anything else nothing.
     StorageFull,
-    /// The device reports an error: [`io::ErrorKind::Other`]. A failed sync leaves the new bytes
-    /// in the page cache and out of the reach of later syncs (ext4, XFS).
+    /// The device reports an error: [`io::ErrorKind::Other`]. Of a write the first half is done. A
+    /// failed sync leaves the new bytes, or names, in the page cache and out of the reach of later
+    /// syncs (ext4, XFS).
     Io,
     /// As `Io`; but a failed sync turns the page cache back to what the device has (Btrfs).
     Reverted,
@@ -29,7 +31,8 @@ pub enum FaultKind {
     /// A write succeeds and arrives a page further on than it should (before, if it can); nobody
     /// says so. Of any other operation: as `Lost`.
     Misdirected,
-    /// The process has no descriptors left: the `EMFILE` error. Nothing is done.
+    /// The process has no descriptors left: the `EMFILE` error of what opens a file or directory.
+    /// Nothing is done; other operations succeed.
     TooManyFiles,
 }
 
@@ -40,6 +43,8 @@ pub enum ReadFault {
     Once,
     /// With a device error, and so does every later read of that file, mapped or not.
     ForEver,
+    /// Since the process has no descriptors left, this time.
+    TooManyFiles,
 }
 
 impl FaultKind {
@@ -59,8 +64,7 @@ impl FaultKind {
             FaultKind::StorageFull => {
                 io::Error::new(io::ErrorKind::StorageFull, "simulated full disk")
             }
-            // EMFILE: the standard library has no kind for it.
-            FaultKind::TooManyFiles => io::Error::from_raw_os_error(24),
+            FaultKind::TooManyFiles => too_many_files(),
             _ => device_error(),
         }
     }
@@ -68,6 +72,16 @@ impl FaultKind {
 
 pub(super) fn device_error() -> io::Error {
     io::Error::other("simulated device error")
+}
+
+/// EMFILE: the standard library has no kind for it.
+fn too_many_files() -> io::Error {
+    io::Error::from_raw_os_error(24)
+}
+
+/// Whether an operation, by its line in the trace, opens a file or directory.
+fn opens(what: &str) -> bool {
+    ["create ", "lock ", "sync-dir "].iter().any(|verb| what.starts_with(verb))
 }
 
 /// How an operation that was allowed to begin goes on.
@@ -127,9 +141,14 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Whether the power is off.
+    pub(super) fn is_off(&self) -> bool {
+        self.cut.is_some_and(|n| self.operations >= n)
+    }
+
     /// Counts and notes one operation, which may turn out not to happen.
     pub(super) fn begin(&mut self, verb: Verb, what: String) -> Result<Begun, Refused> {
-        if self.cut.is_some_and(|n| self.operations >= n) {
+        if self.is_off() {
             self.refused = true;
             let error = io::Error::other("simulated power cut");
             return Err(Refused { error, fault: None });
@@ -137,6 +156,7 @@ impl Record {
         self.operations += 1;
         let full = self.full && matches!(verb, Verb::Write { extends: true } | Verb::Allocate);
         let planned = self.faults.remove(&self.operations);
+        let planned = planned.filter(|kind| *kind != FaultKind::TooManyFiles || opens(&what));
         match (planned.or(full.then_some(FaultKind::StorageFull)), verb) {
             (None, _) => {
                 self.trace.push(what);
@@ -157,12 +177,23 @@ impl Record {
         }
     }
 
+    /// Counts one look at names, or at what is known of a file without reading it.
+    pub(super) fn look(&mut self) -> io::Result<()> {
+        self.reads += 1;
+        match self.read_faults.remove(&self.reads) {
+            Some(ReadFault::TooManyFiles) => Err(too_many_files()),
+            Some(_) => Err(device_error()),
+            None => Ok(()),
+        }
+    }
+
     /// Counts one reading call of a file.
     pub(super) fn read(&mut self, file: Inode) -> io::Result<()> {
         self.reads += 1;
         match self.read_faults.remove(&self.reads) {
             Some(ReadFault::ForEver) => drop(self.unreadable.insert(file)),
             Some(ReadFault::Once) => return Err(device_error()),
+            Some(ReadFault::TooManyFiles) => return Err(too_many_files()),
             None => {}
         }
         if self.unreadable.contains(&file) { Err(device_error()) } else { Ok(()) }

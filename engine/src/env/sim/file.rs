@@ -64,10 +64,22 @@ impl WriteFile for SimFile {
         let mut disk = self.env.disk();
         let what = format!("write {} {offset}+{}", self.name, bytes.len());
         let verb = self.verb(&disk, offset, bytes);
-        let begun = disk.begin(verb, what)?;
-        let unit = disk.change(self.write(offset, bytes))?;
-        self.spoil(&mut disk, unit, begun);
-        Ok(())
+        match disk.begin(verb, what) {
+            Ok(begun) => {
+                let unit = disk.change(self.write(offset, bytes))?;
+                self.spoil(&mut disk, unit, begun);
+                Ok(())
+            }
+            Err(Refused { error, fault }) => {
+                // A write that fails has often done a part.
+                let part = bytes.get(..bytes.len() / 2).unwrap_or_default();
+                if matches!(fault, Some(FaultKind::StorageFull | FaultKind::Io)) && !part.is_empty()
+                {
+                    disk.change(self.write(offset, part))?;
+                }
+                Err(error)
+            }
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -130,7 +142,8 @@ impl LogFile for SimLog {
         let Flight { bytes, sync, unit } = self.in_flight.take().ok_or_else(nothing_in_flight)?;
         let mut disk = self.file.env.disk();
         let verb = if sync { Verb::Sync } else { Verb::Other };
-        match disk.begin(verb, format!("reap {}", self.file.name)) {
+        let asked = if sync { " sync" } else { "" };
+        match disk.begin(verb, format!("reap {}{asked}", self.file.name)) {
             Ok(begun) => {
                 disk.landed(unit);
                 if sync && begun == Begun::Well {

@@ -42,6 +42,9 @@ pub(super) enum Change {
     MakeDir {
         dir: PathBuf,
     },
+    RemoveDir {
+        dir: PathBuf,
+    },
     /// A create, a link, or the arriving half of a rename between directories.
     Enter {
         path: PathBuf,
@@ -73,6 +76,7 @@ impl Change {
         match self {
             Change::Write { .. } | Change::SetLen { .. } => false,
             Change::MakeDir { dir: path }
+            | Change::RemoveDir { dir: path }
             | Change::Enter { path, .. }
             | Change::Leave { path }
             | Change::Rename { to: path, .. } => path.parent() == Some(dir),
@@ -116,6 +120,7 @@ impl Image {
                 resize(self.file_mut(*inode), len)?;
             }
             Change::MakeDir { dir } => drop(self.dirs.insert(dir.clone())),
+            Change::RemoveDir { dir } => drop(self.dirs.remove(dir)),
             Change::Enter { path, inode } => drop(self.names.insert(path.clone(), *inode)),
             Change::Leave { path } => drop(self.names.remove(path)),
             Change::Rename { from, to, inode } => {
@@ -168,6 +173,18 @@ impl Image {
 
     pub(super) fn has_dir(&self, dir: &Path) -> bool {
         dir.as_os_str().is_empty() || self.dirs.contains(dir)
+    }
+
+    /// Checks that `dir` is a directory with nothing in it.
+    pub(super) fn empty_dir(&self, dir: &Path) -> io::Result<()> {
+        if !self.dirs.contains(dir) {
+            return Err(not_found());
+        }
+        let inside = |path: &PathBuf| path.parent() == Some(dir);
+        if self.names.keys().any(inside) || self.dirs.iter().any(inside) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        Ok(())
     }
 
     /// Checks that `path` is free to become a file or directory.

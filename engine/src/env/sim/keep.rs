@@ -142,7 +142,7 @@ impl Sort {
 }
 
 /// With so many units or fewer, every subset is a way.
-const EXHAUSTIVE: usize = 4;
+const EXHAUSTIVE: usize = 6;
 
 impl Keep {
     /// The ways out of a power cut that are worth trying with these units pending. Every subset

@@ -457,6 +457,13 @@ fn decode(bytes: &[u8], place: &Place, meta: &TableMeta) -> Result<Decoded, Deco
             format!("{ends:?}"),
         ));
     }
+    // What is kept in memory for each block is held against the file first.
+    let data = partitions.iter().try_fold(0_u64, |sum, part| sum.checked_add(part.data_bytes));
+    if data.is_none_or(|data| data > footer.data_end) {
+        let expected = format!("at most {} bytes of data blocks", footer.data_end);
+        let found = format!("{data:?}");
+        return Err(DecodeError::corrupt("partitions", footer.partitions.0, expected, found));
+    }
     let properties = Properties::decode(region(footer.properties, "properties")?)
         .map_err(|source| source.at(footer.properties.0))?;
     if let Some(expiry) = properties.max_expiry {

@@ -18,6 +18,7 @@ use crate::options::FIRST_COMPRESSED_LEVEL;
 use crate::state::catalog::Liveness;
 use crate::state::iter::{Merge, is_live};
 use crate::state::shared::Shared;
+use crate::sync::Ordering;
 
 /// Where the new tables will stand, and what may be left out of them.
 pub(crate) struct Plan<'a> {
@@ -92,6 +93,11 @@ fn fill(
             (plan.pause)()?;
         }
         let (database, seqno, kind) = (source.database(), source.seqno(), source.kind());
+        if seqno > shared.assigned.load(Ordering::Relaxed) {
+            // A table with such an entry could not be opened.
+            let expected = "a sequence number that was given out";
+            return Err(Error::corrupt(&shared.dir, "entry", 0, expected, seqno.to_string()));
+        }
         let same_database = current.as_ref().is_some_and(|(last, _)| *last == database);
         let same_key = same_database && current.as_ref().is_some_and(|(_, k)| k == source.key());
         let may_cut = seeded!(KeySplit => true, else !same_key);

@@ -7,6 +7,7 @@
 #![expect(clippy::arc_with_non_send_sync, reason = "loom's threads are of one system thread")]
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -37,27 +38,36 @@ impl Watched {
     }
 }
 
+/// Probes that have ended. Not loom's: it counts over all orders.
+static FREED: AtomicUsize = AtomicUsize::new(0);
+
 /// A value whose end is a write.
 struct Probe(Watched);
 
 impl Drop for Probe {
     fn drop(&mut self) {
         self.0.write();
+        FREED.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 #[test]
 fn a_view_is_freed_after_its_last_reader() {
-    loom::model(|| {
+    let early = Arc::new(AtomicUsize::new(0));
+    let outside = Arc::clone(&early);
+    loom::model(move || {
         let cell = Arc::new(ViewCell::new(Probe(Watched::new())));
         let reader = {
             let cell = Arc::clone(&cell);
             thread::spawn(move || cell.with(|probe| probe.0.read()))
         };
         cell.update(|_| Probe(Watched::new()));
+        let before = FREED.load(Ordering::Relaxed);
         cell.reclaim(ROUNDS);
+        outside.fetch_add(FREED.load(Ordering::Relaxed) - before, Ordering::Relaxed);
         reader.join().unwrap();
     });
+    assert!(early.load(Ordering::Relaxed) > 0, "in no order was a view freed by the reclamation");
 }
 
 /// A table that some version names: with the last one it is buried.
@@ -77,7 +87,9 @@ impl Drop for Tables {
 
 #[test]
 fn a_file_is_removed_after_its_last_reader() {
-    loom::model(|| {
+    let removed = Arc::new(AtomicUsize::new(0));
+    let outside = Arc::clone(&removed);
+    loom::model(move || {
         let graveyard = Arc::new(Graveyard::default());
         let file = Arc::new(Watched::new());
         let tables = |file: &Arc<Watched>, obsolete| Tables {
@@ -95,9 +107,11 @@ fn a_file_is_removed_after_its_last_reader() {
         cell.reclaim(ROUNDS);
         for _ in graveyard.empty() {
             file.write(); // the removal
+            outside.fetch_add(1, Ordering::Relaxed);
         }
         reader.join().unwrap();
     });
+    assert!(removed.load(Ordering::Relaxed) > 0, "in no order was the file removed");
 }
 
 #[test]

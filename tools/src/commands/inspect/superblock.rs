@@ -67,7 +67,7 @@ fn record(offset: u64, slot: &Superblock, in_force: bool) -> Record<'static> {
             Field::text("store", slot.store.to_string()),
             Field::text("origin", origin),
             Field::number("sector", u64::from(slot.sector_size)),
-            Field::number("closed_at", slot.closed_at),
+            Field::number("edits", slot.edits),
         ],
     )
 }

@@ -177,7 +177,7 @@ impl<'a> LogCheck<'a> {
             if end != limit {
                 report.decode(path, stop.unwrap_or_else(|| lost(end, limit)));
                 self.expected = None;
-            } else if known.last_seqno + 1 != expected && end > log::PROLOGUE_LEN {
+            } else if known.last_seqno.saturating_add(1) != expected && end > log::PROLOGUE_LEN {
                 let wanted = format!("sequence numbers up to {}", known.last_seqno);
                 report.finding(path, end, "log segment", wanted, format!("up to {}", expected - 1));
             }

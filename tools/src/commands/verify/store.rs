@@ -175,7 +175,7 @@ impl Check<'_> {
                 store: Some(superblock.store),
                 number,
                 id: Some(superblock.manifest_id),
-                closed_at: superblock.closed_at,
+                edits: superblock.edits,
             };
             if let Some(bytes) = self.read(&path, "manifest")?
                 && let Some(version) = manifest::verify(&mut self.report, &path, &bytes, &expected)
@@ -188,7 +188,7 @@ impl Check<'_> {
         let numbers: Vec<_> = self.listing.manifests.iter().rev().copied().collect();
         for number in numbers.into_iter().filter(|number| Some(*number) != in_force) {
             let path = self.path(FileName::Manifest(number));
-            let expected = manifest::Expected { store, number, id: None, closed_at: 0 };
+            let expected = manifest::Expected { store, number, id: None, edits: 0 };
             let Some(bytes) = self.read(&path, "manifest")? else { continue };
             // What is wrong with it counts only if it is the one that is used.
             let mut report = Report::default();

@@ -1,0 +1,110 @@
+//! The suites of the soak as checks: the same cases, as many as a budget allows, up to the first
+//! that is wrong.
+
+use super::Budget;
+use crate::crash::enumerate::{self, Depth, Seen};
+use crate::crash::workload::Workload;
+use crate::crash::{self, faults, lies, reads};
+use crate::damage::Subject;
+use crate::damage::mutant::Mutant;
+use crate::damage::place::Place;
+use crate::damage::plan::{KINDS, Kind};
+use crate::dice::Dice;
+use crate::tally::Tally;
+
+/// Few images come so late that their recoveries must be cut more rarely.
+const DEPTH: Depth = Depth { nested: 50, sequel: 4 };
+
+/// Crashes, of one workload after the other.
+pub(super) fn crashes(budget: &mut Budget) -> Result<u64, String> {
+    let (seen, mut tally) = (Seen::default(), Tally::default());
+    for number in 0.. {
+        if budget.is_over() {
+            break;
+        }
+        let before = tally.count("recoveries") + tally.count("nested");
+        let workload = crash::numbered(number, budget.seed);
+        let found = enumerate::workload(&workload, DEPTH, &seen, &mut tally);
+        budget.add(tally.count("recoveries") + tally.count("nested") - before);
+        if let Some(found) = found {
+            return Err(found.to_string());
+        }
+    }
+    Ok(budget.cases())
+}
+
+type Sweep = fn(&Workload, &mut Tally);
+
+/// One sweep of each workload, counted by its own count.
+fn swept(budget: &mut Budget, sweep: Sweep, count: &str) -> Result<u64, String> {
+    for workload in faults::workloads(budget.seed) {
+        if budget.is_over() {
+            break;
+        }
+        let mut tally = Tally::default();
+        sweep(&workload, &mut tally);
+        budget.add(tally.count(count));
+        if let Some(line) = tally.failures().first() {
+            return Err(line.clone());
+        }
+    }
+    Ok(budget.cases())
+}
+
+/// Operations that fail.
+pub(super) fn faults(budget: &mut Budget) -> Result<u64, String> {
+    swept(budget, faults::sweep, "faults")
+}
+
+/// Reading calls that fail.
+pub(super) fn reads(budget: &mut Budget) -> Result<u64, String> {
+    swept(budget, reads::sweep, "read_faults")
+}
+
+/// Devices that lie.
+pub(super) fn lies(budget: &mut Budget) -> Result<u64, String> {
+    swept(budget, lies::sweep, "lies")
+}
+
+/// Mutants of the reference stores by dice: of each kind by turns, and bits where frames, blocks and
+/// their headers begin.
+pub(super) fn damage(budget: &mut Budget) -> Result<u64, String> {
+    let subjects = Subject::all()?;
+    let sets: Vec<_> = subjects.iter().map(|subject| &subject.set).collect();
+    let place = Place::new(&sets).map_err(|error| error.to_string())?;
+    let dice = &mut Dice::new(budget.seed);
+    let mut tally = Tally::default();
+    loop {
+        for (kind, _) in KINDS {
+            for subject in &subjects {
+                for mutant in [by_kind(subject, kind, dice), by_place(subject, dice)] {
+                    if budget.is_over() {
+                        return Ok(budget.cases());
+                    }
+                    budget.add(1);
+                    let Some(mutant) = mutant else { continue };
+                    if let Some(tried) = subject.try_one(&mutant, &place) {
+                        tried.count(&subject.command(&mutant), &mut tally);
+                    }
+                    if let Some(line) = tally.failures().first() {
+                        return Err(line.clone());
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn by_kind(subject: &Subject, kind: Kind, dice: &mut Dice) -> Option<Mutant> {
+    subject.plan.mutant(kind, dice.below(subject.plan.count(kind)))
+}
+
+/// Bytes at the beginning of a frame or block that say most about it.
+const HEAD: u64 = 48;
+
+fn by_place(subject: &Subject, dice: &mut Dice) -> Option<Mutant> {
+    let pieces = subject.anatomy.pieces();
+    let (file, range) = pieces.get(dice.below(pieces.len() as u64) as usize)?;
+    let at = range.start + dice.below(HEAD.min(range.len() as u64)) as usize;
+    Some(Mutant::Bit((*file).clone(), at, dice.below(8) as u8))
+}

@@ -1,0 +1,107 @@
+//! Histories that reach the corners of the protocols within a few dozen commits.
+
+use orlop::Durability::{self, Buffered, Memory, Synced};
+
+use super::workload::{Workload, commit, delete, put};
+use crate::history::{Change, SMALL, Step, Tree};
+
+/// A memtable so large that segments rotate under it.
+const WIDE: Tree = Tree { memtable_size: 400 << 10, table_size: 32 << 10 };
+
+/// All of them.
+pub(super) fn all() -> Vec<Workload> {
+    let each = [Synced, Buffered, Memory];
+    let everything = each.map(|durability| of(format!("{durability:?}"), everything(durability)));
+    let drops = each.map(|durability| of(format!("drops-{durability:?}"), drops(durability)));
+    let mut scripts: Vec<Workload> = everything.into_iter().chain(drops).collect();
+    scripts.push(of("flushes".to_owned(), flushes()));
+    scripts.push(Workload { tree: WIDE, ..of("segments".to_owned(), segments()) });
+    scripts
+}
+
+fn of(name: String, steps: Vec<Step>) -> Workload {
+    let name = format!("script:{}", name.to_lowercase());
+    Workload { name, tree: SMALL, prelude: Vec::new(), steps }
+}
+
+/// Flushes, compacts, reopens, drops and swaps.
+fn everything(durability: Durability) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let commit = |changes: Vec<Change>| commit(changes, durability);
+    for round in 0..4_u32 {
+        for at in 0..6 {
+            let n = (round * 7 + at * 5) % 20;
+            let what = format!("{round}.{at}.");
+            steps.push(commit(vec![put("a", n, &what, 60), put("b", n + 1, &what, 60)]));
+        }
+        steps.push(commit(vec![delete("a", round * 5), put("c", round, "c", 12)]));
+        match round {
+            0 => steps.push(Step::Flush),
+            1 => steps.extend([Step::Background, Step::Reopen]),
+            2 => {
+                steps.push(commit(vec![Change::Swap("a".to_owned(), "b".to_owned())]));
+                steps.push(commit(vec![drop_of("c"), put("a", 9, "drop", 48)]));
+                steps.push(commit(vec![put("c", 9, "again", 60)]));
+                steps.extend([Step::Sync, Step::Compact, Step::Background]);
+            }
+            _ => steps.push(commit(vec![Change::Clear("b".to_owned()), put("b", 1, "new", 36)])),
+        }
+    }
+    steps
+}
+
+fn drop_of(name: &str) -> Change {
+    Change::Drop(name.to_owned())
+}
+
+/// Databases that come and go, in tables and in the log, with work in the background in between.
+fn drops(durability: Durability) -> Vec<Step> {
+    let synced = |change| commit(vec![change], Synced);
+    let commit = |changes: Vec<Change>| commit(changes, durability);
+    let mut steps = Vec::new();
+    for n in 0..6 {
+        steps.push(commit(vec![put("old", n, "old", 36), put("kept", n, "kept", 48)]));
+    }
+    steps.extend([Step::Flush, Step::Sync]);
+    steps.push(commit(vec![drop_of("old")]));
+    steps.extend([Step::Background, Step::Background, Step::Background]);
+    steps.push(commit(vec![put("ghost", 11, "boo", 36), put("ghost", 12, "boo", 36)]));
+    steps.push(commit(vec![drop_of("ghost")]));
+    steps.push(synced(put("kept", 9, "x", 12)));
+    steps.push(commit(vec![put("next", 3, "y", 12)]));
+    steps.push(commit(vec![Change::Clear("kept".to_owned())]));
+    steps.push(Step::Reopen);
+    steps.push(commit(vec![put("old", 7, "new", 36)]));
+    steps.push(commit(vec![Change::Clear("old".to_owned()), put("kept", 2, "z", 12)]));
+    steps.extend([Step::Background, Step::Background]);
+    steps
+}
+
+/// Opens that end with everything in tables and nothing in the log.
+fn flushes() -> Vec<Step> {
+    let mut steps = Vec::new();
+    for round in 0..3 {
+        for at in 0..4 {
+            let both = vec![put("a", round * 3 + at, "f", 12), put("b", at, "g", 12)];
+            steps.push(commit(both, Synced));
+        }
+        steps.push(Step::Flush);
+        if round < 2 {
+            steps.push(Step::Reopen);
+        }
+    }
+    steps
+}
+
+/// Segments that rotate under one memtable, with syncs at different distances behind them.
+fn segments() -> Vec<Step> {
+    let large = |n: u32, durability| commit(vec![put("a", n, "large", 19 << 10)], durability);
+    let small = |n: u32, durability| commit(vec![put("b", n, "s", 12)], durability);
+    let mut steps: Vec<Step> = (0..4).map(|n| large(n, Buffered)).collect();
+    steps.push(small(1, Synced));
+    steps.extend((4..9).map(|n| large(n, if n % 2 == 0 { Memory } else { Buffered })));
+    steps.extend([small(2, Buffered), Step::Sync, small(3, Memory), large(2, Buffered)]);
+    steps.extend((10..18).map(|n| large(n % 6, Buffered)));
+    steps.extend([small(4, Synced), Step::Reopen, small(5, Synced), large(1, Buffered)]);
+    steps
+}
