@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::disk::Disk;
-use self::faults::{Begun, Refused, Verb};
+use self::faults::{Begun, Verb};
 pub use self::faults::{FaultKind, ReadFault};
 use self::file::{SimFile, SimLock, SimLog};
 use self::image::{Change, Inode};
@@ -359,16 +359,9 @@ impl Env for SimEnv {
         if !disk.cache.has_dir(&dir) {
             return Err(not_found());
         }
-        match disk.begin(Verb::Sync, format!("sync-dir {}", name(&dir))) {
-            Ok(Begun::Well) => disk.sync_dir(&dir),
-            Ok(Begun::With(_)) => Ok(()),
-            Err(Refused { error, fault }) => {
-                // Without a descriptor nothing was tried.
-                if fault.is_some_and(|kind| kind != FaultKind::TooManyFiles) {
-                    disk.sync_dir_failed(&dir);
-                }
-                Err(error)
-            }
+        match disk.begin(Verb::Sync, format!("sync-dir {}", name(&dir)))? {
+            Begun::Well => disk.sync_dir(&dir),
+            Begun::With(_) => Ok(()),
         }
     }
 
