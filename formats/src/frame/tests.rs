@@ -78,7 +78,7 @@ fn a_lost_synced_frame_is_proven_a_torn_one_is_not() {
 /// some megabytes of a torn value kept an open busy for hours.
 #[test]
 fn a_search_is_linear_whatever_the_bytes_are() {
-    let (mut bytes, offsets) = file(&[(10, true), (1 << 20, false), (10, true), (10, false)]);
+    let (mut bytes, offsets) = file(&[(10, true), (8 << 20, false), (10, true), (10, false)]);
     let (start, end) = (offsets[1] as usize, offsets[2] as usize);
     for at in (start + 64..end - 64).step_by(64) {
         let len = (end - at - HEADER_LEN) as u32;
