@@ -770,3 +770,24 @@ fn a_lock_belongs_to_its_name() {
     drop(other);
     env.lock(&lock).unwrap();
 }
+
+/// A disk too full for the witness of an edit and for the slot in its place: the edit stood, and the
+/// tables that it names were discarded as if it had never been written.
+#[test]
+fn an_edit_without_witness_and_slot_keeps_its_tables() {
+    for at in 1..20 {
+        let env = SimEnv::new(1);
+        let store = open(&env).unwrap();
+        let database = store.database("d").unwrap();
+        database.put("k", "v").unwrap();
+        let next = env.operations() + at;
+        env.fail_at(next, FaultKind::StorageFull);
+        env.fail_at(next + 1, FaultKind::StorageFull);
+        let _ = store.flush();
+        std::mem::forget(store);
+        for left in [env.kill(), env.crash(Keep::Nothing)] {
+            let store = open(&left).unwrap_or_else(|error| panic!("operation {at}: {error}"));
+            assert!(store.database("d").unwrap().contains("k").unwrap(), "operation {at}");
+        }
+    }
+}

@@ -280,8 +280,11 @@ impl Manifest {
         seeded!(WitnessMissing => return Ok(()));
         let Some(tail) = &mut self.tail else { return Ok(()) };
         match append_edit(tail, &VersionEdit::default()) {
-            // The edit stands; only there is no room for the witness.
-            Err(Error::DiskFull { .. }) => self.vouch(),
+            // The edit stands; only there is no room for the witness. Where none is for the slot
+            // either, the edit must not be taken for one that was never written.
+            Err(Error::DiskFull { .. }) => {
+                self.vouch().inspect_err(|error| self.failed = Some(error.clone()))
+            }
             written => self.guard(written),
         }
     }
