@@ -7,7 +7,8 @@
 //! 2. otherwise its successor may say where it ended, and what is behind is free space; if a later
 //!    frame, here or in a later segment, proves that the lost bytes had
 //!    been synced: corruption
-//! 3. otherwise the tail was torn: it and everything behind it is cut
+//! 3. otherwise the tail was torn: it and everything behind it is cut; unless the manifest says that a
+//!    commit behind the cut was synced: corruption
 
 use std::path::{Path, PathBuf};
 
@@ -109,6 +110,7 @@ pub(crate) fn scan(env: &dyn Env, dir: &Path, store: StoreId, state: &State) -> 
         let path = dir.join(FileName::Log(end.number).to_string());
         return Err(Error::corrupt(&path, "log segment", 0, "the segment", "no such file"));
     }
+    scanner.check_end(dir)?;
     let mut scan = scanner.scan;
     scan.torn = scanner.cut.map(|(path, damage)| (path, damage.offset));
     scan.clean &= scan.torn.is_none();
@@ -159,6 +161,27 @@ impl Scanner<'_> {
         }
         self.check_first(&segment).map_err(fail)?;
         self.frames(file, successor_says, header.id, segment.first_seqno)
+    }
+
+    /// The manifest says how far commits were on the device when it was written: a log that ends before
+    /// that is not torn.
+    fn check_end(&self, dir: &Path) -> Result<()> {
+        seeded!(DamageIsTorn => return Ok(()));
+        let (found, promised) = (self.good, self.state.last_seqno);
+        if found >= promised {
+            return Ok(());
+        }
+        let also = format!(", since the manifest says that commit {promised} was synced");
+        Err(match &self.cut {
+            Some((path, damage)) => {
+                let expected = damage.expected.clone() + &also;
+                Error::decode(path, DecodeError { expected, ..damage.clone() })
+            }
+            None => {
+                let expected = format!("commits up to {promised}{also}");
+                Error::corrupt(dir, "log", 0, expected, format!("commits up to {found}"))
+            }
+        })
     }
 
     fn check_first(&self, segment: &log::SegmentHeader) -> Result<(), DecodeError> {

@@ -32,6 +32,10 @@ pub(crate) fn install(
     let Some(manifest) = manifest.as_mut() else { return Err(Error::ReadOnly) };
     let added = open_tables(shared, &output.tables).inspect_err(|_| output.discard(shared))?;
     let edit = VersionEdit { added: output.tables.clone(), ..edit(manifest.state()) };
+    // What is durable now, compactions may have relied on: a log that ends before has lost something.
+    let durable = manifest.state().last_seqno.max(shared.durable());
+    let last_seqno = Some(edit.last_seqno.unwrap_or_default().max(durable));
+    let edit = VersionEdit { last_seqno, ..edit };
     let removed: HashSet<FileNumber> = edit.removed.iter().copied().collect();
     seeded!(ViewBeforeEdit => replace_view(shared, &removed, &added, flushed)?);
     if let Err(error) = manifest.append(edit) {

@@ -57,6 +57,13 @@ impl<'a> LogCheck<'a> {
         ends.map(|end| end.number).filter(|number| !self.seen.contains(number))
     }
 
+    /// How far the manifest says that commits were on the device, and how far they are, if that is less
+    /// and nothing before it has been found.
+    pub(super) fn falls_short(&self) -> Option<(Seqno, Seqno)> {
+        let promised = self.version.filter(|_| !self.broken)?.last_seqno;
+        (self.good < promised).then_some((promised, self.good))
+    }
+
     /// Checks the next segment; they come in the order of their numbers. `says`: where its successor
     /// says that it ended.
     pub(super) fn segment(

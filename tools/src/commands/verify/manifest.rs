@@ -24,7 +24,7 @@ pub(super) struct Version {
     pub(super) next_database_id: u32,
     pub(super) segment_ends: Vec<SegmentEnd>,
     next_file_number: FileNumber,
-    last_seqno: Seqno,
+    pub(super) last_seqno: Seqno,
     clock_ms: u64,
 }
 

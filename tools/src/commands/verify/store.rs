@@ -242,7 +242,13 @@ impl Check<'_> {
             }
             ahead = next;
         }
-        for number in log.missing() {
+        let (missing, falls_short): (Vec<_>, _) = (log.missing().collect(), log.falls_short());
+        if let Some((promised, found)) = falls_short {
+            let expected = format!("commits up to {promised}, as the manifest says");
+            let dir = self.dir;
+            self.report.finding(dir, 0, "log", expected, format!("up to {found}"));
+        }
+        for number in missing {
             let path = self.path(FileName::Log(number));
             self.report.finding(&path, 0, "log segment", "the segment", "no such file");
         }
