@@ -210,6 +210,7 @@ fn create(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared>
         version: Version::empty(),
         graveyard: Arc::default(),
         last_seqno: 0,
+        durable: 0,
         next_database_id: 0,
         log_number,
     };
@@ -274,6 +275,8 @@ fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared
     let last_in_log = seeded!(SeqnoNotAdvanced => 0, else scan.last_seqno);
     let last_seqno = state.last_seqno.max(state.flushed_seqno).max(last_in_log);
     let flushed = state.flushed_seqno;
+    // After a kill the log's tail can be in the page cache only, until it has been flushed.
+    let durable = if scan.clean { last_seqno } else { state.last_seqno.max(flushed) };
     let old_floor = scan.live.first().map_or(state.log_number, |live| live.number);
     let parts = Parts {
         store: superblock.store,
@@ -281,6 +284,7 @@ fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared
         version,
         graveyard,
         last_seqno,
+        durable,
         next_database_id: state.next_database_id,
         log_number: state.log_number,
     };
@@ -333,6 +337,7 @@ fn attach(env: Arc<dyn Env>, dir: &Path, options: &Options) -> Result<Option<Arc
         version,
         graveyard,
         last_seqno: state.last_seqno.max(state.flushed_seqno).max(scan.last_seqno),
+        durable: state.last_seqno.max(state.flushed_seqno),
         next_database_id: state.next_database_id,
         log_number: state.log_number,
     };
@@ -351,6 +356,8 @@ struct Parts {
     version: Version,
     graveyard: Arc<Graveyard>,
     last_seqno: u64,
+    /// Of these commits, those that are surely on the device.
+    durable: u64,
     next_database_id: u32,
     log_number: FileNumber,
 }
@@ -365,7 +372,6 @@ fn assemble(
 ) -> Shared {
     let view =
         View { active: Arc::new(active), sealed: Vec::new(), version: Arc::new(parts.version) };
-    let seqno = || AtomicU64::new(parts.last_seqno);
     Shared {
         env: Arc::clone(env),
         dir: dir.to_owned(),
@@ -374,9 +380,9 @@ fn assemble(
         read_only: manifest.is_none(),
         graveyard: parts.graveyard,
         view: ViewCell::new(view),
-        assigned: seqno(),
-        visible: seqno(),
-        durable: seqno(),
+        assigned: AtomicU64::new(parts.last_seqno),
+        visible: AtomicU64::new(parts.last_seqno),
+        durable: AtomicU64::new(parts.durable),
         numbers: parts.numbers,
         log_number: AtomicU64::new(parts.log_number),
         counters: Counters::default(),
