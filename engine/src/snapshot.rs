@@ -52,7 +52,7 @@ impl Snapshot {
         let mut names = Vec::new();
         while entries.next()? {
             let key = CatalogKey::decode(entries.entry().0)
-                .map_err(|source| Error::decode(&self.core.shared.dir, source))?;
+                .map_err(|source| Error::decode(&self.core.shared.dir.path, source))?;
             if key.kind == ObjectKind::Database {
                 names.push(key.name);
             }

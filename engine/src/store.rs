@@ -262,7 +262,7 @@ impl Store {
 
     /// The store's directory; empty for a store in memory.
     pub fn path(&self) -> &Path {
-        &self.shared().dir
+        &self.shared().dir.path
     }
 
     /// Closes the store for all handles and reports what a drop cannot: syncs everything, stops
@@ -282,7 +282,7 @@ impl Store {
 fn stats(shared: &Shared) -> Stats {
     let view = shared.view.pin();
     let memtables = || std::iter::once(&view.active).chain(&view.sealed);
-    let log_path = shared.env.log_path();
+    let log_path = shared.dir.env.log_path();
     let state = shared.background.lock();
     let background_error = state.error.as_ref().map(ToString::to_string);
     drop(state);

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::disk::Disk;
-use self::faults::{Begun, Verb};
+use self::faults::{Begun, Refused, Verb};
 pub use self::faults::{FaultKind, ReadFault};
 use self::file::{SimFile, SimLock, SimLog};
 use self::image::{Change, Inode};
@@ -115,9 +115,9 @@ impl SimEnv {
         self.disk().record.refused
     }
 
-    /// Makes operation `n` fail once. It does nothing then, with two exceptions: a file sync (or
-    /// reap) that fails leaves its file's pending writes to chance, out of the reach of any later
-    /// sync, as Linux does; and a failed reap leaves nothing in flight. [`FaultKind`] says more.
+    /// Makes operation `n` fail once. It does nothing then, with two exceptions: a sync (or reap) that
+    /// fails leaves its file's pending writes, or its directory's names, to chance, out of the reach of
+    /// any later sync, as Linux does; and a failed reap leaves nothing in flight. [`FaultKind`] says more.
     pub fn fail_at(&self, n: u64, kind: FaultKind) {
         self.disk().record.faults.insert(n, kind);
     }
@@ -359,9 +359,16 @@ impl Env for SimEnv {
         if !disk.cache.has_dir(&dir) {
             return Err(not_found());
         }
-        match disk.begin(Verb::Sync, format!("sync-dir {}", name(&dir)))? {
-            Begun::Well => disk.sync_dir(&dir),
-            Begun::With(_) => Ok(()),
+        match disk.begin(Verb::Sync, format!("sync-dir {}", name(&dir))) {
+            Ok(Begun::Well) => disk.sync_dir(&dir),
+            Ok(Begun::With(_)) => Ok(()),
+            Err(Refused { error, fault }) => {
+                // Without a descriptor nothing was tried.
+                if fault.is_some_and(|kind| kind != FaultKind::TooManyFiles) {
+                    disk.sync_dir_failed(&dir);
+                }
+                Err(error)
+            }
         }
     }
 

@@ -27,6 +27,7 @@ use orlop_formats::superblock::Superblock;
 
 use crate::env::{Env, WriteFile};
 use crate::error::{Error, Result};
+use crate::files::directory::Directory;
 use crate::files::{read, superblock};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -162,8 +163,7 @@ fn decode(bytes: &[u8], superblock: &Superblock) -> Result<State, DecodeError> {
 
 /// The manifest of a writing open.
 pub(crate) struct Manifest {
-    env: Arc<dyn Env>,
-    dir: PathBuf,
+    dir: Arc<Directory>,
     numbers: Arc<AtomicU64>,
     superblock: Superblock,
     state: State,
@@ -184,29 +184,27 @@ struct Tail {
 impl Manifest {
     /// Continues from the state of an earlier open, in a manifest of its own.
     pub(crate) fn resume(
-        env: Arc<dyn Env>,
-        dir: &Path,
+        dir: Arc<Directory>,
         numbers: Arc<AtomicU64>,
         superblock: Superblock,
         state: State,
     ) -> Self {
-        let tail = seeded!(ManifestReused => Tail::found(&*env, dir, &superblock), else None);
-        Self { env, dir: dir.to_owned(), numbers, superblock, state, tail, failed: None }
+        let tail = seeded!(ManifestReused => Tail::found(&dir, &superblock), else None);
+        Self { dir, numbers, superblock, state, tail, failed: None }
     }
 
     /// Writes the first manifest of a new store, before its superblock exists.
     pub(crate) fn create(
-        env: Arc<dyn Env>,
-        dir: &Path,
+        dir: Arc<Directory>,
         numbers: Arc<AtomicU64>,
         mut superblock: Superblock,
         state: State,
     ) -> Result<Self> {
         superblock.generation = 1;
-        let mut manifest = Self::resume(env, dir, numbers, superblock, state);
+        let mut manifest = Self::resume(dir, numbers, superblock, state);
         let tail = manifest.begin()?;
         manifest.tail = Some(tail);
-        superblock::create(&*manifest.env, dir, &manifest.superblock)?;
+        superblock::create(&manifest.dir, &manifest.superblock)?;
         Ok(manifest)
     }
 
@@ -262,7 +260,7 @@ impl Manifest {
             edits: tail.edits,
             ..self.superblock
         };
-        let written = superblock::update(&*self.env, &self.dir, &vouching);
+        let written = superblock::update(&*self.dir.env, &self.dir.path, &vouching);
         self.guard(written)?;
         self.superblock = vouching;
         Ok(())
@@ -290,7 +288,13 @@ impl Manifest {
     }
 
     fn corrupt(&self, found: String) -> Error {
-        Error::corrupt(&self.dir, "version edit", 0, "an edit that fits the live version", found)
+        Error::corrupt(
+            &self.dir.path,
+            "version edit",
+            0,
+            "an edit that fits the live version",
+            found,
+        )
     }
 
     /// Remembers a failure after which it is unknown whether the edit is on the device. A write
@@ -313,18 +317,18 @@ impl Manifest {
         let old = self.superblock;
         let rotated = self.begin().and_then(|tail| {
             if seeded!(OtherSlotTrusted => false, else self.tail.is_none()) {
-                superblock::update(&*self.env, &self.dir, &old)?;
+                superblock::update(&*self.dir.env, &self.dir.path, &old)?;
             }
             self.superblock.generation += 1;
             self.superblock.edits = 0;
-            superblock::update(&*self.env, &self.dir, &self.superblock)?;
+            superblock::update(&*self.dir.env, &self.dir.path, &self.superblock)?;
             Ok(tail)
         });
         // Whether the slot was written or not: both manifests stay, and nothing more is appended.
         self.tail = Some(rotated.inspect_err(|_| self.superblock = old)?);
-        let old_path = self.dir.join(FileName::Manifest(old.manifest_number).to_string());
+        let old_path = self.dir.path_of(FileName::Manifest(old.manifest_number));
         // It is an orphan now: if it cannot be removed here, the next open does it.
-        let _ = self.env.remove(&old_path);
+        let _ = self.dir.env.remove(&old_path);
         Ok(())
     }
 
@@ -336,25 +340,25 @@ impl Manifest {
             // A manifest that says so cannot be read: it must not be named.
             return Err(self.corrupt(format!("a file number over {MAX_FILE_NUMBER}")));
         }
-        let path = self.dir.join(FileName::Manifest(number).to_string());
-        let id = FileId(self.env.random());
+        let path = self.dir.path_of(FileName::Manifest(number));
+        let id = FileId(self.dir.env.random());
         let header =
             FileHeader { kind: FileKind::Manifest, store: self.superblock.store, number, id };
         let fail = |op| {
             let path = path.clone();
             move |source| Error::io(op, &path, source)
         };
-        let mut file = self.env.create(&path).map_err(fail("create"))?;
+        let mut file = self.dir.env.create(&path).map_err(fail("create"))?;
         let written = file.write_at(0, &header.encode()).map_err(fail("write")).and_then(|()| {
             let mut tail = Tail { path: path.clone(), id, file, end: PROLOGUE_LEN, edits: 0 };
             append_edit(&mut tail, &self.state.snapshot())?;
             seeded!(ManifestDirectoryUnsynced => return Ok(tail));
-            self.env.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
+            self.dir.sync()?;
             Ok(tail)
         });
         let tail = written.inspect_err(|_| {
             // Nothing names it. If it cannot be removed here, the next open does it.
-            let _ = self.env.remove(&path);
+            let _ = self.dir.env.remove(&path);
         })?;
         self.superblock.manifest_number = number;
         self.superblock.manifest_id = id;
@@ -396,12 +400,12 @@ impl Tail {
 
     /// The end of a manifest that nobody has closed.
     #[cfg(feature = "seeded-bugs")]
-    fn found(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Option<Tail> {
-        let path = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
-        let bytes = env.read(&path).ok().filter(|_| superblock.edits == 0)?;
+    fn found(dir: &Directory, superblock: &Superblock) -> Option<Tail> {
+        let path = dir.path_of(FileName::Manifest(superblock.manifest_number));
+        let bytes = dir.env.read(&path).ok().filter(|_| superblock.edits == 0)?;
         let id = superblock.manifest_id;
         let mut walk = Walk::new(&bytes, PROLOGUE_LEN, u64::MAX, id).expecting(1);
         let edits = walk.by_ref().count() as u64;
-        Some(Tail { file: env.open_write(&path).ok()?, path, id, end: walk.end(), edits })
+        Some(Tail { file: dir.env.open_write(&path).ok()?, path, id, end: walk.end(), edits })
     }
 }

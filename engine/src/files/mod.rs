@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::env::Env;
 use crate::error::{Error, Result};
 
+pub(crate) mod directory;
 pub(crate) mod manifest;
 pub(crate) mod segments;
 pub(crate) mod sstable;

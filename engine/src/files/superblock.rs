@@ -13,6 +13,7 @@ use orlop_formats::superblock::{self as format, Superblock};
 
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::files::directory::Directory;
 
 /// Reads the newest slot.
 pub(crate) fn read(env: &dyn Env, dir: &Path) -> Result<Superblock> {
@@ -26,9 +27,10 @@ pub(crate) fn read(env: &dyn Env, dir: &Path) -> Result<Superblock> {
 /// 1. write the whole file under a temporary name and sync it
 /// 2. rename it: from now on there is a store
 /// 3. sync the directory; if that fails, take the name back
-pub(crate) fn create(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Result<()> {
-    let path = dir.join(FileName::Superblock.to_string());
-    let temporary = dir.join(format!("{}.tmp", FileName::Superblock));
+pub(crate) fn create(dir: &Directory, superblock: &Superblock) -> Result<()> {
+    let env = &dir.env;
+    let path = dir.path_of(FileName::Superblock);
+    let temporary = dir.path.join(format!("{}.tmp", FileName::Superblock));
     let header = FileHeader {
         kind: FileKind::Superblock,
         store: superblock.store,
@@ -43,11 +45,10 @@ pub(crate) fn create(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Resu
     file.write_at(0, &format::encode_file(&header, superblock)).map_err(fail("write"))?;
     file.sync().map_err(fail("sync"))?;
     env.rename(&temporary, &path).map_err(fail("rename"))?;
-    env.sync_dir(dir).map_err(|source| {
+    dir.sync().inspect_err(|_| {
         // No later sync would prove that the name is there: it must go before anything is built on it,
         // and be gone before the manifest that it names is.
-        let _ = env.remove(&path).and_then(|()| env.sync_dir(dir));
-        Error::io("sync", dir, source)
+        let _ = env.remove(&path).and_then(|()| env.sync_dir(&dir.path));
     })
 }
 

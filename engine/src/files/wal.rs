@@ -20,8 +20,9 @@ use orlop_formats::limits::SECTOR;
 use orlop_formats::log::{self, SegmentHeader};
 use orlop_formats::manifest::SegmentEnd;
 
-use crate::env::{Env, LogFile};
+use crate::env::LogFile;
 use crate::error::{Error, Result};
+use crate::files::directory::Directory;
 use crate::options::{SEGMENT_MAX, SEGMENT_MIN};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -86,8 +87,7 @@ const STAGED_BYTES: usize = 256 << 10;
 
 /// The tail of the log; see the module.
 pub(crate) struct Log {
-    env: Arc<dyn Env>,
-    dir: PathBuf,
+    dir: Arc<Directory>,
     store: StoreId,
     numbers: Arc<AtomicU64>,
     current: Option<Segment>,
@@ -130,15 +130,13 @@ pub(crate) struct Origin {
 
 impl Log {
     pub(crate) fn new(
-        env: Arc<dyn Env>,
-        dir: &Path,
+        dir: Arc<Directory>,
         store: StoreId,
         numbers: Arc<AtomicU64>,
         origin: Origin,
     ) -> Self {
         Self {
-            env,
-            dir: dir.to_owned(),
+            dir,
             store,
             numbers,
             current: None,
@@ -392,8 +390,8 @@ impl Log {
             None => (self.predecessor, self.predecessor_end),
         };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let path = self.dir.join(FileName::Log(number).to_string());
-        let id = FileId(self.env.random());
+        let path = self.dir.path_of(FileName::Log(number));
+        let id = FileId(self.dir.env.random());
         let header = FileHeader { kind: FileKind::Log, store: self.store, number, id };
         let mut prologue = header.encode().to_vec();
         let segment_header = SegmentHeader { predecessor, predecessor_end, first_seqno: first };
@@ -401,10 +399,10 @@ impl Log {
 
         // Until here nothing has changed. A file that could not be created is not there. Where there
         // is no room for a segment there may be some for the batch.
-        let created = self.env.create_log(&path, capacity).map(|file| (file, capacity));
+        let created = self.dir.env.create_log(&path, capacity).map(|file| (file, capacity));
         let created = created.or_else(|error| match error.kind() {
             io::ErrorKind::StorageFull if own_size < capacity => {
-                self.env.create_log(&path, own_size).map(|file| (file, own_size))
+                self.dir.env.create_log(&path, own_size).map(|file| (file, own_size))
             }
             _ => Err(error),
         });
@@ -438,9 +436,7 @@ impl Log {
         file.submit(0, prologue, true).map_err(fail)?;
         file.reap().map_err(fail)?;
         seeded!(SegmentDirectoryUnsynced => return Ok(file));
-        let named = self.env.sync_dir(&self.dir);
-        seeded!(DirectorySyncErrorIgnored => return Ok(file));
-        named.map_err(|e| Error::io("sync", &self.dir, e))?;
+        self.dir.sync()?;
         Ok(file)
     }
 }

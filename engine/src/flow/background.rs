@@ -87,7 +87,7 @@ pub(crate) fn search_dead(shared: &Shared) {
 /// Starts the thread that loops over [`step`] until the store closes.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
-    let dir = shared.dir.clone();
+    let dir = shared.dir.path.clone();
     spawn("orlop-background", move || work(&shared))
         .map_err(|source| Error::io("start a thread for", &dir, source))
 }

@@ -40,7 +40,7 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
     let result = sound.and_then(|()| settle(shared, &mut log));
     stop(shared);
     drop(log);
-    shared.graveyard.close(Arc::clone(&shared.env));
+    shared.graveyard.close(Arc::clone(&shared.dir.env));
     shared.view.reclaim(1_000);
     collect::remove_buried(shared);
     result
@@ -78,7 +78,7 @@ fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
         segment_ends: ends,
         last_seqno: Some(shared.assigned.load(Ordering::Relaxed)),
         next_database_id: Some(crate::sync::read(&shared.catalog).next_id()),
-        clock_ms: Some(manifest.state().clock_ms.max(shared.env.now_ms())),
+        clock_ms: Some(manifest.state().clock_ms.max(shared.dir.env.now_ms())),
         ..VersionEdit::default()
     };
     match manifest.append(edit).and_then(|()| manifest.vouch()) {

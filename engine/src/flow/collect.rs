@@ -34,7 +34,7 @@ pub(crate) fn remove_buried(shared: &Shared) -> bool {
     let paths = shared.graveyard.empty();
     for path in &paths {
         // What cannot be removed now is an orphan that the next open removes.
-        let _ = shared.env.remove(path);
+        let _ = shared.dir.env.remove(path);
     }
     !paths.is_empty()
 }

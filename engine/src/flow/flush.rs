@@ -40,7 +40,7 @@ pub(crate) fn run(shared: &Shared) -> Result<bool> {
         flushed_seqno: Some(state.flushed_seqno.max(last)),
         last_seqno: Some(state.last_seqno.max(last)),
         next_database_id: Some(read(&shared.catalog).next_id()),
-        clock_ms: Some(state.clock_ms.max(shared.env.now_ms())),
+        clock_ms: Some(state.clock_ms.max(shared.dir.env.now_ms())),
         ..VersionEdit::default()
     };
     seeded!(SegmentsBeforeEdit => remove_segments(shared, log_number)?);
@@ -71,7 +71,11 @@ fn write_tables(shared: &Shared, view: &View, memtable: &Arc<Memtable>) -> Resul
 
 /// Step 4. A segment that cannot be removed is an orphan that the next open removes.
 fn remove_segments(shared: &Shared, log_number: FileNumber) -> Result<()> {
-    let entries = shared.env.list(&shared.dir).map_err(|e| Error::io("list", &shared.dir, e))?;
+    let entries = shared
+        .dir
+        .env
+        .list(&shared.dir.path)
+        .map_err(|e| Error::io("list", &shared.dir.path, e))?;
     let numbers = entries.iter().filter_map(|entry| match FileName::parse(&entry.name) {
         Some(FileName::Log(number)) => Some(number),
         _ => None,
@@ -86,7 +90,7 @@ fn remove_segments(shared: &Shared, log_number: FileNumber) -> Result<()> {
         })?;
     }
     for number in old {
-        let _ = shared.env.remove(&shared.path_of(FileName::Log(number)));
+        let _ = shared.dir.env.remove(&shared.dir.path_of(FileName::Log(number)));
     }
     Ok(())
 }

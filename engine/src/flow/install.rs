@@ -52,9 +52,9 @@ pub(crate) fn install(
 
 fn open_tables(shared: &Shared, metas: &[TableMeta]) -> Result<Vec<Arc<Table>>> {
     let open = |meta: &TableMeta| {
-        let path = shared.path_of(FileName::Sstable(meta.number));
+        let path = shared.dir.path_of(FileName::Sstable(meta.number));
         let graveyard = Arc::clone(&shared.graveyard);
-        Table::open(&*shared.env, path, shared.place(meta.number), meta.clone(), graveyard)
+        Table::open(&*shared.dir.env, path, shared.place(meta.number), meta.clone(), graveyard)
             .map(Arc::new)
     };
     metas.iter().map(open).collect()
@@ -80,7 +80,7 @@ fn replace_view(
         }
     });
     outcome.map_err(|found| {
-        let error = Error::corrupt(&shared.dir, "version edit", 0, "a valid version", found);
+        let error = Error::corrupt(&shared.dir.path, "version edit", 0, "a valid version", found);
         // The manifest and the view disagree: nothing more may be built on either.
         shared.poison(&error);
         error

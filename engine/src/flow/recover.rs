@@ -25,6 +25,7 @@ use orlop_formats::superblock::Superblock;
 
 use crate::env::{Env, Lock, LockError};
 use crate::error::{Error, Result};
+use crate::files::directory::Directory;
 use crate::files::manifest::{self, Manifest, State};
 use crate::files::segments::{self, Scan};
 use crate::files::sstable::{Graveyard, Table};
@@ -83,9 +84,9 @@ fn enter(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<(Arc<Shared>
     let before = read_lock(&*env, &lock_path);
     let lock = lock(&*env, dir)?;
     let opened = look(&*env, dir).and_then(|found| match found {
-        Found::Store => recover(Arc::clone(&env), dir, options),
+        Found::Store => recover(Directory::new(Arc::clone(&env), dir), options),
         Found::Vacant | Found::Nothing => {
-            create(Arc::clone(&env), dir, options).inspect_err(|_| {
+            create(Directory::new(Arc::clone(&env), dir), options).inspect_err(|_| {
                 // Once its superblock has its name it is a store, whatever failed then.
                 if let Ok(Found::Vacant) = look(&*env, dir) {
                     let _ = remove_leftovers(&*env, dir);
@@ -133,7 +134,7 @@ pub(crate) fn open_read_only(
         if !matches!(look(&*env, dir)?, Found::Store) {
             return Err(Error::StoreMissing { path: dir.to_owned() });
         }
-        outcome = attach(Arc::clone(&env), dir, &options);
+        outcome = attach(Directory::new(Arc::clone(&env), dir), &options);
         if let Ok(Some(shared)) = outcome {
             return Ok(shared);
         }
@@ -184,12 +185,12 @@ fn lock(env: &dyn Env, dir: &Path) -> Result<Box<dyn Lock>> {
 }
 
 /// Creates an empty store. Until its superblock is in place, there is none.
-fn create(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared>> {
-    remove_leftovers(&*env, dir)?;
+fn create(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
+    remove_leftovers(&*dir.env, &dir.path)?;
     // Whoever made the directory may have died before its name was on the device.
-    let parent = dir.parent().unwrap_or(Path::new(""));
-    env.sync_dir(parent).map_err(|source| Error::io("sync", parent, source))?;
-    let store = StoreId(env.random());
+    let parent = dir.path.parent().unwrap_or(Path::new(""));
+    dir.env.sync_dir(parent).map_err(|source| Error::io("sync", parent, source))?;
+    let store = StoreId(dir.env.random());
     let numbers = Arc::new(AtomicU64::new(1));
     let superblock = Superblock {
         generation: 1,
@@ -200,9 +201,8 @@ fn create(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared>
         sector_size: SECTOR as u32,
         edits: 0,
     };
-    let state = State { clock_ms: env.now_ms(), log_number: 1, ..State::default() };
-    let manifest =
-        Manifest::create(Arc::clone(&env), dir, Arc::clone(&numbers), superblock, state)?;
+    let state = State { clock_ms: dir.env.now_ms(), log_number: 1, ..State::default() };
+    let manifest = Manifest::create(Arc::clone(&dir), Arc::clone(&numbers), superblock, state)?;
     let log_number = numbers.load(Ordering::Relaxed);
     let parts = Parts {
         store,
@@ -214,7 +214,7 @@ fn create(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared>
         next_database_id: 0,
         log_number,
     };
-    let shared = assemble(&env, dir, options, parts, Memtable::new(log_number), Some(manifest));
+    let shared = assemble(dir, options, parts, Memtable::new(log_number), Some(manifest));
     write(&shared.catalog).set_loaded();
     let origin = Origin { predecessor: 0, predecessor_end: 0, synced: 0, replayed: 0 };
     Ok(Arc::new(with_log(shared, origin)))
@@ -269,9 +269,9 @@ fn load(env: &dyn Env, dir: &Path) -> Result<Loaded> {
 }
 
 /// Steps 3 to 8 of a writing open.
-fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared>> {
-    let Loaded { superblock, state, version, graveyard, scan } = load(&*env, dir)?;
-    let numbers = Arc::new(AtomicU64::new(next_number(&*env, dir, &state)?));
+fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
+    let Loaded { superblock, state, version, graveyard, scan } = load(&*dir.env, &dir.path)?;
+    let numbers = Arc::new(AtomicU64::new(next_number(&dir, &state)?));
     let last_in_log = seeded!(SeqnoNotAdvanced => 0, else scan.last_seqno);
     let last_seqno = state.last_seqno.max(state.flushed_seqno).max(last_in_log);
     let flushed = state.flushed_seqno;
@@ -288,8 +288,8 @@ fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared
         next_database_id: state.next_database_id,
         log_number: state.log_number,
     };
-    let manifest = Manifest::resume(Arc::clone(&env), dir, numbers, superblock, state);
-    let shared = assemble(&env, dir, options, parts, Memtable::new(old_floor), Some(manifest));
+    let manifest = Manifest::resume(Arc::clone(&dir), numbers, superblock, state);
+    let shared = assemble(dir, options, parts, Memtable::new(old_floor), Some(manifest));
 
     seeded!(OrphansBeforeManifest => remove_orphans(&shared)?);
     // 5. and 6. Replay; flush what is too large to keep, and after a crash everything.
@@ -329,8 +329,8 @@ fn recover(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Arc<Shared
 }
 
 /// One try of a read-only open; `None` when the writer flushed while the log was read.
-fn attach(env: Arc<dyn Env>, dir: &Path, options: &Options) -> Result<Option<Arc<Shared>>> {
-    let Loaded { superblock, state, version, graveyard, scan } = load(&*env, dir)?;
+fn attach(dir: Arc<Directory>, options: &Options) -> Result<Option<Arc<Shared>>> {
+    let Loaded { superblock, state, version, graveyard, scan } = load(&*dir.env, &dir.path)?;
     let parts = Parts {
         store: superblock.store,
         numbers: Arc::new(AtomicU64::new(state.next_file_number)),
@@ -341,11 +341,12 @@ fn attach(env: Arc<dyn Env>, dir: &Path, options: &Options) -> Result<Option<Arc
         next_database_id: state.next_database_id,
         log_number: state.log_number,
     };
-    let shared = assemble(&env, dir, options.clone(), parts, Memtable::new(0), None);
+    let shared = assemble(Arc::clone(&dir), options.clone(), parts, Memtable::new(0), None);
     replay(&shared, &scan, state.flushed_seqno, |_| Ok(()))?;
     load_catalog(&shared)?;
     // The segments were listed after the manifest was read: none of them may have gone between.
-    let now = manifest::load(&*env, dir, &superblock::read(&*env, dir)?)?;
+    let (env, path) = (&*dir.env, &dir.path);
+    let now = manifest::load(env, path, &superblock::read(env, path)?)?;
     Ok((now.log_number == state.log_number).then(|| Arc::new(shared)))
 }
 
@@ -363,8 +364,7 @@ struct Parts {
 }
 
 fn assemble(
-    env: &Arc<dyn Env>,
-    dir: &Path,
+    dir: Arc<Directory>,
     options: Options,
     parts: Parts,
     active: Memtable,
@@ -373,8 +373,7 @@ fn assemble(
     let view =
         View { active: Arc::new(active), sealed: Vec::new(), version: Arc::new(parts.version) };
     Shared {
-        env: Arc::clone(env),
-        dir: dir.to_owned(),
+        dir,
         options,
         store: parts.store,
         read_only: manifest.is_none(),
@@ -398,20 +397,16 @@ fn assemble(
 }
 
 fn with_log(mut shared: Shared, origin: Origin) -> Shared {
-    let log = Log::new(
-        Arc::clone(&shared.env),
-        &shared.dir,
-        shared.store,
-        Arc::clone(&shared.numbers),
-        origin,
-    );
+    let numbers = Arc::clone(&shared.numbers);
+    let log = Log::new(Arc::clone(&shared.dir), shared.store, numbers, origin);
     shared.queue = Mutex::new(CommitQueue::new(log));
     shared
 }
 
 /// No number in the directory is ever used again.
-fn next_number(env: &dyn Env, dir: &Path, state: &State) -> Result<FileNumber> {
-    let entries = env.list(dir).map_err(|source| Error::io("list", dir, source))?;
+fn next_number(dir: &Directory, state: &State) -> Result<FileNumber> {
+    let entries = dir.env.list(&dir.path);
+    let entries = entries.map_err(|source| Error::io("list", &dir.path, source))?;
     let used = entries.iter().filter_map(|entry| FileName::parse(&entry.name)?.number());
     Ok(used.max().map_or(1, |number| number + 1).max(state.next_file_number))
 }
@@ -433,7 +428,7 @@ fn replay(
     flushed: u64,
     mut after_each: impl FnMut(&Shared) -> Result<()>,
 ) -> Result<()> {
-    segments::visit(&*shared.env, scan, flushed, |seqno, ops| {
+    segments::visit(&*shared.dir.env, scan, flushed, |seqno, ops| {
         shared.view.with(|view| {
             for op in ops {
                 view.active.insert(op.database, op.key, seqno, op.kind, op.value);
@@ -466,11 +461,11 @@ fn load_catalog(shared: &Shared) -> Result<()> {
         let (key, value) = entries.entry();
         let decoded = CatalogKey::decode(key)
             .and_then(|key| CatalogRecord::decode(value).map(|record| (key, record)));
-        let (key, record) = decoded.map_err(|source| Error::decode(&shared.dir, source))?;
+        let (key, record) = decoded.map_err(|source| Error::decode(&shared.dir.path, source))?;
         if record.id.0 < FIRST_USER_DATABASE {
             let expected = format!("an id of {FIRST_USER_DATABASE} or more");
             let found = record.id.to_string();
-            return Err(Error::corrupt(&shared.dir, "catalog record", 0, expected, found));
+            return Err(Error::corrupt(&shared.dir.path, "catalog record", 0, expected, found));
         }
         catalog.load(key, record);
     }
@@ -481,7 +476,7 @@ fn load_catalog(shared: &Shared) -> Result<()> {
 fn remove_orphans(shared: &Shared) -> Result<()> {
     for path in orphans(shared)? {
         // One that stays is found again by the next open.
-        let _ = shared.env.remove(&path);
+        let _ = shared.dir.env.remove(&path);
     }
     Ok(())
 }
@@ -494,8 +489,8 @@ fn orphans(shared: &Shared) -> Result<Vec<PathBuf>> {
     let Some(manifest) = guard.as_ref() else { return Ok(Vec::new()) };
     let current = manifest.superblock().manifest_number;
     let log_number = manifest.state().log_number;
-    let entries = shared.env.list(&shared.dir);
-    let entries = entries.map_err(|source| Error::io("list", &shared.dir, source))?;
+    let entries = shared.dir.env.list(&shared.dir.path);
+    let entries = entries.map_err(|source| Error::io("list", &shared.dir.path, source))?;
     let is_orphan = |name: &str| match FileName::parse(name) {
         Some(FileName::Superblock | FileName::Lock) => false,
         Some(FileName::Log(number)) => number < log_number,
@@ -505,5 +500,5 @@ fn orphans(shared: &Shared) -> Result<Vec<PathBuf>> {
         None => FileName::is_temporary(name),
     };
     let names = entries.into_iter().map(|entry| entry.name).filter(|name| is_orphan(name));
-    Ok(names.map(|name| shared.dir.join(name)).collect())
+    Ok(names.map(|name| shared.dir.path.join(name)).collect())
 }

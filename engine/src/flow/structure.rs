@@ -48,11 +48,15 @@ pub(crate) fn check(shared: &Shared) -> Result<()> {
 }
 
 fn broken(shared: &Shared, what: &'static str, expected: &str, found: String) -> Error {
-    Error::corrupt(&shared.dir, what, 0, expected, found)
+    Error::corrupt(&shared.dir.path, what, 0, expected, found)
 }
 
 fn check_files(shared: &Shared, version: &Version) -> Result<()> {
-    let listed = shared.env.list(&shared.dir).map_err(|e| Error::io("list", &shared.dir, e))?;
+    let listed = shared
+        .dir
+        .env
+        .list(&shared.dir.path)
+        .map_err(|e| Error::io("list", &shared.dir.path, e))?;
     let next = shared.numbers.load(Ordering::Relaxed);
     let log_number = shared.log_number.load(Ordering::Acquire);
     let guard = shared.manifest.lock();

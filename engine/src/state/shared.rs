@@ -3,14 +3,11 @@
 //! Lock order: stepping → queue → manifest → catalog → snapshots → background. The view is replaced under
 //! its own lock, which nothing else is taken inside of.
 
-use std::path::PathBuf;
-
 use orlop_formats::checksum::Place;
-use orlop_formats::filename::FileName;
 use orlop_formats::ids::{FileNumber, Seqno, StoreId};
 
-use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::files::directory::Directory;
 use crate::files::manifest::Manifest;
 use crate::files::sstable::Graveyard;
 use crate::options::Options;
@@ -24,8 +21,7 @@ use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, re
 /// State of one open store.
 pub(crate) struct Shared {
     // Constant after construction.
-    pub(crate) env: Arc<dyn Env>,
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Arc<Directory>,
     pub(crate) options: Options,
     pub(crate) store: StoreId,
     pub(crate) read_only: bool,
@@ -80,15 +76,11 @@ pub(crate) struct BackgroundState {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Shared").field("dir", &self.dir.path).finish_non_exhaustive()
     }
 }
 
 impl Shared {
-    pub(crate) fn path_of(&self, name: FileName) -> PathBuf {
-        self.dir.join(name.to_string())
-    }
-
     pub(crate) fn next_number(&self) -> FileNumber {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }

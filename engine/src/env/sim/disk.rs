@@ -202,6 +202,15 @@ impl Disk {
         Ok(())
     }
 
+    /// A sync of a directory failed: no later one makes the names in it durable that there are now.
+    pub(super) fn sync_dir_failed(&mut self, dir: &Path) {
+        for unit in &mut self.units {
+            if unit.state == State::Waiting && unit.change.is_of_dir(dir) {
+                unit.state = State::Forgotten;
+            }
+        }
+    }
+
     /// A sync of the file failed.
     pub(super) fn sync_failed(&mut self, file: Inode, kind: FaultKind) -> io::Result<()> {
         if kind == FaultKind::Reverted {

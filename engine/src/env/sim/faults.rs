@@ -17,7 +17,7 @@ pub enum FaultKind {
     /// anything else nothing.
     StorageFull,
     /// The device reports an error: [`io::ErrorKind::Other`]. Of a write the first half is done. A
-    /// failed sync of a file leaves the new bytes in the page cache and out of the reach of later
+    /// failed sync leaves the new bytes, or names, in the page cache and out of the reach of later
     /// syncs (ext4, XFS).
     Io,
     /// As `Io`; but a failed sync turns the page cache back to what the device has (Btrfs).

@@ -84,7 +84,7 @@ pub(crate) fn run(shared: &Shared, job: &Job) -> Result<()> {
 
 #[cfg(feature = "seeded-bugs")]
 fn remove_inputs(shared: &Shared, tables: &[&Arc<Table>]) {
-    tables.iter().for_each(|table| drop(shared.env.remove(table.path())));
+    tables.iter().for_each(|table| drop(shared.dir.env.remove(table.path())));
 }
 
 fn moved(tables: &[&Arc<Table>], job: &Job) -> Output {

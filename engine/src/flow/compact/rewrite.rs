@@ -57,7 +57,7 @@ impl Output {
     pub(crate) fn discard(&self, shared: &Shared) {
         for path in &self.paths {
             // What cannot be removed now is an orphan that the next open removes.
-            let _ = shared.env.remove(path);
+            let _ = shared.dir.env.remove(path);
         }
     }
 
@@ -96,7 +96,7 @@ fn fill(
         if seqno > shared.assigned.load(Ordering::Relaxed) {
             // A table with such an entry could not be opened.
             let expected = "a sequence number that was given out";
-            return Err(Error::corrupt(&shared.dir, "entry", 0, expected, seqno.to_string()));
+            return Err(Error::corrupt(&shared.dir.path, "entry", 0, expected, seqno.to_string()));
         }
         let same_database = current.as_ref().is_some_and(|(last, _)| *last == database);
         let same_key = same_database && current.as_ref().is_some_and(|(_, k)| k == source.key());
@@ -144,9 +144,11 @@ fn fill(
 
 fn sync_names(shared: &Shared) -> Result<()> {
     seeded!(TableDirectoryUnsynced => return Ok(()));
-    let synced = shared.env.sync_dir(&shared.dir);
-    seeded!(DirectorySyncErrorIgnored => return Ok(()));
-    synced.map_err(|source| Error::io("sync", &shared.dir, source))
+    shared.dir.sync().inspect_err(|error| {
+        if shared.dir.has_failed() {
+            shared.poison(error);
+        }
+    })
 }
 
 fn cut_here(shared: &Shared, writer: Option<&TableWriter>, same_database: bool) -> bool {
@@ -160,14 +162,14 @@ fn cut_here(shared: &Shared, writer: Option<&TableWriter>, same_database: bool) 
 
 fn begin(shared: &Shared, level: u8, output: &mut Output) -> Result<TableWriter> {
     let number = shared.next_number();
-    let path = shared.path_of(FileName::Sstable(number));
+    let path = shared.dir.path_of(FileName::Sstable(number));
     output.paths.push(path.clone());
     let compression = if level >= FIRST_COMPRESSED_LEVEL {
         shared.options.compression
     } else {
         Compression::None
     };
-    TableWriter::create(&*shared.env, path, shared.place(number), &shared.options, compression)
+    TableWriter::create(&*shared.dir.env, path, shared.place(number), &shared.options, compression)
 }
 
 fn end(plan: &mut Plan<'_>, writer: &mut Option<TableWriter>, output: &mut Output) -> Result<()> {
