@@ -204,8 +204,8 @@ bugs! {
 
     /// An edit is not followed by a witness: damage to it passes for a torn write.
     WitnessMissing: "fjall's version recovery",
-    /// A close does not record where the segments ended.
-    SegmentEndsUnrecorded: "RocksDB #13226",
+    /// A close records neither where the segments ended nor how far the commits went.
+    LogEndUnrecorded: "RocksDB #13226",
     /// A close does not record where the manifest ended.
     ManifestEndUnrecorded: "RocksDB PR #7701",
 }

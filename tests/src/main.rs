@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{checks, crash, damage, process, soak};
+use orlop_tests::crash::{lies, reads};
 use orlop_tests::tally::Tally;
 
 /// So that a run can say that no damage makes the engine ask for much memory.
@@ -25,8 +26,10 @@ enum Command {
     Soak(soak::Soak),
     Crash(crash::Crashes),
     Fault(crash::Fault),
-    Reads(crash::Reads),
-    Lies(crash::Lies),
+    /// Every reading call of a workload, and of what kills leave of it, fails
+    Reads(crash::Sweep),
+    /// The device lies about every write and sync of a workload
+    Lies(crash::Sweep),
     Damage(damage::Damage),
     Kill(process::Kill),
     Inject(process::Inject),
@@ -45,8 +48,8 @@ fn main() -> ExitCode {
         Command::Soak(soak) => soak.run(),
         Command::Crash(crashes) => crashes.run(),
         Command::Fault(fault) => fault.run(),
-        Command::Reads(reads) => reads.run(),
-        Command::Lies(lies) => lies.run(),
+        Command::Reads(workload) => workload.run(reads::sweep),
+        Command::Lies(workload) => workload.run(lies::sweep),
         Command::Damage(damage) => damage.run(),
         Command::Kill(kill) => kill.run(),
         Command::Inject(inject) => inject.run(),

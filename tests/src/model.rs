@@ -55,18 +55,35 @@ pub fn contents_of(store: &Store, snapshot: &Snapshot) -> Result<Model> {
     let mut model = Model::new();
     for name in snapshot.databases()? {
         let database = store.database(&name)?;
-        let entries: Result<Vec<(Vec<u8>, Vec<u8>)>> = snapshot
-            .iter(&database)
-            .map(|entry| entry.map(|(key, value)| (key, value.to_vec())))
-            .collect();
-        let entries = entries?;
+        let mut cursor = snapshot.cursor(&database)?;
+        let (entries, end) = to_the_end(&mut cursor);
+        // No history has a database with a name as these.
+        if end.is_err() && cursor.next().is_ok() {
+            model.insert(format!("{name}: a cursor goes on after an error"), Contents::new());
+        } else {
+            end?;
+        }
         if !entries.is_sorted_by(|(key, _), (next, _)| key < next) {
-            // No history has a database with such a name.
             model.insert(format!("{name}: a scan out of order"), Contents::new());
         }
         model.insert(name, entries.into_iter().collect());
     }
     Ok(model)
+}
+
+/// A key and its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
+/// What a cursor gives, and how it ends.
+fn to_the_end(cursor: &mut Cursor) -> (Vec<Entry>, Result<()>) {
+    let mut entries = Vec::new();
+    loop {
+        match cursor.next() {
+            Ok(Some((key, value))) => entries.push((key.to_vec(), value.to_vec())),
+            Ok(None) => return (entries, Ok(())),
+            Err(error) => return (entries, Err(error)),
+        }
+    }
 }
 
 /// Compares a store with the model through every read path: names, gets of what is there and of

@@ -1,12 +1,13 @@
-//! The soak: every part for its share of the time, one after another.
+//! The soak: every stage for its share of the time, one after another.
 //!
-//! Parts that have an end come first; what time they leave goes to those that have none.
+//! Stages that have an end come first; what time they leave goes to those that have none.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::crash::enumerate::Depth;
+use crate::crash::part::Part;
 use crate::crash::workload::Workload;
 use crate::crash::{self, faults, lies, reads};
 use crate::damage;
@@ -21,10 +22,10 @@ pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// A part of the soak: its name, its share of the time in percent, and what it does.
-type Part = (&'static str, u32, fn(&Limits) -> Tally);
+/// A stage of the soak: its name, its share of the time in percent, and what it does.
+type Stage = (&'static str, u32, fn(&Limits) -> Tally);
 
-const PARTS: [Part; 8] = [
+const STAGES: [Stage; 8] = [
     ("power cuts", 4, power::run),
     ("kills", 8, kill::run),
     ("injected errors", 2, injected::run),
@@ -35,7 +36,7 @@ const PARTS: [Part; 8] = [
     ("crashes", 33, |limits| crash::run(limits, DEPTH)),
 ];
 
-/// Runs all parts within about `time`, behind a build of the program with the seeded bugs.
+/// Runs all stages within about `time`, behind a build of the program with the seeded bugs.
 pub fn run(time: Duration, seed: u64) -> Tally {
     let mut tally = Tally::default();
     match build_seeded() {
@@ -43,11 +44,11 @@ pub fn run(time: Duration, seed: u64) -> Tally {
         Err(why) => tally.fail("seeded_unbuilt", why),
     }
     let end = Instant::now() + time;
-    let mut shares: u32 = PARTS.iter().map(|(_, share, _)| share).sum();
-    for (name, share, part) in PARTS {
+    let mut shares: u32 = STAGES.iter().map(|(_, share, _)| share).sum();
+    for (name, share, stage) in STAGES {
         let begin = Instant::now();
         let left = end.saturating_duration_since(begin);
-        tally.merge(part(&Limits::of(left * share / shares, seed, threads())));
+        tally.merge(stage(&Limits::of(left * share / shares, seed, threads())));
         shares -= share;
         let took = begin.elapsed().as_secs_f64();
         tally.note(format!("{name}: {took:.1} s"));
@@ -56,20 +57,26 @@ pub fn run(time: Duration, seed: u64) -> Tally {
     tally
 }
 
+/// Parts of one workload's, between two looks at the clock.
+const READS_AND_LIES: u64 = 16;
+
 fn reads_and_lies(limits: &Limits) -> Tally {
     let mut tally = Tally::default();
-    let random = (limits.seed..).map(Workload::random);
-    for workload in Workload::scripts().into_iter().chain(random) {
-        if limits.is_over() {
-            break;
+    let mut random = (limits.seed..).map(Workload::random);
+    let mut scripts = Workload::scripts().into_iter();
+    while let Some(workload) = scripts.next().or_else(|| random.next()) {
+        for part in Part::all(READS_AND_LIES) {
+            if limits.is_over() {
+                return tally;
+            }
+            reads::sweep(&workload, part, &mut tally);
+            lies::sweep(&workload, part, &mut tally);
         }
-        reads::sweep(&workload, &mut tally);
-        lies::sweep(&workload, &mut tally);
     }
     tally
 }
 
-/// Where the program with the seeded bugs is built: apart, so that no other part has them.
+/// Where the program with the seeded bugs is built: apart, so that no other stage has them.
 fn seeded_target() -> PathBuf {
     let own = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     own.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")).join("seeded")

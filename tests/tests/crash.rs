@@ -7,6 +7,7 @@
 use orlop::env::SimEnv;
 use orlop::sim::strategies;
 use orlop_tests::crash::enumerate::{self, Depth, Seen};
+use orlop_tests::crash::part::Part;
 use orlop_tests::crash::workload::{MACROS, Workload};
 use orlop_tests::history::{self, Change, SMALL, Step};
 use orlop_tests::model::Model;
@@ -18,7 +19,7 @@ use proptest::prelude::*;
 fn crash_all(workloads: impl IntoIterator<Item = Workload>, depth: Depth) -> Tally {
     let (seen, mut tally) = (Seen::default(), Tally::default());
     for workload in workloads {
-        if let Some(found) = enumerate::workload(&workload, depth, &seen, &mut tally) {
+        if let Some(found) = enumerate::workload(&workload, depth, Part::WHOLE, &seen, &mut tally) {
             panic!("{}: {found}", found.count());
         }
     }

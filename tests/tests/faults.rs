@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use orlop::env::{Keep, SimEnv};
 use orlop::{Background, Durability, Error, Store};
+use orlop_tests::crash::part::Part;
 use orlop_tests::crash::workload::Workload;
 use orlop_tests::crash::{faults, lies, reads};
 use orlop_tests::tally::{Limits, Tally};
@@ -27,7 +28,7 @@ fn no_failing_operation_loses_what_was_acknowledged() {
 fn random_histories_survive_failing_operations() {
     let mut tally = Tally::default();
     for seed in 100..103 {
-        faults::sweep(&Workload::random(seed), &mut tally);
+        faults::sweep(&Workload::random(seed), Part::WHOLE, &mut tally);
     }
     assert_clean(&tally);
 }
@@ -35,7 +36,7 @@ fn random_histories_survive_failing_operations() {
 #[test]
 fn no_failing_read_is_taken_for_the_end_of_a_file() {
     let mut tally = Tally::default();
-    reads::sweep(&Workload::random(3).only(&[0, 1, 2, 3, 4, 5, 6, 7]), &mut tally);
+    reads::sweep(&Workload::random(3).only(&[0, 1, 2, 3, 4, 5, 6, 7]), Part::WHOLE, &mut tally);
     assert!(tally.count("read_faults") > 500, "{}", tally.count("read_faults"));
     assert_clean(&tally);
 }
@@ -43,8 +44,8 @@ fn no_failing_read_is_taken_for_the_end_of_a_file() {
 #[test]
 fn no_lie_of_a_device_makes_a_state_that_never_was() {
     let mut tally = Tally::default();
-    lies::sweep(&"script:synced".parse().unwrap(), &mut tally);
-    lies::sweep(&"script:buffered".parse().unwrap(), &mut tally);
+    lies::sweep(&"script:synced".parse().unwrap(), Part::WHOLE, &mut tally);
+    lies::sweep(&"script:buffered".parse().unwrap(), Part::WHOLE, &mut tally);
     assert_clean(&tally);
     assert!(tally.count("lies_detected") > 25, "{}", tally.count("lies_detected"));
 }

@@ -59,6 +59,7 @@ impl Segment {
 /// A failure that leaves the segment's contents unknown. Also when the system says that the disk is
 /// full: [`Error::DiskFull`] would promise that nothing has happened.
 fn in_doubt(path: &Path, source: io::Error) -> Error {
+    seeded!(LogGoesOnWhenFull => return Error::io("write", path, source));
     Error::Io { op: "write", path: path.to_owned(), source: Arc::new(source) }
 }
 

@@ -70,13 +70,15 @@ fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
     log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
     let ends = log.finish();
     let ends = write::judge(shared, log, ends)?;
-    seeded!(SegmentEndsUnrecorded: ends = Vec::new());
+    seeded!(LogEndUnrecorded: ends = Vec::new());
     shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
     let mut manifest = shared.manifest.lock();
     let Some(manifest) = manifest.as_mut() else { return Ok(()) };
+    let last_seqno = shared.assigned.load(Ordering::Relaxed);
+    seeded!(LogEndUnrecorded: last_seqno = manifest.state().last_seqno);
     let edit = VersionEdit {
         segment_ends: ends,
-        last_seqno: Some(shared.assigned.load(Ordering::Relaxed)),
+        last_seqno: Some(last_seqno),
         next_database_id: Some(crate::sync::read(&shared.catalog).next_id()),
         clock_ms: Some(manifest.state().clock_ms.max(shared.dir.env.now_ms())),
         ..VersionEdit::default()

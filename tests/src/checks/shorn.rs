@@ -7,14 +7,16 @@ use orlop::env::{Env, Keep, SimEnv};
 use orlop::sim::Moment;
 
 use super::Budget;
+use super::suites::abreast;
 use super::trace::Op;
-use crate::crash::faults;
+use crate::crash::part::Part;
 use crate::crash::workload::Workload;
+use crate::crash::{enumerate, faults};
 use crate::history::{self, Promise};
 use crate::model::Model;
 use crate::oracle;
 
-/// Recoveries of so many operations are shorn themselves.
+/// Recoveries of so many operations are shorn themselves, and those that find volatile roots.
 const NESTED_EVERY: u64 = 7;
 
 /// Bytes that a device writes as one.
@@ -29,32 +31,32 @@ struct Run<'a> {
 }
 
 pub(super) fn run(budget: &mut Budget) -> Result<u64, String> {
-    for workload in faults::workloads(budget.seed) {
+    for (workload, part) in abreast(faults::workloads(budget.seed)) {
         if budget.is_over() {
             break;
         }
-        shear_all(budget, &workload).map_err(|found| format!("{workload}: {found}"))?;
+        shear_all(budget, &workload, part).map_err(|found| format!("{workload}: {found}"))?;
     }
     Ok(budget.cases())
 }
 
-/// Shears every write of a workload, and those of some recoveries.
-fn shear_all(budget: &mut Budget, workload: &Workload) -> Result<(), String> {
+/// Shears the writes of a part of a workload, and those of some recoveries.
+fn shear_all(budget: &mut Budget, workload: &Workload, part: Part) -> Result<(), String> {
     let env = SimEnv::new(7);
     let recording =
         history::record(&env, workload.tree, Model::new(), &workload.prelude, &workload.steps);
     let run = Run { workload };
     let trace = env.trace();
-    for moment in env.moments() {
+    for moment in env.moments().iter().filter(|moment| part.has(moment.operation)) {
         if budget.is_over() {
             break;
         }
         let at = moment.operation;
         let promise = recording.promise_at(moment.mark);
-        run.shear(budget, &moment, &trace, &promise)
+        run.shear(budget, moment, &trace, &promise)
             .map_err(|found| format!("operation {at}: {found}"))?;
-        if at.is_multiple_of(NESTED_EVERY) {
-            run.shear_recovery(budget, &moment, &promise)
+        if at.is_multiple_of(NESTED_EVERY) || enumerate::is_root_volatile(&moment.disk) {
+            run.shear_recovery(budget, moment, &promise)
                 .map_err(|found| format!("killed after operation {at}, {found}"))?;
         }
     }

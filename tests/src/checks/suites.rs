@@ -3,6 +3,7 @@
 
 use super::Budget;
 use crate::crash::enumerate::{self, Depth, Seen};
+use crate::crash::part::Part;
 use crate::crash::workload::Workload;
 use crate::crash::{self, faults, lies, reads};
 use crate::damage::Subject;
@@ -13,19 +14,36 @@ use crate::dice::Dice;
 use crate::tally::Tally;
 
 /// Few images come so late that their recoveries must be cut more rarely.
-const DEPTH: Depth = Depth { nested: 50, sequel: 4 };
+const DEPTH: Depth = Depth { nested: 25, sequel: 4 };
 
-/// Crashes, of one workload after the other.
+/// Workloads that take turns, a part of each by part.
+const ABREAST: usize = 24;
+
+/// Parts of each of these.
+const PARTS: u64 = 64;
+
+/// Workloads by parts: the first ones abreast, then those behind them one by one.
+pub(super) fn abreast(
+    workloads: impl Iterator<Item = Workload>,
+) -> impl Iterator<Item = (Workload, Part)> {
+    let mut workloads = workloads;
+    let first: Vec<Workload> = workloads.by_ref().take(ABREAST).collect();
+    let turns = Part::all(PARTS)
+        .flat_map(move |part| first.clone().into_iter().map(move |workload| (workload, part)));
+    turns.chain(workloads.map(|workload| (workload, Part::WHOLE)))
+}
+
+/// Crashes: of scripts, of single macro-operations, and of what comes behind them.
 pub(super) fn crashes(budget: &mut Budget) -> Result<u64, String> {
-    let (seen, mut tally) = (Seen::default(), Tally::default());
-    for number in 0.. {
+    let (seen, mut tally, seed) = (Seen::default(), Tally::default(), budget.seed);
+    let numbered = (0..).map(|number| crash::numbered(number, seed));
+    for (workload, part) in abreast(numbered) {
         if budget.is_over() {
             break;
         }
-        let before = tally.count("recoveries") + tally.count("nested");
-        let workload = crash::numbered(number, budget.seed);
-        let found = enumerate::workload(&workload, DEPTH, &seen, &mut tally);
-        budget.add(tally.count("recoveries") + tally.count("nested") - before);
+        let before = tally.count("recoveries") + tally.count("nested_recoveries");
+        let found = enumerate::workload(&workload, DEPTH, part, &seen, &mut tally);
+        budget.add(tally.count("recoveries") + tally.count("nested_recoveries") - before);
         if let Some(found) = found {
             return Err(found.to_string());
         }
@@ -33,16 +51,16 @@ pub(super) fn crashes(budget: &mut Budget) -> Result<u64, String> {
     Ok(budget.cases())
 }
 
-type Sweep = fn(&Workload, &mut Tally);
+type Sweep = fn(&Workload, Part, &mut Tally);
 
 /// One sweep of each workload, counted by its own count.
 fn swept(budget: &mut Budget, sweep: Sweep, count: &str) -> Result<u64, String> {
-    for workload in faults::workloads(budget.seed) {
+    for (workload, part) in abreast(faults::workloads(budget.seed)) {
         if budget.is_over() {
             break;
         }
         let mut tally = Tally::default();
-        sweep(&workload, &mut tally);
+        sweep(&workload, part, &mut tally);
         budget.add(tally.count(count));
         if let Some(line) = tally.failures().first() {
             return Err(line.clone());
@@ -69,7 +87,7 @@ pub(super) fn lies(budget: &mut Budget) -> Result<u64, String> {
 /// Mutants of the reference stores by dice: of each kind by turns, and bits where frames, blocks and
 /// their headers begin.
 pub(super) fn damage(budget: &mut Budget) -> Result<u64, String> {
-    let subjects = Subject::all()?;
+    let subjects = Subject::all_unchecked()?;
     let sets: Vec<_> = subjects.iter().map(|subject| &subject.set).collect();
     let place = Place::new(&sets).map_err(|error| error.to_string())?;
     let dice = &mut Dice::new(budget.seed);

@@ -3,8 +3,9 @@
 use clap::Args;
 use orlop::sim::{Crash, FaultKind};
 use orlop_tests::crash::enumerate::{self, Depth, Seen};
+use orlop_tests::crash::part::Part;
 use orlop_tests::crash::workload::Workload;
-use orlop_tests::crash::{self, faults, lies, reads};
+use orlop_tests::crash::{self, faults};
 use orlop_tests::soak;
 use orlop_tests::tally::Tally;
 
@@ -40,7 +41,9 @@ impl Crashes {
 fn one(workload: &Workload) -> Tally {
     let mut tally = Tally::default();
     let all = Depth { nested: 1, sequel: 1 };
-    if let Some(found) = enumerate::workload(workload, all, &Seen::default(), &mut tally) {
+    if let Some(found) =
+        enumerate::workload(workload, all, Part::WHOLE, &Seen::default(), &mut tally)
+    {
         tally.fail(found.count(), found.to_string());
     }
     tally
@@ -70,42 +73,22 @@ impl Fault {
     }
 }
 
-/// Every reading call of a workload, and of what kills leave of it, fails
+/// All of one workload
 #[derive(Debug, Args)]
-pub(crate) struct Reads {
+pub(crate) struct Sweep {
     /// As for `crash`
     #[arg(long)]
     workload: Workload,
 }
 
-impl Reads {
-    /// Runs it.
+impl Sweep {
+    /// Runs one.
     ///
     /// # Errors
     /// None; what fails is in the tally.
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self, sweep: fn(&Workload, Part, &mut Tally)) -> Outcome {
         let mut tally = Tally::default();
-        reads::sweep(&self.workload, &mut tally);
-        Ok(tally)
-    }
-}
-
-/// The device lies about every write and sync of a workload
-#[derive(Debug, Args)]
-pub(crate) struct Lies {
-    /// As for `crash`
-    #[arg(long)]
-    workload: Workload,
-}
-
-impl Lies {
-    /// Runs it.
-    ///
-    /// # Errors
-    /// None; what fails is in the tally.
-    pub(crate) fn run(self) -> Outcome {
-        let mut tally = Tally::default();
-        lies::sweep(&self.workload, &mut tally);
+        sweep(&self.workload, Part::WHOLE, &mut tally);
         Ok(tally)
     }
 }

@@ -7,12 +7,14 @@
 //!    what a recovery had dropped must not come back
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use orlop::Durability::{Buffered, Memory, Synced};
 use orlop::sim::{Crash, Death, Keep, Moment, SimEnv};
 
 use super::Found;
+use super::part::Part;
 use super::workload::Workload;
 use crate::history::{self, Change, Recording, Step};
 use crate::model::Model;
@@ -31,6 +33,19 @@ pub struct Depth {
     pub sequel: u64,
 }
 
+impl Depth {
+    /// How many times more often those recoveries are cut that find volatile roots.
+    const VOLATILE: u64 = 25;
+
+    fn cuts_recovery(self, number: u64) -> bool {
+        self.nested > 0 && number.is_multiple_of(self.nested)
+    }
+
+    fn cuts_volatile(self, number: u64) -> bool {
+        self.nested > 0 && number.is_multiple_of((self.nested / Self::VOLATILE).max(1))
+    }
+}
+
 /// Fingerprints of all images so far.
 #[derive(Debug, Default)]
 pub struct Seen(Mutex<HashSet<u128>>);
@@ -41,10 +56,12 @@ impl Seen {
     }
 }
 
-/// Crashes a workload everywhere, up to the first thing that is wrong.
+/// Crashes a workload after every operation, or does a part of that, up to the first thing that is
+/// wrong.
 pub fn workload(
     workload: &Workload,
     depth: Depth,
+    part: Part,
     seen: &Seen,
     tally: &mut Tally,
 ) -> Option<Found> {
@@ -55,37 +72,43 @@ pub fn workload(
     }
     tally.add("workloads", 1);
     let moments = run.moments();
-    tally.add("boundaries", moments.len() as u64);
-    let mut examined = HashSet::new();
-    for moment in moments {
-        for death in Death::ways(moment, SEED) {
-            let image = death.image(&moment.disk);
-            let fingerprint = image.fingerprint();
-            let promise = run.recording.history.promise_at(moment.mark);
-            // A power cut that keeps everything shows what a kill shows; what follows is not alike.
-            let kill = Some(death).filter(|death| death.is_kill());
-            if !examined.insert((fingerprint, kill, death.least(promise), promise.begun)) {
-                continue;
-            }
-            let new = seen.insert(fingerprint);
-            if new {
-                run.count(moment, tally);
-            }
-            let crash = Crash { operation: moment.operation, death, then: None };
-            tally.add("recoveries", 1);
-            let number = tally.count("recoveries");
-            let nested = depth.nested > 0 && number.is_multiple_of(depth.nested);
-            let sequel = depth.sequel > 0
-                && (number.is_multiple_of(depth.sequel) || matches!(death, Death::Late(_)));
-            let found = if nested {
-                run.nested(&crash, moment, &image, depth.sequel, (seen, tally))
-            } else {
-                None
+    if part.number == 0 {
+        tally.add("boundaries", moments.len() as u64);
+    }
+    let (mut examined, mut volatile) = (HashSet::new(), 0);
+    let cases = moments
+        .iter()
+        .flat_map(|moment| Death::ways(moment, SEED).into_iter().map(move |death| (moment, death)));
+    for (moment, death) in part.of_cases(cases) {
+        let image = death.image(&moment.disk);
+        let fingerprint = image.fingerprint();
+        let promise = run.recording.history.promise_at(moment.mark);
+        // A power cut that keeps everything shows what a kill shows; what follows is not alike.
+        let kill = Some(death).filter(|death| death.is_kill());
+        if !examined.insert((fingerprint, kill, death.least(promise), promise.begun)) {
+            continue;
+        }
+        if seen.insert(fingerprint) {
+            run.count(moment, tally);
+        }
+        let crash = Crash { operation: moment.operation, death, then: None };
+        tally.add("recoveries", 1);
+        let number = tally.count("recoveries");
+        let nested = depth.cuts_recovery(number)
+            || death == Death::Kill && is_root_volatile(&moment.disk) && {
+                volatile += 1;
+                depth.cuts_volatile(volatile)
             };
-            let found = found.or_else(|| run.check(&crash, moment, &image, sequel));
-            if found.is_some() {
-                return found;
-            }
+        let sequel = depth.sequel > 0
+            && (number.is_multiple_of(depth.sequel) || matches!(death, Death::Late(_)));
+        let found = if nested {
+            run.nested(&crash, moment, &image, depth.sequel, (seen, tally))
+        } else {
+            None
+        };
+        let found = found.or_else(|| run.check(&crash, moment, &image, sequel));
+        if found.is_some() {
+            return found;
         }
     }
     None
@@ -164,12 +187,19 @@ fn recovery(image: &SimEnv, workload: &Workload) -> Vec<Moment> {
     moments
 }
 
+/// Whether a manifest or superblock is not on the device yet: what a recovery builds on it, it builds
+/// on sand.
+pub fn is_root_volatile(disk: &SimEnv) -> bool {
+    let is_root = |name: &str| name.ends_with(".manifest") || name.starts_with("SUPER");
+    let pending = disk.pending_paths();
+    pending.iter().filter_map(|path| path.file_name()?.to_str()).any(is_root)
+}
+
 /// Counts what the device has not been told to keep yet.
 fn count_in_flight(moment: &Moment, tally: &mut Tally) {
-    let pending = moment.disk.pending_paths();
-    let names: Vec<_> = pending.iter().filter_map(|path| path.file_name()?.to_str()).collect();
-    let edit = names.iter().any(|name| name.ends_with(".manifest") || name.starts_with("SUPER"));
-    let table = names.iter().any(|name| name.ends_with(".sst"));
+    let edit = is_root_volatile(&moment.disk);
+    let is_table = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "sst");
+    let table = moment.disk.pending_paths().iter().any(is_table);
     tally.add("images_with_edit_in_flight", u64::from(edit));
     tally.add("images_with_table_in_flight", u64::from(table));
     tally.add("images_in_flight", u64::from(edit || table));

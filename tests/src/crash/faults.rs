@@ -13,6 +13,7 @@
 use orlop::sim::{FaultKind, Keep, SimEnv};
 
 use super::goes_on;
+use super::part::Part;
 use super::workload::Workload;
 use crate::history::Promise;
 use crate::model::Model;
@@ -52,19 +53,20 @@ pub fn run(limits: &Limits) -> Tally {
         if number > 0 && limits.is_over() {
             break;
         }
-        sweep(&workload, &mut tally);
+        sweep(&workload, Part::WHOLE, &mut tally);
     }
     tally
 }
 
-/// Fails every operation of a workload in every way, up to the first thing that is wrong.
-pub fn sweep(workload: &Workload, tally: &mut Tally) {
+/// Fails every operation of a workload in every way, or a part of these, up to the first thing that is
+/// wrong.
+pub fn sweep(workload: &Workload, part: Part, tally: &mut Tally) {
     let whole = SimEnv::new(3);
     if let Err(wrong) = goes_on::run(&whole, workload, false) {
         return tally.fail("wrong", format!("{workload} without any fault: {wrong}"));
     }
     let trace = whole.trace();
-    for (at, line) in (1..).zip(&trace) {
+    for (at, line) in (1..).zip(&trace).filter(|(at, _)| part.has(*at)) {
         for kind in KINDS {
             if let Err((count, line)) = case(workload, at, kind, line, tally) {
                 return tally.fail(count, line);

@@ -8,14 +8,15 @@
 
 use orlop::sim::{FaultKind, Keep, SimEnv};
 
+use super::part::Part;
 use super::workload::Workload;
 use crate::history;
 use crate::model::Model;
 use crate::oracle::{self, Wrong};
 use crate::tally::Tally;
 
-/// Tells every lie about a workload, each once, up to the first that nobody notices.
-pub fn sweep(workload: &Workload, tally: &mut Tally) {
+/// Tells every lie about a workload, each once, or a part of them, up to the first that nobody notices.
+pub fn sweep(workload: &Workload, part: Part, tally: &mut Tally) {
     for count in ["lies", "lies_detected", "lies_harmless", "lies_rolled_back", "silent"] {
         tally.add(count, 0);
     }
@@ -28,7 +29,7 @@ pub fn sweep(workload: &Workload, tally: &mut Tally) {
     for (at, line) in (1..).zip(&trace) {
         let verb = line.split(' ').next().unwrap_or_default();
         let tells = ["write", "submit", "sync", "sync-dir", "reap"].contains(&verb);
-        if !tells || start.is_some_and(|start| at <= *start) {
+        if !part.has(at) || !tells || start.is_some_and(|start| at <= *start) {
             continue;
         }
         for kind in [FaultKind::Lost, FaultKind::Misdirected] {

@@ -6,6 +6,7 @@
 //! - [`faults`]: every operation fails, every sync fails in every way
 //! - [`reads`]: every reading call fails
 //! - [`lies`]: devices that say yes and do something else
+//! - [`part`]: every so many-th case of these
 //! - [`goes_on`]: what a program does that looks at no error, or frees some space and tries again
 //! - [`reduce`]: from a random workload that fails to the few steps that matter
 
@@ -13,6 +14,7 @@ pub mod enumerate;
 pub mod faults;
 pub mod goes_on;
 pub mod lies;
+pub mod part;
 pub mod reads;
 pub mod reduce;
 mod scripts;
@@ -29,6 +31,7 @@ use orlop::sim::Crash;
 use crate::oracle::Wrong;
 use crate::tally::{Limits, Tally};
 use enumerate::{Depth, Seen};
+use part::Part;
 use workload::{MACROS, Workload};
 
 /// Something that a crash should not have left.
@@ -134,7 +137,7 @@ pub fn run(limits: &Limits, depth: Depth) -> Tally {
             let workload = numbered(next.fetch_add(1, Ordering::Relaxed), limits.seed);
             *locked(slot) = Some((workload.to_string(), Instant::now()));
             let crashed = panic::catch_unwind(AssertUnwindSafe(|| {
-                let found = enumerate::workload(&workload, depth, &seen, &mut own);
+                let found = enumerate::workload(&workload, depth, Part::WHOLE, &seen, &mut own);
                 report(&workload, depth, found, &mut own);
             }));
             if crashed.is_err() {

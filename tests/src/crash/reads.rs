@@ -9,6 +9,7 @@
 use orlop::Error;
 use orlop::sim::{Keep, ReadFault, SimEnv};
 
+use super::part::{Part, Turns};
 use super::workload::Workload;
 use super::{faults, goes_on};
 use crate::history::{self, Promise};
@@ -38,21 +39,21 @@ struct Left<'a> {
     promise: Promise,
 }
 
-/// Fails every reading call of a workload and of what kills leave of it, up to the first thing that
-/// is wrong.
-pub fn sweep(workload: &Workload, tally: &mut Tally) {
+/// Fails every reading call of a workload and of what kills leave of it, or a part of them, up to the
+/// first thing that is wrong.
+pub fn sweep(workload: &Workload, part: Part, tally: &mut Tally) {
     tally.add("silent", 0);
-    let outcome = during(workload, tally).and_then(|()| afterwards(workload, tally));
+    let outcome = during(workload, part, tally).and_then(|()| afterwards(workload, part, tally));
     if let Err(line) = outcome {
         tally.fail("silent", format!("orlop-tests reads --workload '{workload}' # {line}"));
     }
 }
 
 /// Fails every reading call of the history itself.
-fn during(workload: &Workload, tally: &mut Tally) -> Result<(), String> {
+fn during(workload: &Workload, part: Part, tally: &mut Tally) -> Result<(), String> {
     let whole = SimEnv::new(4);
     goes_on::run(&whole, workload, false).map_err(|wrong| format!("without any fault: {wrong}"))?;
-    for n in 1..=whole.reads() {
+    for n in (1..=whole.reads()).filter(|n| part.has(*n)) {
         tally.add("read_faults", 1);
         let env = SimEnv::new(4);
         env.fail_read_at(n, ReadFault::Once);
@@ -67,11 +68,12 @@ fn during(workload: &Workload, tally: &mut Tally) -> Result<(), String> {
 }
 
 /// Kills a history on the way and at its end, and fails every reading call of what comes then.
-fn afterwards(workload: &Workload, tally: &mut Tally) -> Result<(), String> {
+fn afterwards(workload: &Workload, part: Part, tally: &mut Tally) -> Result<(), String> {
     let env = SimEnv::new(5);
     let recording =
         history::record(&env, workload.tree, Model::new(), &workload.prelude, &workload.steps);
     let moments = env.moments();
+    let mut turns = part.turns();
     for (from_end, moment) in moments.iter().rev().step_by(STRIDE).enumerate() {
         let (operation, disk) = (moment.operation, moment.disk.kill());
         let promise = recording.promise_at(moment.mark);
@@ -87,7 +89,7 @@ fn afterwards(workload: &Workload, tally: &mut Tally) -> Result<(), String> {
         let left = Left { workload, disk, expected, promise };
         let jobs = [Job::Read, Job::Look, Job::Compact];
         jobs.iter().take(if from_end == 0 { 3 } else { 1 }).try_for_each(|job| {
-            left.every_call(*job, tally)
+            left.every_call(*job, &mut turns, tally)
                 .map_err(|line| format!("killed after operation {operation}: {job:?}: {line}"))
         })?;
     }
@@ -112,11 +114,14 @@ impl std::fmt::Display for Outcome {
 
 impl Left<'_> {
     /// Fails every reading call of a job.
-    fn every_call(&self, job: Job, tally: &mut Tally) -> Result<(), String> {
+    fn every_call(&self, job: Job, turns: &mut Turns, tally: &mut Tally) -> Result<(), String> {
         let whole = self.disk.kill();
         self.run(job, &whole).map_err(|outcome| format!("without any fault: {outcome}"))?;
         for n in 1..=whole.reads() {
             for fault in [ReadFault::Once, ReadFault::ForEver, ReadFault::TooManyFiles] {
+                if !turns.mine() {
+                    continue;
+                }
                 tally.add("read_faults", 1);
                 self.case(job, n, fault)
                     .map_err(|what| format!("reading call {n} fails {fault:?}: {what}"))?;

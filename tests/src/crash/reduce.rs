@@ -1,6 +1,7 @@
 //! From a workload that fails to the few of its steps that matter.
 
 use super::enumerate::{self, Depth, Seen};
+use super::part::Part;
 use super::workload::Workload;
 use super::{Found, Tally};
 
@@ -32,6 +33,7 @@ fn fails(workload: &Workload, depth: Depth, like: &Found) -> Option<Found> {
         nested: every(depth.nested) * u64::from(like.is_nested()),
         sequel: every(depth.sequel) * u64::from(like.later),
     };
-    let found = enumerate::workload(workload, all, &Seen::default(), &mut Tally::default());
+    let found =
+        enumerate::workload(workload, all, Part::WHOLE, &Seen::default(), &mut Tally::default());
     found.filter(|found| found.count() == like.count())
 }

@@ -142,6 +142,16 @@ impl Subject {
         Ok([closed, flushed, crashed])
     }
 
+    /// All sets, whatever they hold.
+    ///
+    /// # Errors
+    /// As [`Subject::all`], but for what is missing.
+    pub fn all_unchecked() -> Result<[Self; 3], String> {
+        let [closed, flushed] = [reference::closed()?, reference::flushed()?];
+        let crashed = reference::crashed()?;
+        Ok([Self::new(closed, &[])?, Self::new(flushed, &[])?, Self::new(crashed, &[])?])
+    }
+
     /// The command that tries one mutant.
     pub fn command(&self, mutant: &Mutant) -> String {
         let command = format!("orlop-tests damage --set {} --mutant {mutant}", self.set.name);
