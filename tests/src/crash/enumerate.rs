@@ -106,7 +106,8 @@ pub fn workload(
         } else {
             None
         };
-        let found = found.or_else(|| run.check(&crash, moment, &image, sequel));
+        let found =
+            found.or_else(|| run.check(&crash, moment, &image, sequel, (seen, &mut *tally)));
         if found.is_some() {
             return found;
         }
@@ -126,11 +127,13 @@ pub fn replay(workload: &Workload, crash: &Crash) -> Result<(), String> {
     };
     let moment = at(&run.moments, crash.operation)?;
     let image = crash.death.image(&moment.disk);
+    let (seen, mut tally) = (Seen::default(), Tally::default());
+    let counts = (&seen, &mut tally);
     let found = match &crash.then {
-        None => run.check(crash, &moment, &image, true),
+        None => run.check(crash, &moment, &image, true, counts),
         Some(then) => {
             let second = at(&recovery(&image, workload), then.operation)?;
-            run.check(crash, &moment, &then.death.image(&second.disk), true)
+            run.check(crash, &moment, &then.death.image(&second.disk), true, counts)
         }
     };
     found.map_or(Ok(()), |found| Err(found.to_string()))
@@ -195,11 +198,20 @@ pub fn is_root_volatile(disk: &SimEnv) -> bool {
     pending.iter().filter_map(|path| path.file_name()?.to_str()).any(is_root)
 }
 
+/// Counts an image that a crash behind a recovery has left, of a disk as it was before it, if it is new.
+fn count_later(disk: &SimEnv, image: &SimEnv, (seen, tally): (&Seen, &mut Tally)) {
+    if seen.insert(image.fingerprint()) {
+        tally.add("images", 1);
+        tally.add("images_behind_recovery", 1);
+        count_in_flight(disk, tally);
+    }
+}
+
 /// Counts what the device has not been told to keep yet.
-fn count_in_flight(moment: &Moment, tally: &mut Tally) {
-    let edit = is_root_volatile(&moment.disk);
+fn count_in_flight(disk: &SimEnv, tally: &mut Tally) {
+    let edit = is_root_volatile(disk);
     let is_table = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "sst");
-    let table = moment.disk.pending_paths().iter().any(is_table);
+    let table = disk.pending_paths().iter().any(is_table);
     tally.add("images_with_edit_in_flight", u64::from(edit));
     tally.add("images_with_table_in_flight", u64::from(table));
     tally.add("images_in_flight", u64::from(edit || table));
@@ -231,7 +243,7 @@ impl<'a> Run<'a> {
         tally.add("images", 1);
         let activity = self.recording.activity(moment.operation);
         tally.add(&format!("images_during_{activity:?}").to_lowercase(), 1);
-        count_in_flight(moment, tally);
+        count_in_flight(&moment.disk, tally);
     }
 
     fn possible(&self, moment: &Moment) -> &[Model] {
@@ -245,7 +257,14 @@ impl<'a> Run<'a> {
     }
 
     /// Recovers an image and compares; then writes on and crashes again, if asked to.
-    fn check(&self, crash: &Crash, moment: &Moment, image: &SimEnv, sequel: bool) -> Option<Found> {
+    fn check(
+        &self,
+        crash: &Crash,
+        moment: &Moment,
+        image: &SimEnv,
+        sequel: bool,
+        (seen, tally): (&Seen, &mut Tally),
+    ) -> Option<Found> {
         let promise = self.recording.history.promise_at(moment.mark);
         let last = crash.then.as_ref().map_or(crash.death, |then| then.death);
         let survives_kill = crash.death.is_kill() && last.is_kill();
@@ -260,21 +279,29 @@ impl<'a> Run<'a> {
             Err(wrong) => return self.found(crash, wrong, false),
         };
         // What a restarted process has served, a power cut behind it must not take.
-        if last.is_kill()
-            && let Err(wrong) = oracle::examine(&image.crash(Keep::Nothing), tree, possible, k)
-        {
-            return self.found(crash, wrong, true);
+        if last.is_kill() {
+            let again = image.crash(Keep::Nothing);
+            count_later(image, &again, (seen, &mut *tally));
+            if let Err(wrong) = oracle::examine(&again, tree, possible, k) {
+                return self.found(crash, wrong, true);
+            }
         }
         if !sequel {
             return None;
         }
-        self.check_sequel(&image.kill(), &possible[k], crash.operation)
+        self.check_sequel(&image.kill(), &possible[k], crash.operation, (seen, tally))
             .and_then(|wrong| self.found(crash, wrong, true))
     }
 
     /// What the recovery has served must outlive a power cut, and so must what is written then;
     /// what the recovery has dropped must stay away.
-    fn check_sequel(&self, image: &SimEnv, start: &Model, seed: u64) -> Option<Wrong> {
+    fn check_sequel(
+        &self,
+        image: &SimEnv,
+        start: &Model,
+        seed: u64,
+        (seen, tally): (&Seen, &mut Tally),
+    ) -> Option<Wrong> {
         let tree = self.workload.tree;
         let promise = history::run(image, tree, start.clone(), &sequel(seed));
         if let Some(error) = &promise.error {
@@ -282,10 +309,10 @@ impl<'a> Run<'a> {
         }
         let keeps = [Keep::Nothing, Keep::Random(seed)];
         let crashes = keeps.map(|keep| (image.crash(keep), promise.power));
-        crashes
-            .into_iter()
-            .chain([(image.kill(), promise.kill)])
-            .find_map(|(again, least)| oracle::examine(&again, tree, &promise.states, least).err())
+        crashes.into_iter().chain([(image.kill(), promise.kill)]).find_map(|(again, least)| {
+            count_later(image, &again, (seen, &mut *tally));
+            oracle::examine(&again, tree, &promise.states, least).err()
+        })
     }
 
     /// Cuts the recovery of an image after each of its operations.
@@ -309,14 +336,14 @@ impl<'a> Run<'a> {
                     tally.add("nested", 1);
                     tally.add("images", 1);
                     tally.add("images_during_recovery", 1);
-                    count_in_flight(&second, tally);
+                    count_in_flight(&second.disk, tally);
                 }
                 tally.add("nested_recoveries", 1);
                 let number = tally.count("nested_recoveries");
                 let sequel = sequel > 0 && number.is_multiple_of(sequel);
                 let then = Crash { operation: second.operation, death, then: None };
                 let crash = Crash { then: Some(Box::new(then)), ..first.clone() };
-                let found = self.check(&crash, moment, &again, sequel);
+                let found = self.check(&crash, moment, &again, sequel, (seen, &mut *tally));
                 if found.is_some() {
                     return found;
                 }
