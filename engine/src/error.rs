@@ -126,7 +126,7 @@ impl Error {
     pub(crate) fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
         let full =
             matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        if full && op != "sync" {
+        if full && !op.starts_with("sync") {
             return Error::DiskFull { path: path.to_owned() };
         }
         Error::Io { op, path: path.to_owned(), source: Arc::new(source) }

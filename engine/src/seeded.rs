@@ -113,6 +113,11 @@ bugs! {
     /// The entries of a dropped database go before the drop is durable.
     DropActsBeforeDurable: "fjall #241",
 
+    /// Edits do not say how far commits were on the device.
+    MarkLeftOut: "RocksDB #13226",
+    /// Recovery says of what it found in the page cache that it is on the device.
+    PageCacheVouchedFor: "redb 4.2.0, a second crash",
+
     // What an acknowledgement is worth.
 
     /// The segment before the current one is not synced along with it.

@@ -62,13 +62,14 @@ impl Default for Plan {
 
 /// What one check made of one bug.
 struct Caught {
-    check: &'static str,
+    check: Check,
     cases: u64,
     time: Duration,
     found: String,
 }
 
-/// Runs every bug against every check; counts `seeded_total` and `seeded_caught`.
+/// Runs every bug against every check; counts `seeded_total` and `seeded_caught`, and among these those
+/// that only a check has noticed that knows the protocol.
 pub fn run(limits: &Limits) -> Tally {
     run_plan(limits, &Plan::default())
 }
@@ -154,6 +155,7 @@ fn header(plan: &Plan) -> Tally {
     tally.add("seeded_total", plan.bugs.len() as u64);
     tally.add("seeded_caught", 0);
     tally.add("seeded_missed", 0);
+    tally.add("seeded_by_protocol", 0);
     tally.note("bug | after | caught by | cases | seconds | what it says");
     tally
 }
@@ -163,6 +165,7 @@ fn one(limits: &Limits, plan: &Plan, bug: Bug) -> Tally {
     let mut tally = Tally::default();
     let caught = hunt(limits, plan, bug);
     for Caught { check, cases, time, found } in &caught {
+        let check = check.name;
         let (name, source, time) = (bug.name(), bug.source(), time.as_secs_f64());
         let row = format!("{name} | {source} | {check} | {cases} | {time:.2} | {found}");
         (plan.progress)(&row);
@@ -180,6 +183,8 @@ fn one(limits: &Limits, plan: &Plan, bug: Bug) -> Tally {
         tally.fail("seeded_missed", row);
     } else {
         tally.add("seeded_caught", 1);
+        let knows = |caught: &Caught| caught.check.knows_protocol;
+        tally.add("seeded_by_protocol", u64::from(caught.iter().all(knows)));
     }
     tally
 }
@@ -221,7 +226,7 @@ fn hunt_with(
     let found = attempt(check, &mut budget);
     seeded::plant(None);
     let found = found.err()?;
-    Some(Caught { check: check.name, cases: budget.cases(), time: begun.elapsed(), found })
+    Some(Caught { check: *check, cases: budget.cases(), time: begun.elapsed(), found })
 }
 
 /// A check whose panics are findings.

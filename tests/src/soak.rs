@@ -14,6 +14,9 @@ use crate::damage;
 use crate::process::{injected, kill, power};
 use crate::tally::{Limits, Tally};
 
+/// The time that the bars are for.
+const HALF_AN_HOUR: Duration = Duration::from_secs(1_800);
+
 /// How far the enumeration of crashes goes.
 pub const DEPTH: Depth = Depth { nested: 400, sequel: 8 };
 
@@ -54,7 +57,48 @@ pub fn run(time: Duration, seed: u64) -> Tally {
         tally.note(format!("{name}: {took:.1} s"));
         eprintln!("{name} done after {took:.1} s");
     }
+    hold_against_bars(&mut tally, time);
     tally
+}
+
+/// What half an hour has to reach.
+const BARS: [(&str, u64); 7] = [
+    ("images", 1_000_000),
+    ("nested", 50_000),
+    ("workloads", 200),
+    ("in_flight_percent", 30),
+    ("kills", 1_500),
+    ("power_cuts", 200),
+    ("fsync_variants", 1_000),
+];
+
+/// Counts that have to reach another.
+const WHOLE: [(&str, &str); 2] = [("bits", "bits_total"), ("seeded_caught", "seeded_total")];
+
+/// Where a count falls short after half an hour or more, the soak has failed.
+fn hold_against_bars(tally: &mut Tally, time: Duration) {
+    if time < HALF_AN_HOUR {
+        return tally.note("the bars of half an hour do not count for less");
+    }
+    let mut missed = Vec::new();
+    let skips_power = tally.count("power_cuts") == 0;
+    for (name, least) in BARS {
+        // Where the machine does not allow power cuts, a line says so.
+        if tally.count(name) < least && !(name == "power_cuts" && skips_power) {
+            missed.push((name, least));
+        }
+    }
+    for (name, whole) in WHOLE {
+        let whole = tally.count(whole);
+        if tally.count(name) < whole || whole == 0 {
+            missed.push((name, whole));
+        }
+    }
+    tally.add("bars_missed", 0);
+    for (name, least) in missed {
+        let count = tally.count(name);
+        tally.fail("bars_missed", format!("orlop-tests soak # {name}: {count}, not {least}"));
+    }
 }
 
 /// Parts of one workload's, between two looks at the clock.

@@ -2,7 +2,7 @@
 //!
 //! A synced write is two linked entries, WRITE then FSYNC(DATASYNC), and one system call; the
 //! caller is free until it reaps. Small writes without a sync do not touch the ring: into the page
-//! cache a `pwrite` takes 0.4 µs, the ring 11 µs (`research/spikes.md` S3).
+//! cache a `pwrite` takes 0.4 µs, the ring 11 µs (docs/decisions/0001).
 //!
 //! One environment has one ring, behind a mutex held while waiting: commits have one leader at a
 //! time, so nobody queues for it. What keeps the kernel and Rust from sharing a buffer wrongly is

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use orlop_formats::filename::FileName;
 
-use crate::env::Env;
+use crate::env::{DirEntry, Env};
 use crate::error::{Error, Result};
 use crate::sync::{Arc, Mutex};
 
@@ -29,6 +29,11 @@ impl Directory {
     /// The path of one of its files.
     pub(crate) fn path_of(&self, name: FileName) -> PathBuf {
         self.path.join(name.to_string())
+    }
+
+    /// What is in it.
+    pub(crate) fn list(&self) -> Result<Vec<DirEntry>> {
+        self.env.list(&self.path).map_err(|source| Error::io("list", &self.path, source))
     }
 
     /// Makes every name in it durable.

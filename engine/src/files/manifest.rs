@@ -79,6 +79,11 @@ impl State {
         if self.next_file_number > MAX_FILE_NUMBER {
             return Err(format!("a file number over {MAX_FILE_NUMBER}"));
         }
+        if self.log_number > self.next_file_number {
+            // New segments would lie below it, and be taken for old ones.
+            let next = self.next_file_number;
+            return Err(format!("log number {} beyond the next file, {next}", self.log_number));
+        }
         self.segment_ends.extend(edit.segment_ends);
         let log_number = self.log_number;
         self.segment_ends.retain(|end| end.number >= log_number);
@@ -280,9 +285,11 @@ impl Manifest {
         match append_edit(tail, &VersionEdit::default()) {
             // The edit stands; only there is no room for the witness. Where none is for the slot
             // either, the edit must not be taken for one that was never written.
-            Err(Error::DiskFull { .. }) => {
-                self.vouch().inspect_err(|error| self.failed = Some(error.clone()))
-            }
+            Err(Error::DiskFull { .. }) => self.vouch().map_err(|error| {
+                let error = in_doubt(error);
+                self.failed = Some(error.clone());
+                error
+            }),
             written => self.guard(written),
         }
     }
@@ -363,6 +370,17 @@ impl Manifest {
         self.superblock.manifest_number = number;
         self.superblock.manifest_id = id;
         Ok(tail)
+    }
+}
+
+/// An edit that may or may not be in effect: [`Error::DiskFull`] would promise that it is not.
+fn in_doubt(error: Error) -> Error {
+    match error {
+        Error::DiskFull { path } => {
+            let source = Arc::new(std::io::ErrorKind::StorageFull.into());
+            Error::Io { op: "write", path, source }
+        }
+        other => other,
     }
 }
 

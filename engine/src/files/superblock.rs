@@ -9,6 +9,7 @@ use std::path::Path;
 use orlop_formats::file_header::{FileHeader, FileKind};
 use orlop_formats::filename::FileName;
 use orlop_formats::ids::FileId;
+use orlop_formats::limits::MAX_GENERATION;
 use orlop_formats::superblock::{self as format, Superblock};
 
 use crate::env::Env;
@@ -55,6 +56,11 @@ pub(crate) fn create(dir: &Directory, superblock: &Superblock) -> Result<()> {
 /// Writes the next generation into its slot and syncs it.
 pub(crate) fn update(env: &dyn Env, dir: &Path, superblock: &Superblock) -> Result<()> {
     let path = dir.join(FileName::Superblock.to_string());
+    if superblock.generation > MAX_GENERATION {
+        // Written, it could not be read: the store is for reading only.
+        let (expected, offset) = (format!("a generation below {MAX_GENERATION}"), format::SLOT_LEN);
+        return Err(Error::corrupt(&path, "superblock", offset as u64, expected, "that one"));
+    }
     let fail = |op| {
         let path = path.clone();
         move |source| Error::io(op, &path, source)

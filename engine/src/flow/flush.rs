@@ -38,7 +38,6 @@ pub(crate) fn run(shared: &Shared) -> Result<bool> {
     let edit = |state: &State| VersionEdit {
         log_number: Some(log_number),
         flushed_seqno: Some(state.flushed_seqno.max(last)),
-        last_seqno: Some(state.last_seqno.max(last)),
         next_database_id: Some(read(&shared.catalog).next_id()),
         clock_ms: Some(state.clock_ms.max(shared.dir.env.now_ms())),
         ..VersionEdit::default()
@@ -71,11 +70,7 @@ fn write_tables(shared: &Shared, view: &View, memtable: &Arc<Memtable>) -> Resul
 
 /// Step 4. A segment that cannot be removed is an orphan that the next open removes.
 fn remove_segments(shared: &Shared, log_number: FileNumber) -> Result<()> {
-    let entries = shared
-        .dir
-        .env
-        .list(&shared.dir.path)
-        .map_err(|e| Error::io("list", &shared.dir.path, e))?;
+    let entries = shared.dir.list()?;
     let numbers = entries.iter().filter_map(|entry| match FileName::parse(&entry.name) {
         Some(FileName::Log(number)) => Some(number),
         _ => None,

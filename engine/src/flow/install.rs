@@ -30,14 +30,15 @@ pub(crate) fn install(
 ) -> Result<()> {
     let mut manifest = shared.manifest.lock();
     let Some(manifest) = manifest.as_mut() else { return Err(Error::ReadOnly) };
-    let added = open_tables(shared, &output.tables).inspect_err(|_| output.discard(shared))?;
-    let edit = VersionEdit { added: output.tables.clone(), ..edit(manifest.state()) };
-    // What is durable now, compactions may have relied on: a log that ends before has lost something.
-    let durable = manifest.state().last_seqno.max(shared.durable());
-    let last_seqno = Some(edit.last_seqno.unwrap_or_default().max(durable));
-    let edit = VersionEdit { last_seqno, ..edit };
+    let opened = open_tables(shared, &output.tables).inspect_err(|_| output.discard(shared))?;
+    let edit = edit(manifest.state());
+    // A log that ends before what is durable now has lost something.
+    let durable = seeded!(MarkLeftOut => 0, else shared.durable());
+    let last_seqno = manifest.state().last_seqno.max(edit.flushed_seqno.unwrap_or(0)).max(durable);
+    let added = output.tables.clone();
+    let edit = VersionEdit { added, last_seqno: Some(last_seqno), ..edit };
     let removed: HashSet<FileNumber> = edit.removed.iter().copied().collect();
-    seeded!(ViewBeforeEdit => replace_view(shared, &removed, &added, flushed)?);
+    seeded!(ViewBeforeEdit => replace_view(shared, &removed, &opened, flushed)?);
     if let Err(error) = manifest.append(edit) {
         if manifest.failed() {
             shared.poison(&error);
@@ -47,7 +48,7 @@ pub(crate) fn install(
         return Err(error);
     }
     seeded!(ViewBeforeEdit => return Ok(()));
-    replace_view(shared, &removed, &added, flushed)
+    replace_view(shared, &removed, &opened, flushed)
 }
 
 fn open_tables(shared: &Shared, metas: &[TableMeta]) -> Result<Vec<Arc<Table>>> {

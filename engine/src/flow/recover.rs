@@ -15,6 +15,7 @@
 //! it starts over with the newer manifest when a file has gone meanwhile.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use orlop_formats::catalog::{CatalogKey, CatalogRecord};
@@ -43,11 +44,15 @@ use crate::state::view::{View, ViewCell};
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, write};
 
-/// How often a read-only open starts over when files vanish under it.
+/// How often a read-only open starts over while no writer changes the set of live files; its square: in
+/// all.
 const READ_ONLY_TRIES: usize = 20;
 
 /// Bytes of a lock file, at most.
 const MAX_LOCK_LEN: u64 = 4096;
+
+/// The first step of a creation, for its error.
+const SYNC_PARENT: &str = "sync the parent directory";
 
 /// What is at a path.
 enum Found {
@@ -69,12 +74,22 @@ pub(crate) fn open(
     if !options.create && !matches!(found, Found::Store) {
         return Err(Error::StoreMissing { path: dir.to_owned() });
     }
-    if !matches!(found, Found::Nothing) {
-        return enter(env, dir, options);
+    match found {
+        Found::Store => return enter(env, dir, options),
+        Found::Vacant => {}
+        Found::Nothing => {
+            env.create_dir(dir).map_err(|e| Error::io("create directory", dir, e))?;
+        }
     }
-    env.create_dir(dir).map_err(|e| Error::io("create directory", dir, e))?;
-    // A creation that failed leaves nothing, and the next one begins with a name of its own.
-    enter(Arc::clone(&env), dir, options).inspect_err(|_| drop(env.remove_dir(dir)))
+    let is_ours = matches!(found, Found::Nothing);
+    enter(Arc::clone(&env), dir, options).inspect_err(|error| {
+        // A creation that failed leaves nothing. A directory whose name may never reach the device
+        // goes even if it was there: the next creation begins with a name of its own.
+        let parent_in_doubt = matches!(error, Error::Io { op: SYNC_PARENT, .. });
+        if is_ours || parent_in_doubt {
+            drop(env.remove_dir(dir));
+        }
+    })
 }
 
 /// Opens what is in a directory, or creates it there.
@@ -94,7 +109,14 @@ fn enter(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<(Arc<Shared>
             })
         }
     });
-    let shared = opened.inspect_err(|_| put_back(&*env, &lock_path, &before))?;
+    let shared = opened.inspect_err(|_| {
+        // Where there is no store, what a lock file says concerns nobody.
+        let before = match look(&*env, dir) {
+            Ok(Found::Vacant) => Err(ErrorKind::NotFound.into()),
+            _ => before,
+        };
+        put_back(&*env, &lock_path, &before);
+    })?;
     Ok((shared, lock))
 }
 
@@ -102,7 +124,7 @@ fn enter(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<(Arc<Shared>
 fn read_lock(env: &dyn Env, path: &Path) -> std::io::Result<Vec<u8>> {
     match env.len(path)? {
         0..=MAX_LOCK_LEN => env.read(path),
-        _ => Err(std::io::ErrorKind::InvalidData.into()),
+        _ => Err(ErrorKind::InvalidData.into()),
     }
 }
 
@@ -115,14 +137,15 @@ fn put_back(env: &dyn Env, lock_path: &Path, before: &std::io::Result<Vec<u8>>) 
                 let _ = file.set_len(0).and_then(|()| file.write_at(0, before));
             }
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => drop(env.remove(lock_path)),
+        Err(error) if error.kind() == ErrorKind::NotFound => drop(env.remove(lock_path)),
         // It was there, and cannot be read.
         Err(_) => {}
     }
 }
 
 /// Opens for reading only. What a live writer does meanwhile can look like damage: a file that is
-/// gone, a segment that another one follows. So an error counts only if it stays.
+/// gone, a segment that another one follows, a log that ends before its manifest's mark. So an error
+/// counts only if it stays, and no writer was at work.
 pub(crate) fn open_read_only(
     env: Arc<dyn Env>,
     dir: &Path,
@@ -130,7 +153,10 @@ pub(crate) fn open_read_only(
 ) -> Result<Arc<Shared>> {
     options.check()?;
     let mut outcome = Ok(None);
-    for _ in 0..READ_ONLY_TRIES {
+    let (mut calm, mut tries) = (0, 0);
+    while calm < READ_ONLY_TRIES && tries < READ_ONLY_TRIES * READ_ONLY_TRIES {
+        tries += 1;
+        let before = roots(&*env, dir);
         if !matches!(look(&*env, dir)?, Found::Store) {
             return Err(Error::StoreMissing { path: dir.to_owned() });
         }
@@ -138,20 +164,30 @@ pub(crate) fn open_read_only(
         if let Ok(Some(shared)) = outcome {
             return Ok(shared);
         }
+        // Whatever was amiss, the writer may have done.
+        calm += usize::from(before == roots(&*env, dir));
         crate::sync::yield_now();
     }
-    outcome.and_then(|_| {
+    let at_rest = |_| {
         let found = "a writer that flushed during each of them".to_owned();
-        let expected = format!("a moment of rest in {READ_ONLY_TRIES} tries");
+        let expected = format!("a moment of rest in {tries} tries");
         Err(Error::InvalidArgument { what: "read-only open", expected, found })
-    })
+    };
+    if calm == 0 { at_rest(None) } else { outcome.and_then(at_rest) }
+}
+
+/// What changes whenever a writer changes the set of live files.
+fn roots(env: &dyn Env, dir: &Path) -> Option<(Superblock, u64)> {
+    let superblock = superblock::read(env, dir).ok()?;
+    let manifest = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
+    Some((superblock, env.len(&manifest).ok()?))
 }
 
 fn look(env: &dyn Env, dir: &Path) -> Result<Found> {
     let entries = match env.list(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
             let found = "a file, not a directory".to_owned();
             return Err(Error::NotAStore { path: dir.to_owned(), found });
         }
@@ -189,7 +225,7 @@ fn create(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
     remove_leftovers(&*dir.env, &dir.path)?;
     // Whoever made the directory may have died before its name was on the device.
     let parent = dir.path.parent().unwrap_or(Path::new(""));
-    dir.env.sync_dir(parent).map_err(|source| Error::io("sync", parent, source))?;
+    dir.env.sync_dir(parent).map_err(|source| Error::io(SYNC_PARENT, parent, source))?;
     let store = StoreId(dir.env.random());
     let numbers = Arc::new(AtomicU64::new(1));
     let superblock = Superblock {
@@ -277,6 +313,7 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
     let flushed = state.flushed_seqno;
     // After a kill the log's tail can be in the page cache only, until it has been flushed.
     let durable = if scan.clean { last_seqno } else { state.last_seqno.max(flushed) };
+    seeded!(PageCacheVouchedFor: durable = last_seqno);
     let old_floor = scan.live.first().map_or(state.log_number, |live| live.number);
     let parts = Parts {
         store: superblock.store,
@@ -405,8 +442,7 @@ fn with_log(mut shared: Shared, origin: Origin) -> Shared {
 
 /// No number in the directory is ever used again.
 fn next_number(dir: &Directory, state: &State) -> Result<FileNumber> {
-    let entries = dir.env.list(&dir.path);
-    let entries = entries.map_err(|source| Error::io("list", &dir.path, source))?;
+    let entries = dir.list()?;
     let used = entries.iter().filter_map(|entry| FileName::parse(&entry.name)?.number());
     Ok(used.max().map_or(1, |number| number + 1).max(state.next_file_number))
 }
@@ -489,8 +525,7 @@ fn orphans(shared: &Shared) -> Result<Vec<PathBuf>> {
     let Some(manifest) = guard.as_ref() else { return Ok(Vec::new()) };
     let current = manifest.superblock().manifest_number;
     let log_number = manifest.state().log_number;
-    let entries = shared.dir.env.list(&shared.dir.path);
-    let entries = entries.map_err(|source| Error::io("list", &shared.dir.path, source))?;
+    let entries = shared.dir.list()?;
     let is_orphan = |name: &str| match FileName::parse(name) {
         Some(FileName::Superblock | FileName::Lock) => false,
         Some(FileName::Log(number)) => number < log_number,

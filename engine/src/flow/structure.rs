@@ -52,11 +52,7 @@ fn broken(shared: &Shared, what: &'static str, expected: &str, found: String) ->
 }
 
 fn check_files(shared: &Shared, version: &Version) -> Result<()> {
-    let listed = shared
-        .dir
-        .env
-        .list(&shared.dir.path)
-        .map_err(|e| Error::io("list", &shared.dir.path, e))?;
+    let listed = shared.dir.list()?;
     let next = shared.numbers.load(Ordering::Relaxed);
     let log_number = shared.log_number.load(Ordering::Acquire);
     let guard = shared.manifest.lock();

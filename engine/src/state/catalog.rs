@@ -227,10 +227,10 @@ impl Catalog {
 
     fn new_id(&mut self) -> Result<DatabaseId> {
         let id = self.next_id;
-        self.next_id = id.checked_add(1).ok_or(Error::TooLarge {
-            what: "number of databases ever created",
-            limit: u64::from(u32::MAX),
-            found: u64::from(u32::MAX) + 1,
+        self.next_id = id.checked_add(1).ok_or_else(|| Error::InvalidArgument {
+            what: "new database",
+            expected: format!("fewer than {} in the life of a store", u32::MAX),
+            found: "one more; copy what it holds into a new store".to_owned(),
         })?;
         self.live.insert(DatabaseId(id));
         Ok(DatabaseId(id))

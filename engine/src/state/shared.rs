@@ -1,7 +1,7 @@
 //! The one struct where everything meets, grouped by what guards it.
 //!
-//! Lock order: stepping → queue → manifest → catalog → snapshots → background. The view is replaced under
-//! its own lock, which nothing else is taken inside of.
+//! Lock order: stepping → queue → manifest → directory → catalog → snapshots → background. The view is
+//! replaced under its own lock, which nothing else is taken inside of.
 
 use orlop_formats::checksum::Place;
 use orlop_formats::ids::{FileNumber, Seqno, StoreId};

@@ -94,11 +94,9 @@ pub fn workload(
         let crash = Crash { operation: moment.operation, death, then: None };
         tally.add("recoveries", 1);
         let number = tally.count("recoveries");
-        let nested = depth.cuts_recovery(number)
-            || death == Death::Kill && is_root_volatile(&moment.disk) && {
-                volatile += 1;
-                depth.cuts_volatile(volatile)
-            };
+        let on_sand = death == Death::Kill && is_root_volatile(&moment.disk);
+        volatile += u64::from(on_sand);
+        let nested = depth.cuts_recovery(number) || on_sand && depth.cuts_volatile(volatile);
         let sequel = depth.sequel > 0
             && (number.is_multiple_of(depth.sequel) || matches!(death, Death::Late(_)));
         let found = if nested {

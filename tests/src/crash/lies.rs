@@ -3,8 +3,8 @@
 //!
 //! No engine can tell a lie about the last thing it wrote from a power cut before it, nor a device
 //! that has gone back as a whole from one that was never written. But a state that never was must
-//! not be served; and where the log went on behind the lie, with a group that says that what came before
-//! was synced, acknowledged commits may not be gone without an error.
+//! not be served; and where something was written behind the lie that says that what came before was
+//! synced, a group or an edit, acknowledged commits may not be gone without an error.
 
 use orlop::sim::{FaultKind, Keep, SimEnv};
 
@@ -76,8 +76,8 @@ fn case(
     Ok(outcome)
 }
 
-/// Whether a frame on the device says that what was written before these operations was synced: once
-/// it has been, a synced group follows.
+/// Whether something on the device says that what was written before these operations was synced: once
+/// it has been, a synced group or an edit follows.
 fn is_vouched_for(later: &[String]) -> bool {
     let is_sync = |line: &String| {
         line.starts_with("reap") && line.ends_with(" sync")
@@ -87,8 +87,10 @@ fn is_vouched_for(later: &[String]) -> bool {
     let is_group = |line: &String| {
         line.starts_with("submit") && line.ends_with(" sync") && !line.contains(" 0+")
     };
+    // An edit says how far commits were on the device.
+    let is_edit = |line: &String| line.starts_with("sync ") && line.ends_with(".manifest");
     let mut behind_sync = later.iter().skip_while(|line| !is_sync(line)).skip(1);
-    behind_sync.any(is_group)
+    behind_sync.any(|line| is_group(line) || is_edit(line))
 }
 
 fn record(workload: &Workload, env: &SimEnv) -> history::Recording {

@@ -1,7 +1,7 @@
 //! A part of the cases of a workload: of many workloads a few cases each find a bug sooner than all
 //! cases of one after the other.
 
-/// Every so many-th case, beyond the first ones.
+/// Every so many-th case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
     /// How many parts there are, 1 or more.

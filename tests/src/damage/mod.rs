@@ -136,20 +136,12 @@ impl Subject {
     /// # Errors
     /// As [`Subject::new`], and when a script does not run as it was written for.
     pub fn all() -> Result<[Self; 3], String> {
-        let closed = Self::new(reference::closed()?, inventory::REQUIRED)?;
-        let flushed = Self::new(reference::flushed()?, inventory::REQUIRED_FLUSHED)?;
-        let crashed = Self::new(reference::crashed()?, inventory::REQUIRED_CRASHED)?;
-        Ok([closed, flushed, crashed])
-    }
-
-    /// All sets, whatever they hold.
-    ///
-    /// # Errors
-    /// As [`Subject::all`], but for what is missing.
-    pub fn all_unchecked() -> Result<[Self; 3], String> {
-        let [closed, flushed] = [reference::closed()?, reference::flushed()?];
-        let crashed = reference::crashed()?;
-        Ok([Self::new(closed, &[])?, Self::new(flushed, &[])?, Self::new(crashed, &[])?])
+        let [closed, flushed, crashed] = reference::all()?;
+        Ok([
+            Self::new(closed, inventory::REQUIRED)?,
+            Self::new(flushed, inventory::REQUIRED_FLUSHED)?,
+            Self::new(crashed, inventory::REQUIRED_CRASHED)?,
+        ])
     }
 
     /// The command that tries one mutant.

@@ -197,6 +197,14 @@ pub fn crashed() -> Made<Set> {
     Set::new("crashed", (crashed_script(3)?, crashed_script(4)?))
 }
 
+/// Every set.
+///
+/// # Errors
+/// When a script does not run as it was written for.
+pub fn all() -> Made<[Set; 3]> {
+    Ok([closed()?, flushed()?, crashed()?])
+}
+
 /// Creates a database with options.
 fn create(scribe: &mut Scribe, store: &Store, name: &str) -> Made<()> {
     let options = DatabaseOptions { durability: Some(Durability::Buffered) };

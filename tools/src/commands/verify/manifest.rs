@@ -170,6 +170,10 @@ impl Version {
         let mut next_database_id = u64::from(self.next_database_id);
         grow("next database id", &mut next_database_id, edit.next_database_id.map(u64::from));
         self.next_database_id = next_database_id as u32;
+        if self.log_number > self.next_file_number {
+            let expected = format!("at most the next file number, {}", self.next_file_number);
+            report.finding(path, offset, "log number", expected, self.log_number.to_string());
+        }
         self.segment_ends.extend(edit.segment_ends);
         let log_number = self.log_number;
         self.segment_ends.retain(|end| end.number >= log_number);

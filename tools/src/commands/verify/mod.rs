@@ -24,7 +24,7 @@ use crate::output::{Output, counted, size};
 use report::Report;
 
 /// How often a store is read again when a writer changed it meanwhile.
-const TRIES: usize = 5;
+const TRIES: usize = 10;
 
 pub(crate) fn run(args: &cli::StoreAndJson) -> Result<Answer, Failure> {
     let report = verify(&args.store)?;
@@ -55,15 +55,15 @@ pub fn findings(dir: &Path) -> Result<Vec<String>, String> {
 
 /// What a live writer does can look like damage: findings count when the store stood still.
 fn verify(dir: &Path) -> Result<Report, Failure> {
-    let mut tries = 0;
-    loop {
+    for _ in 0..TRIES {
         let before = store::fingerprint(dir);
         let report = store::verify(dir)?;
-        tries += 1;
-        if report.is_clean() || tries == TRIES || store::fingerprint(dir) == before {
+        if report.is_clean() || store::fingerprint(dir) == before {
             return Ok(report);
         }
     }
+    let what = format!("{}: a writer changed it during each of {TRIES} readings", dir.display());
+    Err(Failure::with_hint(what, "let the writer rest, or verify a copy of the store"))
 }
 
 fn print(out: &mut Output, dir: &Path, report: &Report) -> Result<(), Failure> {

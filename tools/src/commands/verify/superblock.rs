@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use orlop_formats::limits::MAX_GENERATION;
 use orlop_formats::superblock::{self, Superblock};
 
 use super::report::Report;
@@ -13,6 +14,10 @@ pub(super) fn verify(report: &mut Report, path: &Path, bytes: &[u8]) -> Option<S
             // The store opens without it; but one more loss, and it would not.
             if let Some(error) = decoded.bad_slot {
                 report.decode(path, error);
+            }
+            if decoded.newest.generation == MAX_GENERATION {
+                let expected = format!("one below {MAX_GENERATION}, so that it can be written");
+                report.finding(path, 0, "generation", expected, "that one");
             }
             Some(decoded.newest)
         }
