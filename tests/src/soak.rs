@@ -152,7 +152,7 @@ fn build_seeded() -> Result<(), String> {
 fn seeded(limits: &Limits) -> Tally {
     let minutes = limits.until.saturating_duration_since(Instant::now()).as_secs_f64() / 60.0;
     let output = Command::new(seeded_program())
-        .args(["seeded", "--seconds", "30", "--seed", &limits.seed.to_string()])
+        .args(["seeded", "--seconds", "60", "--seed", &limits.seed.to_string()])
         .args(["--minutes", &minutes.to_string(), "--threads", &limits.threads.to_string()])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
