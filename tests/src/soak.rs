@@ -30,13 +30,13 @@ type Stage = (&'static str, u32, fn(&Limits) -> Tally);
 
 const STAGES: [Stage; 8] = [
     ("power cuts", 2, power::run),
-    ("kills", 4, kill::run),
+    ("kills", 6, kill::run),
     ("injected errors", 2, injected::run),
     ("faults", 3, faults::run),
     ("reads and lies", 3, reads_and_lies),
     ("seeded bugs", 12, seeded),
     ("damage", 40, damage::run),
-    ("crashes", 34, |limits| crash::run(limits, DEPTH)),
+    ("crashes", 32, |limits| crash::run(limits, DEPTH)),
 ];
 
 /// Runs all stages within about `time`, behind a build of the program with the seeded bugs.
