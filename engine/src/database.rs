@@ -152,7 +152,7 @@ impl Database {
         value: impl AsRef<[u8]>,
         durability: Durability,
     ) -> Result<()> {
-        let mut writes = WriteSet::default();
+        let mut writes = WriteSet::spare();
         writes.write(self.target(), Kind::Put, key.as_ref(), value.as_ref())?;
         self.commit(writes, durability)
     }
@@ -170,7 +170,7 @@ impl Database {
     /// # Errors
     /// As [`Database::put`].
     pub fn delete_with(&self, key: impl AsRef<[u8]>, durability: Durability) -> Result<()> {
-        let mut writes = WriteSet::default();
+        let mut writes = WriteSet::spare();
         writes.write(self.target(), Kind::Delete, key.as_ref(), b"")?;
         self.commit(writes, durability)
     }

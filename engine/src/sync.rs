@@ -1,4 +1,4 @@
-//! The only source of atomics, locks, condition variables, threads and epochs.
+//! The only source of atomics, locks, condition variables, threads, epochs and time that passes.
 //!
 //! Everything above takes its synchronisation from here, so that the same code runs under a model
 //! checker. Each of the three submodules gives the same names: `system` those of every normal build,
@@ -22,11 +22,17 @@ use self::system as primitive;
 compile_error!("a build is for one model checker");
 
 pub(crate) use self::primitive::{
-    AtomicBool, AtomicU64, JoinHandle, MutexGuard, OnceLock, RwLock, epoch, panicking, point,
-    yield_now,
+    AtomicBool, AtomicU64, JoinHandle, MutexGuard, OnceLock, RwLock, Stopwatch, epoch, panicking,
+    point, yield_now, yield_until,
 };
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::Ordering;
+
+/// Atomics that no model checker watches: those inside of the memtable, whose nodes are plain memory.
+/// To shuttle an operation of the memtable is one step; Miri and the tests with threads look inside.
+pub(crate) mod unwatched {
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+}
 
 use std::sync::PoisonError;
 use std::time::Duration;

@@ -7,7 +7,7 @@
 //! and compares it with the `afterlife`: what the crash has left.
 //!
 //! A step of the engine ends at every lock, atomic, thread, and call of the environment; what goes
-//! on inside of the skiplist and of the epochs is one step. Time runs out when the dice say so, or
+//! on inside of the memtable and of the epochs is one step. Time runs out when the dice say so, or
 //! never: a thread that waits for a word that nobody will say is found as a deadlock.
 
 mod actors;

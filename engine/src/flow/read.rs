@@ -10,13 +10,13 @@ use crate::error::{Error, Result};
 use crate::files::sstable::{Payload, Table};
 use crate::state::catalog::Binding;
 use crate::state::iter::is_live;
-use crate::state::memtable::MemEntry;
+use crate::state::memtable::Found;
 use crate::state::value::Value;
 use crate::state::view::View;
 
 /// Where [`find`] found a value.
 enum Place<'a> {
-    Record(MemEntry),
+    Memory(Found<'a>),
     Table(&'a Table, Payload),
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn get(
     seqno: Seqno,
 ) -> Result<Option<Value>> {
     Ok(find(view, database, key, seqno)?.map(|place| match place {
-        Place::Record(entry) => Value::from_record(entry.record, entry.value_start),
+        Place::Memory(version) => Value::from_memory(version),
         Place::Table(table, Payload::Mapped(range)) => Value::from_mapping(table.mapping(), range),
         Place::Table(_, Payload::Owned(value)) => Value::from_vec(value),
     }))
@@ -43,7 +43,7 @@ pub(crate) fn get_with<R>(
     read: impl FnOnce(&[u8]) -> R,
 ) -> Result<Option<R>> {
     Ok(find(view, database, key, seqno)?.map(|place| match place {
-        Place::Record(entry) => read(entry.value()),
+        Place::Memory(version) => read(version.value()),
         Place::Table(table, Payload::Mapped(range)) => {
             read(table.mapping().bytes().get(range).unwrap_or_default())
         }
@@ -69,8 +69,8 @@ fn find<'a>(
     seqno: Seqno,
 ) -> Result<Option<Place<'a>>> {
     for memtable in std::iter::once(&view.active).chain(&view.sealed) {
-        if let Some(entry) = memtable.get(database, key, seqno) {
-            return Ok(is_live(entry.kind)?.then_some(Place::Record(entry)));
+        if let Some(version) = memtable.get(database, key, seqno) {
+            return Ok(is_live(version.kind())?.then_some(Place::Memory(version)));
         }
     }
     let hash = filter::hash(database, key);

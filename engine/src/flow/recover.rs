@@ -466,8 +466,9 @@ fn replay(
 ) -> Result<()> {
     segments::visit(&*shared.dir.env, scan, flushed, |seqno, ops| {
         shared.view.with(|view| {
+            let mut writer = view.active.writer();
             for op in ops {
-                view.active.insert(op.database, op.key, seqno, op.kind, op.value);
+                writer.insert(op.database, op.key, seqno, op.kind, op.value);
             }
         });
         seeded!(DatabaseIdReused => return after_each(shared));

@@ -13,7 +13,7 @@ pub(crate) fn open(view: &View, database: DatabaseId, seqno: Seqno) -> Visible {
     let mut sources = Vec::new();
     for memtable in std::iter::once(&view.active).chain(&view.sealed) {
         if !memtable.is_empty() {
-            sources.push(Source::Memory(MemCursor::new(Arc::clone(memtable), database)));
+            sources.push(Source::Memory(MemCursor::new(Arc::clone(memtable), database, seqno)));
         }
     }
     for run in view.version.runs() {

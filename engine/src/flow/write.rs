@@ -13,6 +13,8 @@
 //! A group of `Memory` commits stops short of 3 and 5: its batches wait in the log's buffer and
 //! go out ahead of the next stronger group.
 
+use std::slice;
+
 use orlop_formats::batch::{self as format, Op};
 use orlop_formats::ids::{DatabaseId, Kind, SYSTEM_DATABASE, Seqno};
 use orlop_formats::limits::MAX_SEQNO;
@@ -22,11 +24,11 @@ use crate::files::wal::{Group, Log};
 use crate::flow::{background, room};
 use crate::options::{Durability, GROUP_BYTES};
 use crate::state::catalog::{Staged, SystemWrites, Target};
-use crate::state::memtable::Memtable;
-use crate::state::queue::{Request, Ticket, TicketState, Work};
+use crate::state::memtable::Writer;
+use crate::state::queue::{CommitQueue, Request, Ticket, TicketState, Work};
 use crate::state::shared::Shared;
 use crate::state::write_set::{Item, WriteSet};
-use crate::sync::{Arc, Ordering, panicking, write};
+use crate::sync::{Arc, Ordering, Stopwatch, panicking, write, yield_until};
 
 /// Commits a batch and returns its sequence number; an empty batch takes none and gets what is
 /// visible. Returns when the commit has reached its durability and is visible.
@@ -35,8 +37,15 @@ pub(crate) fn commit(shared: &Shared, writes: WriteSet, durability: Durability) 
     if writes.is_empty() && durability == Durability::Memory {
         return Ok(shared.visible.load(Ordering::Acquire));
     }
+    let mut queue = shared.queue.lock();
+    let company = durability == Durability::Synced && queue.linger.expects_company();
+    if !company && let Some(log) = queue.take_log()? {
+        drop(queue);
+        return alone(shared, log, Commit::of(writes, durability, None));
+    }
     let ticket = Ticket::new();
-    enqueue(shared, Work::Commit { writes, durability }, &ticket)?;
+    queue.enter(Work::Commit { writes, durability }, &ticket)?;
+    drop(queue);
     loop {
         match ticket.wait() {
             TicketState::Done(result) => return result,
@@ -46,6 +55,12 @@ pub(crate) fn commit(shared: &Shared, writes: WriteSet, durability: Durability) 
             TicketState::Waiting => {}
         }
     }
+}
+
+/// Commits where nobody leads and nobody waits.
+fn alone(shared: &Shared, log: Box<Log>, mut commit: Commit) -> Result<Seqno> {
+    Leading::run(shared, log, |log| lead_group(shared, log, slice::from_mut(&mut commit)));
+    std::mem::replace(&mut commit.outcome, Ok(0))
 }
 
 /// Runs `work` with the log in hand, after every commit that was queued before it.
@@ -130,7 +145,8 @@ impl Drop for Leading<'_> {
 struct Commit {
     writes: WriteSet,
     durability: Durability,
-    ticket: Arc<Ticket>,
+    /// Where the writer waits, if it is not the one who leads.
+    ticket: Option<Arc<Ticket>>,
     /// Set in step 2.
     outcome: Result<Seqno>,
     /// The outcome is final.
@@ -139,26 +155,63 @@ struct Commit {
     ids: Vec<DatabaseId>,
 }
 
-/// Commits one group from the front of the queue.
-fn lead(shared: &Shared, log: &mut Log) {
-    let mut group = take_group(shared);
-    let result = shared.check_poison().and_then(|()| write_group(shared, log, &mut group));
-    if let Err(error) = result {
-        group.iter_mut().for_each(|commit| commit.outcome = Err(error.clone()));
+impl Commit {
+    fn of(writes: WriteSet, durability: Durability, ticket: Option<Arc<Ticket>>) -> Self {
+        let (system, ids) = (SystemWrites::new(), Vec::new());
+        Self { writes, durability, ticket, outcome: Ok(0), done: false, system, ids }
     }
-    group.iter_mut().for_each(|commit| commit.done = true);
 }
 
 impl Drop for Commit {
     /// Tells the writer, also when a panic has ended the group.
     fn drop(&mut self) {
+        std::mem::take(&mut self.writes).let_go();
+        let Some(ticket) = &self.ticket else { return };
         let outcome = if self.done {
             std::mem::replace(&mut self.outcome, Ok(0))
         } else {
             Err(Error::Poisoned { cause: "a panic ended the commit".to_owned() })
         };
-        self.ticket.tell(TicketState::Done(outcome));
+        ticket.tell(TicketState::Done(outcome));
     }
+}
+
+/// Commits one group from the front of the queue.
+fn lead(shared: &Shared, log: &mut Log) {
+    linger(shared);
+    lead_group(shared, log, &mut take_group(shared));
+}
+
+/// Waits for more writers where the next group is to be synced and they are on their way.
+fn linger(shared: &Shared) {
+    let queue = shared.queue.lock();
+    let plan = queue.linger.plan(queue.waiting.len()).filter(|_| next_group_can_grow(&queue));
+    drop(queue);
+    let Some((writers, time)) = plan else { return };
+    yield_until(time, || shared.queue.lock().waiting.len() >= writers);
+    let mut queue = shared.queue.lock();
+    let all_came = queue.waiting.len() >= writers;
+    queue.linger.has_waited(all_came);
+}
+
+/// Whether the next group is to be synced, and who comes now would be in it.
+fn next_group_can_grow(queue: &CommitQueue) -> bool {
+    let (mut bytes, mut synced) = (0, false);
+    for request in &queue.waiting {
+        let Work::Commit { writes, durability } = &request.work else { return false };
+        bytes += writes.encoded_bound;
+        synced |= *durability == Durability::Synced;
+    }
+    synced && bytes < GROUP_BYTES
+}
+
+fn lead_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) {
+    let result = shared.check_poison().and_then(|()| write_group(shared, log, group));
+    if let Err(error) = result {
+        shared.queue.lock().linger.group_has_failed();
+        group.iter_mut().for_each(|commit| commit.outcome = Err(error.clone()));
+    }
+    group.iter_mut().for_each(|commit| commit.done = true);
 }
 
 fn take_group(shared: &Shared) -> Vec<Commit> {
@@ -175,15 +228,7 @@ fn take_group(shared: &Shared) -> Vec<Commit> {
         else {
             break;
         };
-        group.push(Commit {
-            writes,
-            durability,
-            ticket,
-            outcome: Ok(0),
-            done: false,
-            system: SystemWrites::new(),
-            ids: Vec::new(),
-        });
+        group.push(Commit::of(writes, durability, Some(ticket)));
     }
     group
 }
@@ -209,12 +254,14 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
     for commit in group.iter_mut() {
         encode(shared, commit, &mut frame);
     }
+    let submits = to_log && frame.count > 0;
 
     // 3. Submit. From here on a failure leaves the group indeterminate.
     let sync = strongest == Durability::Synced;
+    let begun = (sync && submits).then(Stopwatch::start);
     seeded!(SyncSkippedAfterDrop: sync = sync && !has_dropped(shared));
     seeded!(PublishedBeforeWritten => publish(shared));
-    let submitted = if to_log && frame.count > 0 {
+    let submitted = if submits {
         let submitted = log.submit(Group { sync, ..frame });
         seeded!(LogWriteErrorIgnored: submitted = Ok(()));
         judge(shared, log, submitted)?;
@@ -227,9 +274,8 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
     // 4. Insert while the write is in flight.
     seeded!(BatchOverTwoMemtables => insert_and_seal(shared, log, group));
     shared.view.with(|view| {
-        for commit in group.iter() {
-            insert(&view.active, commit);
-        }
+        let mut writer = view.active.writer();
+        group.iter().for_each(|commit| insert(&mut writer, commit));
     });
 
     // 5. Reap; a group without batches still syncs what went before.
@@ -244,6 +290,11 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
     // 6. Publish.
     shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
     publish(shared);
+    if let Some(begun) = begun {
+        let mut queue = shared.queue.lock();
+        let waiting = queue.waiting.len();
+        queue.linger.group_is_synced(group.len(), waiting, begun.elapsed());
+    }
     shared.counters.count_group(group.len(), sync);
     if group.iter().any(|commit| commit.writes.has_catalog_ops) {
         background::search_dead(shared);
@@ -381,10 +432,10 @@ fn operations(commit: &Commit) -> impl Iterator<Item = Op<'_>> {
 }
 
 /// Step 4 for one commit.
-fn insert(memtable: &Memtable, commit: &Commit) {
+fn insert(writer: &mut Writer<'_>, commit: &Commit) {
     let Ok(seqno) = commit.outcome else { return };
     for op in operations(commit) {
-        memtable.insert(op.database, op.key, seqno, op.kind, op.value);
+        writer.insert(op.database, op.key, seqno, op.kind, op.value);
     }
 }
 
@@ -401,13 +452,15 @@ fn insert_and_seal(shared: &Shared, log: &Log, group: &[Commit]) {
     if view.active.live_bytes() < shared.options.memtable_size / 2 || !view.sealed.is_empty() {
         return;
     }
+    let mut writer = view.active.writer();
     for commit in group {
         let Ok(seqno) = commit.outcome else { continue };
         let count = operations(commit).count();
         for op in operations(commit).take(count.saturating_sub(1)) {
-            view.active.insert(op.database, op.key, seqno, op.kind, op.value);
+            writer.insert(op.database, op.key, seqno, op.kind, op.value);
         }
     }
+    drop(writer);
     room::seal(shared, log);
 }
 

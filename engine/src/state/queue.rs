@@ -11,6 +11,7 @@ use orlop_formats::ids::Seqno;
 use crate::error::{Error, Result};
 use crate::files::wal::Log;
 use crate::options::Durability;
+use crate::state::linger::Linger;
 use crate::state::write_set::WriteSet;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
 
@@ -18,6 +19,7 @@ use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
 pub(crate) struct CommitQueue<L = Log> {
     pub(crate) waiting: VecDeque<Request<L>>,
     pub(crate) log: Option<Box<L>>,
+    pub(crate) linger: Linger,
     /// The answer to whoever comes, once no more commits are taken.
     pub(crate) closed: Option<Error>,
 }
@@ -85,12 +87,25 @@ impl<L> Ticket<L> {
 
 impl<L> CommitQueue<L> {
     pub(crate) fn new(log: L) -> Self {
-        Self { waiting: VecDeque::new(), log: Some(Box::new(log)), closed: None }
+        Self {
+            waiting: VecDeque::new(),
+            log: Some(Box::new(log)),
+            linger: Linger::default(),
+            closed: None,
+        }
     }
 
     /// A queue that takes no commits: `why` is the answer to each.
     pub(crate) fn refusing(why: Error) -> Self {
-        Self { waiting: VecDeque::new(), log: None, closed: Some(why) }
+        Self { waiting: VecDeque::new(), log: None, linger: Linger::default(), closed: Some(why) }
+    }
+
+    /// The log, where nobody leads: who takes it leads without standing in line.
+    pub(crate) fn take_log(&mut self) -> Result<Option<Box<L>>> {
+        match &self.closed {
+            Some(why) => Err(why.clone()),
+            None => Ok(self.log.take()),
+        }
     }
 
     /// Puts a writer in line; where nobody leads, it does.

@@ -4,22 +4,27 @@ use std::fmt;
 use std::ops::{Deref, Range};
 
 use crate::env::Mapping;
+use crate::state::memtable::{Found, Kept};
 use crate::sync::Arc;
 
 /// Values up to this many bytes are copied out, larger ones pin what holds them.
 const INLINE: usize = 128;
 
+/// Values in a memtable up to this many bytes are copied, too: a value that is kept for long would
+/// keep all of the memtable.
+const COPIED: usize = 64 << 10;
+
 /// The bytes of a value. Derefs to `[u8]`, is `Send`, `Sync` and `'static`.
 ///
 /// Small values are copied. Larger ones are not: the value then keeps the mapping of its sstable,
-/// or the memtable's record, alive for as long as it lives.
+/// or the memtable that it is in, alive for as long as it lives.
 #[derive(Clone)]
 pub struct Value(Repr);
 
 #[derive(Clone)]
 enum Repr {
     Inline { len: u8, bytes: [u8; INLINE] },
-    Record { record: Arc<[u8]>, start: usize },
+    Memory(Kept),
     Mapped { map: Mapping, range: Range<usize> },
     Owned(Arc<[u8]>),
 }
@@ -32,9 +37,9 @@ impl Value {
         Some(Self(Repr::Inline { len: value.len() as u8, bytes }))
     }
 
-    pub(crate) fn from_record(record: Arc<[u8]>, start: usize) -> Self {
-        let value = record.get(start..).unwrap_or_default();
-        Self::inline(value).unwrap_or(Self(Repr::Record { record, start }))
+    pub(crate) fn from_memory(found: Found<'_>) -> Self {
+        let value = found.value();
+        if value.len() <= COPIED { Self::copy_of(value) } else { Self(Repr::Memory(found.keep())) }
     }
 
     pub(crate) fn from_mapping(map: &Mapping, range: Range<usize>) -> Self {
@@ -57,7 +62,7 @@ impl Deref for Value {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
-            Repr::Record { record, start } => record.get(*start..).unwrap_or_default(),
+            Repr::Memory(kept) => kept,
             Repr::Mapped { map, range } => map.bytes().get(range.clone()).unwrap_or_default(),
             Repr::Owned(bytes) => bytes,
         }

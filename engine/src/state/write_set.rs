@@ -1,5 +1,6 @@
 //! What one commit carries, and the limits that every door checks.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use orlop_formats::ids::Kind;
@@ -34,7 +35,34 @@ pub(crate) enum Item {
     Catalog(CatalogOp),
 }
 
+/// Space that a spare write set keeps, in bytes of data and in items.
+const SPARE: (usize, usize) = (16 << 10, 256);
+
+thread_local! {
+    /// The space of the thread's last commit, for its next one.
+    static LAST: Cell<Option<WriteSet>> = const { Cell::new(None) };
+}
+
 impl WriteSet {
+    /// An empty one, with the space of one that was let go of.
+    pub(crate) fn spare() -> Self {
+        LAST.try_with(Cell::take).ok().flatten().unwrap_or_default()
+    }
+
+    /// Lets go of it, but for its space where that is not large.
+    pub(crate) fn let_go(self) {
+        if self.data.capacity() > SPARE.0 || self.items.capacity() > SPARE.1 {
+            return;
+        }
+        let Self { mut items, mut targets, mut data, .. } = self;
+        items.clear();
+        targets.clear();
+        data.clear();
+        let empty = Self { items, targets, data, ..Self::default() };
+        // A thread that ends has no next commit.
+        let _ = LAST.try_with(|last| last.set(Some(empty)));
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -107,4 +135,24 @@ fn too_large(what: &'static str, limit: usize, found: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::TooLarge { what, limit: limit as u64, found: found as u64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spare_write_set_is_empty_and_not_large() {
+        for len in [10, 100 << 10] {
+            let mut writes = WriteSet::spare();
+            let target = Target::Name("name".into());
+            writes.write(target, Kind::Put, b"key", &vec![1; len]).unwrap();
+            writes.catalog(CatalogOp::Drop { name: "name".into() }).unwrap();
+            writes.let_go();
+            let spare = WriteSet::spare();
+            assert!(spare.is_empty() && spare.targets.is_empty() && spare.data.is_empty());
+            assert_eq!((spare.encoded_bound, spare.has_catalog_ops), (0, false));
+            assert_eq!(spare.data.capacity() > 0, len == 10);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The types of shuttle: threads that run one at a time, in an order that a seed decides.
 //!
-//! What it does not see: the inside of the skiplist and of the epochs, which are crossbeam's own
-//! (both are lock-free, so that nothing blocks in there), and orderings weaker than sequential
+//! What it does not see: the inside of the memtable and of crossbeam's epochs (both are lock-free, so
+//! that nothing blocks in there), and orderings weaker than sequential
 //! consistency. The kernels under loom are there for these.
 
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64};
@@ -29,6 +29,25 @@ pub(crate) fn wait_at_most<T>(condvar: &Condvar, guard: MutexGuard<'_, T>, _: Du
         yield_now();
     } else {
         drop(condvar.wait(guard));
+    }
+}
+
+/// As above: dice say how long it takes until the time is over.
+pub(crate) fn yield_until(_: Duration, enough: impl Fn() -> bool) {
+    let turns = thread_rng().gen_range(0..4);
+    (0..turns).take_while(|_| !enough()).for_each(|_| yield_now());
+}
+
+/// In these runs nothing takes any time.
+pub(crate) struct Stopwatch;
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

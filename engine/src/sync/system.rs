@@ -7,7 +7,7 @@ pub(crate) use std::sync::{
 };
 pub(crate) use std::thread::{Builder, JoinHandle, panicking, yield_now};
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A place where a model checker may let another thread run; here it is nothing.
 #[inline(always)]
@@ -15,4 +15,25 @@ pub(crate) fn point() {}
 
 pub(crate) fn wait_at_most<T>(condvar: &Condvar, guard: MutexGuard<'_, T>, time: Duration) {
     drop(condvar.wait_timeout(guard, time));
+}
+
+/// Lets others run until there is enough of something, or the time is over.
+pub(crate) fn yield_until(time: Duration, enough: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !enough() && begun.elapsed() < time {
+        yield_now();
+    }
+}
+
+/// Says how long something took.
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
 }

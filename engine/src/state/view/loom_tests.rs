@@ -1,6 +1,6 @@
 //! Every order of readers, replacements and reclamation, with crossbeam's own epochs under loom.
 //!
-//! Not here: the skiplist, whose nodes loom cannot follow, and the reference counts of pinned
+//! Not here: the memtable's tree, whose nodes loom cannot follow, and the reference counts of pinned
 //! views, which are the standard library's. Cells that loom watches stand for what the memtables
 //! hold: a read that is not ordered after the write is an error.
 
