@@ -1,6 +1,7 @@
 //! What a caller can choose when a store is opened: few knobs, each with unit, default and why.
 
 pub use orlop_formats::block::Compression;
+use orlop_formats::limits::{MAX_RING_LEN, SECTOR};
 
 use crate::error::{Error, Result};
 
@@ -40,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) durability: Durability,
     pub(crate) background: Background,
     pub(crate) memtable_size: usize,
+    pub(crate) stage_size: u64,
+    pub(crate) segment_size: u64,
     pub(crate) table_size: u64,
     pub(crate) level_base: u64,
     pub(crate) level_multiplier: u64,
@@ -55,6 +58,8 @@ impl Default for Options {
             durability: Durability::Synced,
             background: Background::Thread,
             memtable_size: 64 << 20,
+            stage_size: 1 << 20,
+            segment_size: 64 << 20,
             table_size: 64 << 20,
             level_base: 256 << 20,
             level_multiplier: 10,
@@ -88,8 +93,8 @@ pub(crate) const GROUP_BYTES: usize = 1 << 20;
 /// The first segment of an open; later ones double.
 pub(crate) const SEGMENT_MIN: u64 = 64 << 10;
 
-/// Segments stop doubling here.
-pub(crate) const SEGMENT_MAX: u64 = 64 << 20;
+/// The log is this many segments long at most, or memtables if these are larger; then it is flushed.
+pub(crate) const LOG_SEGMENTS: u64 = 4;
 
 /// A close leaves at most this much to replay; more is flushed first.
 pub(crate) const CLOSE_FLUSH_BYTES: usize = 1 << 20;
@@ -114,10 +119,22 @@ impl Options {
             })
         }
         within("memtable_size", self.memtable_size as u64, 1 << 10, 1 << 30)?;
+        within("stage_size", self.stage_size, 8 << 10, MAX_RING_LEN)?;
+        within("segment_size", self.segment_size, SEGMENT_MIN, 1 << 30)?;
         within("table_size", self.table_size, 1 << 10, 1 << 30)?;
         within("level_base", self.level_base, 1 << 10, 1 << 50)?;
         within("level_multiplier", self.level_multiplier, 2, 100)?;
         within("block_size", self.block_size as u64, 256, 1 << 20)?;
-        within("filter_bits", u64::from(self.filter_bits), 0, 64)
+        within("filter_bits", u64::from(self.filter_bits), 0, 64)?;
+        whole_sectors("stage_size", self.stage_size)?;
+        whole_sectors("segment_size", self.segment_size)
     }
+}
+
+fn whole_sectors(what: &'static str, size: u64) -> Result<()> {
+    if size.is_multiple_of(SECTOR) {
+        return Ok(());
+    }
+    let expected = format!("a multiple of {SECTOR}");
+    Err(Error::InvalidArgument { what, expected, found: size.to_string() })
 }

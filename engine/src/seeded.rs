@@ -110,6 +110,16 @@ bugs! {
     TailServedUnflushed: "redb 4.2.0, a second crash",
     /// A sector that holds acknowledged bytes is written again.
     SectorRewritten: "chapter C of SPEC.md, rule 6",
+    /// A commit that shall outlive its process is only in the process.
+    StageSkipped: "RocksDB, manual_wal_flush",
+    /// A byte on the stage is overwritten before it is in its segment.
+    StageOverrun: "etcd, a pipe of the log that wraps",
+    /// Recovery does not look at the stage.
+    StageIgnored: "RocksDB, manual_wal_flush",
+    /// The stage is removed before what it holds is in the segment.
+    StageRemovedEarly: "RocksDB PR #7780",
+    /// A spare segment is used although one with a higher number was.
+    SpareOutOfTurn: "RocksDB PR #12918, recycled logs",
     /// The entries of a dropped database go before the drop is durable.
     DropActsBeforeDurable: "fjall #241",
 

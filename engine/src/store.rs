@@ -198,12 +198,13 @@ impl Store {
         let sealed = write::with_log(shared, |log| {
             let active = Arc::clone(&shared.view.pin().active);
             if active.is_empty() {
-                return shared.view.pin().sealed.first().cloned();
+                return Ok(shared.view.pin().sealed.first().cloned());
             }
-            log.retire();
+            let retired = log.retire();
+            write::judge(shared, log, retired)?;
             room::seal(shared, log);
-            Some(active)
-        })?;
+            Ok(Some(active))
+        })??;
         let Some(sealed) = sealed else { return Ok(()) };
         room::wait_until(shared, |_| {
             shared.view.with(|view| !view.sealed.iter().any(|m| Arc::ptr_eq(m, &sealed)))
@@ -339,6 +340,21 @@ impl Builder {
     /// Who runs flushes and compactions. Default: a thread.
     pub fn background(mut self, background: Background) -> Self {
         self.options.background = background;
+        self
+    }
+
+    /// Bytes of `Buffered` commits that may be on their way into the log's segment: they are in a small
+    /// file meanwhile that the process has mapped. A multiple of 4096, 8 KiB to 4 MiB. Default: 1 MiB. A
+    /// commit that is larger waits for the device to have it, unsynced.
+    pub fn stage_size(mut self, bytes: u64) -> Self {
+        self.options.stage_size = bytes;
+        self
+    }
+
+    /// Bytes of a segment of the log, once it has grown to that: the first of an open has 64 KiB. A multiple
+    /// of 4096, 64 KiB to 1 GiB. Default: 64 MiB. A log of four of them is flushed, however little is in it.
+    pub fn segment_size(mut self, bytes: u64) -> Self {
+        self.options.segment_size = bytes;
         self
     }
 

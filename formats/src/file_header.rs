@@ -44,6 +44,8 @@ pub enum FileKind {
     Superblock,
     /// A segment of the log, see [`crate::log`].
     Log,
+    /// What is on its way into a segment, see [`crate::stage`].
+    Stage,
     /// A manifest, see [`crate::manifest`].
     Manifest,
     /// A table of sorted entries, see [`crate::sstable`].
@@ -53,13 +55,15 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    const ALL: [Self; 5] = [Self::Superblock, Self::Log, Self::Manifest, Self::Sstable, Self::Blob];
+    const ALL: [Self; 6] =
+        [Self::Superblock, Self::Log, Self::Stage, Self::Manifest, Self::Sstable, Self::Blob];
 
     /// The first 8 bytes of such a file.
     pub fn magic(self) -> &'static [u8; 8] {
         match self {
             Self::Superblock => b"ORLOPSUP",
             Self::Log => b"ORLOPLOG",
+            Self::Stage => b"ORLOPSTG",
             Self::Manifest => b"ORLOPMAN",
             Self::Sstable => b"ORLOPSST",
             Self::Blob => b"ORLOPBLB",
@@ -237,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(kind in 0..5usize, store: [u8; 16], number: u64, id: [u8; 16]) {
+        fn round_trip(kind in 0..FileKind::ALL.len(), store: [u8; 16], number: u64, id: [u8; 16]) {
             let kind = FileKind::ALL[kind];
             let header = FileHeader { kind, store: StoreId(store), number, id: FileId(id) };
             prop_assert_eq!(FileHeader::decode(&header.encode()), Ok(header));

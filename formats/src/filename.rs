@@ -17,6 +17,8 @@ pub enum FileName {
     Lock,
     /// `000012.log`: a segment of the log.
     Log(FileNumber),
+    /// `000012.stage`: what is on its way into a segment.
+    Stage(FileNumber),
     /// `000012.manifest`
     Manifest(FileNumber),
     /// `000012.sst`
@@ -31,6 +33,7 @@ impl FileName {
         match *self {
             FileName::Superblock | FileName::Lock => None,
             FileName::Log(number)
+            | FileName::Stage(number)
             | FileName::Manifest(number)
             | FileName::Sstable(number)
             | FileName::Blob(number) => Some(number),
@@ -52,6 +55,7 @@ impl FileName {
         let number = digits.parse().ok().filter(|number| *number <= MAX_FILE_NUMBER)?;
         match extension {
             "log" => Some(Self::Log(number)),
+            "stage" => Some(Self::Stage(number)),
             "manifest" => Some(Self::Manifest(number)),
             "sst" => Some(Self::Sstable(number)),
             "blob" => Some(Self::Blob(number)),
@@ -77,6 +81,7 @@ impl fmt::Display for FileName {
             Self::Superblock => f.write_str("SUPER"),
             Self::Lock => f.write_str("LOCK"),
             Self::Log(number) => write!(f, "{number:06}.log"),
+            Self::Stage(number) => write!(f, "{number:06}.stage"),
             Self::Manifest(number) => write!(f, "{number:06}.manifest"),
             Self::Sstable(number) => write!(f, "{number:06}.sst"),
             Self::Blob(number) => write!(f, "{number:06}.blob"),
@@ -95,6 +100,7 @@ mod tests {
             (FileName::Superblock, "SUPER"),
             (FileName::Lock, "LOCK"),
             (FileName::Log(12), "000012.log"),
+            (FileName::Stage(13), "000013.stage"),
             (FileName::Manifest(999_999), "999999.manifest"),
             (FileName::Sstable(1_000_000), "1000000.sst"),
             (FileName::Blob(MAX_FILE_NUMBER), "72057594037927935.blob"),
@@ -132,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_parses_is_canonical(name in "[0-9]{1,8}\\.(log|sst|manifest|blob)|\\PC*") {
+        fn what_parses_is_canonical(name in "[0-9]{1,8}\\.(log|stage|sst|manifest|blob)|\\PC*") {
             if let Some(file) = FileName::parse(&name) {
                 prop_assert_eq!(file.to_string(), name);
             }

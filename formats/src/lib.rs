@@ -9,7 +9,8 @@
 //! - the entrance of a store: [`superblock`];
 //! - what is appended: [`frame`], and in it [`log`] with [`batch`]es, and the [`manifest`];
 //! - what is sorted: [`block`], [`filter`], and around them the [`sstable`];
-//! - what the system database holds: [`catalog`].
+//! - what the system database holds: [`catalog`];
+//! - what is on its way into the log: [`stage`].
 //!
 //! Conventions: integers are little-endian; 0 is never a valid kind; a length from disk is held
 //! against [`limits`] or against the bytes at hand before anything is allocated; offsets of an
@@ -51,5 +52,7 @@ pub mod sstable;
 pub mod manifest;
 
 pub mod catalog;
+
+pub mod stage;
 
 pub use error::{DecodeError, Reason, Result};

@@ -34,5 +34,8 @@ pub const MAX_GENERATION: u64 = (1 << 56) - 1;
 /// with other bytes.
 pub const SECTOR: u64 = 4096;
 
+/// Bytes of the ring of a stage.
+pub const MAX_RING_LEN: u64 = 4 << 20;
+
 /// The version of the format this crate writes, and the newest it reads.
 pub const FORMAT_VERSION: u32 = 1;

@@ -44,6 +44,9 @@ pub struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    /// That of a segment which was prepared and not begun.
+    pub const NOT_BEGUN: Self = Self { predecessor: 0, predecessor_end: 0, first_seqno: 0 };
+
     /// The bytes of the segment header of the file with this id.
     pub fn encode(&self, file: &FileId) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
@@ -73,6 +76,24 @@ impl SegmentHeader {
     }
 }
 
+/// Whether a segment was never begun: it is empty, holds nothing but zeros, or its prologue says so.
+pub fn was_never_begun(bytes: &[u8]) -> bool {
+    let says_so = || {
+        let number = FileHeader::decode(bytes).ok()?.number;
+        let (_, segment) = decode_prologue(bytes, number, None).ok()?;
+        Some(segment == SegmentHeader::NOT_BEGUN)
+    };
+    bytes.iter().all(|byte| *byte == 0) || says_so() == Some(true)
+}
+
+/// The file id of a segment, and the sequence number that its first batch has; `None` if its prologue is
+/// damaged, whichever segment it is.
+pub fn identity(bytes: &[u8]) -> Option<(FileId, Seqno)> {
+    let number = FileHeader::decode(bytes).ok()?.number;
+    let (file, segment) = decode_prologue(bytes, number, None).ok()?;
+    Some((file.id, segment.first_seqno))
+}
+
 /// Reads the prologue of segment `number`, of `store` if one is given.
 ///
 /// # Errors
@@ -96,6 +117,17 @@ mod tests {
 
     const FILE: FileHeader =
         FileHeader { kind: FileKind::Log, store: StoreId([1; 16]), number: 7, id: FileId([2; 16]) };
+
+    #[test]
+    fn what_was_never_begun_is_known() {
+        let not_begun = [FILE.encode(), SegmentHeader::NOT_BEGUN.encode(&FILE.id)].concat();
+        assert!(was_never_begun(&not_begun) && was_never_begun(&[]) && was_never_begun(&[0; 9]));
+        let begun = SegmentHeader { first_seqno: 1, ..SegmentHeader::NOT_BEGUN };
+        assert!(!was_never_begun(&[FILE.encode(), begun.encode(&FILE.id)].concat()));
+        let mut damaged = not_begun;
+        damaged[70] ^= 1;
+        assert!(!was_never_begun(&damaged));
+    }
 
     #[test]
     fn every_flipped_bit_is_seen() {

@@ -118,6 +118,8 @@ pub fn open_on(env: Arc<dyn Env>, tree: Tree) -> orlop::Result<Store> {
         .env(env)
         .background(Background::Manual)
         .memtable_size(tree.memtable_size)
+        .stage_size(8 << 10)
+        .segment_size(64 << 10)
         .table_size(tree.table_size)
         .level_base(2 * tree.table_size)
         .block_size(512)

@@ -5,7 +5,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use orlop::env::{DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, SimEnv, WriteFile};
+use orlop::env::{
+    DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, SimEnv, StageFile, WriteFile,
+};
 
 /// Who looks, and is told what comes: `create`, `sync`, `submit`, …
 pub type Watch = Arc<dyn Fn(&'static str) + Send + Sync>;
@@ -63,6 +65,17 @@ impl Env for WatchedEnv {
     fn create_log(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn LogFile>> {
         (self.watch)("create_log");
         let file = self.env.create_log(path, preallocate)?;
+        Ok(Box::new(Watched { file, watch: Arc::clone(&self.watch) }))
+    }
+
+    fn open_log(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        let file = self.env.open_log(path)?;
+        Ok(Box::new(Watched { file, watch: Arc::clone(&self.watch) }))
+    }
+
+    fn create_stage(&self, path: &Path, header: &[u8], len: u64) -> io::Result<Box<dyn StageFile>> {
+        (self.watch)("create_stage");
+        let file = self.env.create_stage(path, header, len)?;
         Ok(Box::new(Watched { file, watch: Arc::clone(&self.watch) }))
     }
 
@@ -134,6 +147,13 @@ impl WriteFile for Watched<Box<dyn WriteFile>> {
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         (self.watch)("set_len");
         self.file.set_len(len)
+    }
+}
+
+impl StageFile for Watched<Box<dyn StageFile>> {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        (self.watch)("write");
+        self.file.write(offset, bytes)
     }
 }
 

@@ -215,7 +215,7 @@ fn a_failed_segment_creation_poisons() {
     }
 }
 
-/// A full disk met by the background's own sync poisoned the store.
+/// A full disk met by the background's own sync poisoned the store. That sync needs no more room.
 #[test]
 fn a_full_disk_in_the_background_is_not_poison() {
     let env = SimEnv::new(1);
@@ -226,7 +226,8 @@ fn a_full_disk_in_the_background_is_not_poison() {
     batch.drop_database("x").unwrap();
     batch.commit_with(Durability::Memory).unwrap();
     env.set_full(true);
-    assert!((0..100).any(|_| matches!(store.step(), Err(Error::DiskFull { .. }))));
+    assert!((0..100).all(|_| store.step().is_ok()));
+    assert!(store.stats().durable_seqno > 0);
     assert_eq!(store.stats().poisoned, None);
     env.set_full(false);
     store.database("y").unwrap().put("k", "v").unwrap();

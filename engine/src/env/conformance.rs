@@ -66,6 +66,8 @@ fn run(env: &dyn Env, base: &Path) {
     names(env, base);
     maps(env, base);
     logs(env, base);
+    direct_logs(env, base);
+    stages(env, base);
     log_misuse(env, base);
     locks(env, base);
     assert_ne!(env.random(), env.random());
@@ -218,6 +220,55 @@ fn logs(env: &dyn Env, base: &Path) {
     drop(log);
     expected.extend(b"last");
     assert_eq!(env.read(&path).unwrap(), expected);
+    env.remove(&path).unwrap();
+}
+
+fn stages(env: &dyn Env, base: &Path) {
+    let path = base.join("stage");
+    refused(env.create_stage(&base.join("nowhere/stage"), b"head", 8192), ErrorKind::NotFound);
+    let mut stage = env.create_stage(&path, b"head", 8192).unwrap();
+    refused(env.create_stage(&path, b"head", 8192), ErrorKind::AlreadyExists);
+    let mut expected = b"head".to_vec();
+    expected.resize(8192, 0);
+    assert_eq!(env.read(&path).unwrap(), expected);
+    for (offset, len) in [(0, 1), (4, 100), (4000, 200), (8191, 1), (8192, 0), (100, 8092)] {
+        let bytes = vec![len as u8 | 1; len];
+        stage.write(offset as u64, &bytes).unwrap();
+        expected[offset..offset + len].copy_from_slice(&bytes);
+        // Whoever else looks at the file sees it at once.
+        assert_eq!(env.read(&path).unwrap(), expected);
+    }
+    for (offset, len) in [(8192, 1), (8000, 193), (u64::MAX, 1), (u64::MAX, 8192)] {
+        refused(stage.write(offset, &vec![0; len]), ErrorKind::InvalidInput);
+    }
+    assert_eq!(env.read(&path).unwrap(), expected);
+    env.remove(&path).unwrap();
+    stage.write(0, b"gone").unwrap();
+}
+
+/// Writes in whole sectors, at whole sectors; then others, which go another way.
+fn direct_logs(env: &dyn Env, base: &Path) {
+    let path = base.join("direct");
+    let mut log = env.create_log(&path, 3 << 20).unwrap();
+    let mut expected = vec![0; 3 << 20];
+    let sector = super::LOG_SECTOR as usize;
+    for (first, count, sync) in [(0, 1, true), (1, 64, false), (65, 600, true), (9, 1, false)] {
+        let bytes: Vec<u8> = (0..count * sector).map(|at| (at / 7 + first) as u8).collect();
+        expected[first * sector..][..bytes.len()].copy_from_slice(&bytes);
+        log.submit((first * sector) as u64, bytes.clone(), sync).unwrap();
+        assert_eq!(log.reap().unwrap(), bytes);
+        assert!(env.read(&path).unwrap() == expected);
+    }
+    drop(log);
+    let mut log = env.open_log(&path).unwrap();
+    for (offset, len) in [(0, sector), (70, 90), (2 * sector, sector), (sector, 3 * sector)] {
+        expected[offset..offset + len].fill(9);
+        log.submit(offset as u64, vec![9; len], true).unwrap();
+        log.reap().unwrap();
+        assert!(env.read(&path).unwrap() == expected);
+    }
+    log.sync().unwrap();
+    refused(env.open_log(&base.join("nothing")), ErrorKind::NotFound);
     env.remove(&path).unwrap();
 }
 

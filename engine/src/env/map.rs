@@ -1,7 +1,5 @@
-//! Whole files as byte slices, and the one system call that reserves space for a file.
-//!
-//! Of the two places in `env` that may say `unsafe` this is one: both things below are about
-//! where a file's bytes live, in memory and on the device.
+//! Whole files as byte slices, stages that are written in memory, and the one system call that
+//! reserves space for a file: where a file's bytes live, in memory and on the device.
 
 use std::fmt::{self, Debug};
 use std::fs::File;
@@ -111,13 +109,70 @@ impl Debug for Mapping {
     }
 }
 
-/// Reserves the first `len` bytes of a new file, which then read as zeros and count to its length.
+/// A stage that is written in memory. The system has it, whatever becomes of the process.
+#[derive(Debug)]
+pub(super) struct StageMap(memmap2::MmapMut);
+
+impl StageMap {
+    /// Maps a new file, if nothing can go wrong there: a page without a place on the device raises
+    /// `SIGBUS` in whoever writes to it. So the space must be `promised`, by a file system that
+    /// overwrites where it has written.
+    pub(super) fn of(file: &File, promised: bool) -> Option<StageMap> {
+        if !promised || !overwrites_in_place(file) {
+            return None;
+        }
+        // SAFETY: the file is new, and only this mapping writes to it. Readers of the file expect any
+        // bytes in it. Nobody shortens it: it is removed as a whole, which leaves the pages alone.
+        let map = unsafe { memmap2::MmapMut::map_mut(file) }.ok()?;
+        // What stays in memory need not be read again from a device that has gone bad. A limit on
+        // locked memory may forbid it: then that is left to chance.
+        let _ = map.lock();
+        Some(StageMap(map))
+    }
+
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let place = self.0.get_mut(start..start.saturating_add(bytes.len()));
+        place.ok_or_else(super::outside_of_stage)?.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Whether a file system never needs new space to write where it has written before: ext2 to 4 and memory
+/// do not, as far as is known. XFS does where a copy of the file shares its space.
 #[cfg(target_os = "linux")]
-pub(super) fn reserve(file: &File, len: u64) -> io::Result<()> {
+fn overwrites_in_place(file: &File) -> bool {
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsRawFd;
+
+    const EXT: i64 = 0xEF53;
+    const TMPFS: i64 = 0x0102_1994;
+    let mut found = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the pointer is to a place for what the call writes, and the descriptor is open as long as
+    // `file` is borrowed here.
+    if unsafe { libc::fstatfs(file.as_raw_fd(), found.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: the call has succeeded, so it has written it.
+    let found = unsafe { found.assume_init() };
+    #[allow(clippy::unnecessary_cast, reason = "its type differs between processors")]
+    let kind = found.f_type as i64;
+    matches!(kind, EXT | TMPFS)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn overwrites_in_place(_: &File) -> bool {
+    false
+}
+
+/// Reserves the first `len` bytes of a new file, which then read as zeros and count to its length. False
+/// if the file system cannot promise that they can be written.
+#[cfg(target_os = "linux")]
+pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
     use std::os::fd::AsRawFd;
 
     if len == 0 {
-        return Ok(()); // fallocate calls an empty range invalid
+        return Ok(true); // fallocate calls an empty range invalid
     }
     let size = libc::off_t::try_from(len)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "file length out of range"))?;
@@ -125,13 +180,12 @@ pub(super) fn reserve(file: &File, len: u64) -> io::Result<()> {
         // SAFETY: fallocate takes no pointers; the descriptor is open as long as `file` is
         // borrowed here.
         if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, size) } == 0 {
-            return Ok(());
+            return Ok(true);
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
             Some(libc::EINTR) => {}
-            // The file system cannot reserve space: then it cannot promise it either.
-            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return file.set_len(len),
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return file.set_len(len).map(|()| false),
             _ => return Err(error),
         }
     }
@@ -139,8 +193,8 @@ pub(super) fn reserve(file: &File, len: u64) -> io::Result<()> {
 
 /// Sets the length of a new file: this system has no common call that reserves space.
 #[cfg(all(unix, not(target_os = "linux")))]
-pub(super) fn reserve(file: &File, len: u64) -> io::Result<()> {
-    file.set_len(len)
+pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
+    file.set_len(len).map(|()| false)
 }
 
 #[cfg(test)]

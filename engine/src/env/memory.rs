@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{
-    DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile, nothing_in_flight,
-    parse_pid, write_in_flight,
+    DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, StageFile, WriteFile,
+    nothing_in_flight, outside_of_stage, parse_pid, write_in_flight,
 };
 
 /// Files in memory. Clones share them; they go with the last clone, handle or mapping.
@@ -191,6 +191,18 @@ impl Env for MemoryEnv {
         Ok(Box::new(MemoryLog { file: MemoryFile { node }, in_flight: None }))
     }
 
+    fn open_log(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        let node = Arc::clone(self.tree().file(&normal(path))?);
+        Ok(Box::new(MemoryLog { file: MemoryFile { node }, in_flight: None }))
+    }
+
+    fn create_stage(&self, path: &Path, header: &[u8], len: u64) -> io::Result<Box<dyn StageFile>> {
+        let mut bytes = header.to_vec();
+        resize(&mut bytes, usize::try_from(len).map_err(|_| too_large())?)?;
+        let node = self.tree().create(&normal(path), bytes)?;
+        Ok(Box::new(MemoryFile { node }))
+    }
+
     fn len(&self, path: &Path) -> io::Result<u64> {
         let tree = self.tree();
         let bytes = locked(tree.file(&normal(path))?);
@@ -311,6 +323,16 @@ impl WriteFile for MemoryFile {
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).map_err(|_| too_large())?;
         resize(Arc::make_mut(&mut locked(&self.node)), len)
+    }
+}
+
+impl StageFile for MemoryFile {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let len = locked(&self.node).len() as u64;
+        if offset.saturating_add(bytes.len() as u64) > len {
+            return Err(outside_of_stage());
+        }
+        self.write_at(offset, bytes)
     }
 }
 

@@ -18,8 +18,12 @@
 //! a file's sync makes its bytes and its length durable, **not its name**; [`Env::sync_dir`] makes
 //! the names of one directory durable, **not the bytes** behind them.
 
+#[cfg(unix)]
+mod direct;
 mod map;
 mod memory;
+#[cfg(unix)]
+mod pages;
 #[cfg(unix)]
 mod posix;
 #[cfg(any(test, feature = "sim"))]
@@ -71,6 +75,15 @@ pub trait Env: Debug + Send + Sync + 'static {
     /// zeros. A full disk shows here as `StorageFull`, and then no file is left behind. (Where the
     /// file system cannot reserve space, only the length is set and a full disk shows later.)
     fn create_log(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn LogFile>>;
+
+    /// Opens an existing log file, whose bytes stay.
+    fn open_log(&self, path: &Path) -> io::Result<Box<dyn LogFile>>;
+
+    /// Makes a new file of `len` bytes, for what must outlive the process and need not outlive the
+    /// system. It begins with `header`, which whoever finds the file finds whole, or zeros in its place;
+    /// the rest is zeros. All of it is reserved: a full disk shows here as `StorageFull`, and then no file
+    /// is left behind.
+    fn create_stage(&self, path: &Path, header: &[u8], len: u64) -> io::Result<Box<dyn StageFile>>;
 
     /// The length of a file.
     fn len(&self, path: &Path) -> io::Result<u64>;
@@ -126,7 +139,8 @@ pub trait WriteFile: Send {
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 }
 
-/// A log segment being written. One write is in flight at most.
+/// A log segment being written. One write is in flight at most. What is written in whole
+/// [`LOG_SECTOR`]s, at multiples of it, goes past the page cache where the system lets it.
 ///
 /// [`submit`](LogFile::submit) and [`reap`](LogFile::reap) are separate so that the caller can do
 /// something useful between them, and so that the simulator can cut the power between them.
@@ -134,8 +148,8 @@ pub trait WriteFile: Send {
 pub trait LogFile: Send {
     /// Starts writing `bytes` at `offset`; with `sync`, also the data sync that follows it.
     ///
-    /// An error means that nothing was started and nothing is in flight: `InvalidInput` when a
-    /// write is in flight already. Errors of the write itself are told by [`reap`](LogFile::reap).
+    /// An error means that nothing is in flight, and that nothing is known of the bytes; `InvalidInput`
+    /// when a write was in flight already, which still is. Errors of the write itself are told by [`reap`](LogFile::reap).
     fn submit(&mut self, offset: u64, bytes: Vec<u8>, sync: bool) -> io::Result<()>;
 
     /// Waits for the write in flight and gives its buffer back. Every byte is written (and durable,
@@ -151,6 +165,15 @@ pub trait LogFile: Send {
     /// Cuts the file or extends it with zeros. `InvalidInput` while a write is in flight.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 }
+
+/// A file whose bytes outlive the process as soon as they are written, and are never synced.
+pub trait StageFile: Send {
+    /// Writes all of `bytes` at `offset`. `InvalidInput` where that is not inside of the file.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// What a log is best written in: whole multiples of this many bytes.
+pub const LOG_SECTOR: u64 = 4096;
 
 /// A lock on a file, held until dropped.
 pub trait Lock: Send + Sync {}
@@ -234,6 +257,11 @@ fn parse_pid(text: &[u8]) -> Option<u32> {
 /// The answer to a second submit, or a new length, before the reap.
 fn write_in_flight() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "a write is in flight: reap it first")
+}
+
+/// The answer to a write behind the end of a stage.
+fn outside_of_stage() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a stage does not grow")
 }
 
 /// The answer to a reap without a submit.

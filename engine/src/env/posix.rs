@@ -12,9 +12,12 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::direct::DirectFile;
+use super::map::{self, StageMap};
+use super::pages::Pages;
 use super::{
-    DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile, map, nothing_in_flight,
-    parse_pid, write_in_flight,
+    DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, StageFile, WriteFile,
+    nothing_in_flight, outside_of_stage, parse_pid, write_in_flight,
 };
 
 /// Files through plain system calls: `pwrite`, `fdatasync`, `mmap`.
@@ -37,15 +40,20 @@ impl PosixEnv {
 
     /// The file behind [`Env::create_log`], for whoever writes to it.
     pub(super) fn create_log_file(path: &Path, preallocate: u64) -> io::Result<File> {
-        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        match map::reserve(&file, preallocate) {
-            Ok(()) => Ok(file),
-            Err(error) => {
-                // Half a reservation must not stay behind on a full disk. If even the removal
-                // fails, the first error is still the one to tell.
-                let _ = fs::remove_file(path);
-                Err(error)
-            }
+        create_reserved(path, preallocate).map(|(file, _)| file)
+    }
+}
+
+/// A new file with `len` bytes reserved, and whether the file system could promise them.
+fn create_reserved(path: &Path, len: u64) -> io::Result<(File, bool)> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+    match map::reserve(&file, len) {
+        Ok(promised) => Ok((file, promised)),
+        Err(error) => {
+            // Half a reservation must not stay behind on a full disk. If even the removal
+            // fails, the first error is still the one to tell.
+            let _ = fs::remove_file(path);
+            Err(error)
         }
     }
 }
@@ -101,7 +109,32 @@ impl Env for PosixEnv {
 
     fn create_log(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn LogFile>> {
         let file = PosixEnv::create_log_file(path, preallocate)?;
-        Ok(Box::new(PosixLog { file, in_flight: None }))
+        Ok(Box::new(PosixLog {
+            file: DirectFile::of(file),
+            spare: Pages::default(),
+            in_flight: None,
+        }))
+    }
+
+    fn open_log(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        Ok(Box::new(PosixLog {
+            file: DirectFile::of(file),
+            spare: Pages::default(),
+            in_flight: None,
+        }))
+    }
+
+    fn create_stage(&self, path: &Path, header: &[u8], len: u64) -> io::Result<Box<dyn StageFile>> {
+        let (file, promised) = create_reserved(path, len)?;
+        file.write_all_at(header, 0).inspect_err(|_| {
+            let _ = fs::remove_file(path); // the first error is the one to tell
+        })?;
+        let stage = match StageMap::of(&file, promised) {
+            Some(map) => PosixStage::Mapped(map),
+            None => PosixStage::Written { file, len },
+        };
+        Ok(Box::new(stage))
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {
@@ -275,8 +308,28 @@ impl WriteFile for PosixFile {
     }
 }
 
+/// A stage in memory that the system has, too; or written, a system call each time, where that cannot be.
+enum PosixStage {
+    Mapped(StageMap),
+    Written { file: File, len: u64 },
+}
+
+impl StageFile for PosixStage {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            PosixStage::Mapped(map) => map.write(offset, bytes),
+            PosixStage::Written { len, .. } if offset.saturating_add(bytes.len() as u64) > *len => {
+                Err(outside_of_stage())
+            }
+            PosixStage::Written { file, .. } => file.write_all_at(bytes, offset),
+        }
+    }
+}
+
 struct PosixLog {
-    file: File,
+    file: DirectFile,
+    /// Space for the copy that a write goes out of.
+    spare: Pages,
     in_flight: Option<Submitted>,
 }
 
@@ -288,12 +341,12 @@ struct Submitted {
 }
 
 impl LogFile for PosixLog {
-    /// Writes at once: into the page cache that takes less time than any hand-over.
+    /// Writes at once.
     fn submit(&mut self, offset: u64, bytes: Vec<u8>, sync: bool) -> io::Result<()> {
         if self.in_flight.is_some() {
             return Err(write_in_flight());
         }
-        let written = self.file.write_all_at(&bytes, offset);
+        let written = self.file.write_all_from(&mut self.spare, &bytes, offset);
         self.in_flight = Some(Submitted { bytes, written, sync });
         Ok(())
     }
@@ -303,20 +356,20 @@ impl LogFile for PosixLog {
             self.in_flight.take().ok_or_else(nothing_in_flight)?;
         written?;
         if sync {
-            self.file.sync_data()?;
+            self.file.file().sync_data()?;
         }
         Ok(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.file().sync_data()
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         if self.in_flight.is_some() {
             return Err(write_in_flight());
         }
-        self.file.set_len(len)
+        self.file.file().set_len(len)
     }
 }
 

@@ -25,7 +25,9 @@ use self::file::{SimFile, SimLock, SimLog};
 use self::image::{Change, Inode};
 pub use self::keep::{Keep, Tear};
 use super::memory::{entries_of, normal, not_found};
-use super::{DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile, parse_pid};
+use super::{
+    DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, StageFile, WriteFile, parse_pid,
+};
 
 /// A disk in memory whose power can be cut. Clones are handles of the same disk.
 ///
@@ -34,16 +36,18 @@ use super::{DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, WriteFile
 /// bytes, ids, times and [`trace`](SimEnv::trace).
 ///
 /// # Operations
-/// Each call that changes something is one operation, numbered from 1: `create_dir`, `remove_dir`, `create`,
-/// `create_log`, `rename`, `remove`, `link`, `sync_dir`, `lock`, and of an open file `write_at`,
-/// `set_len`, `submit`, `reap` and `sync`. Calls refused for a reason of their own (no such file,
-/// the name is taken, the lock is held) are none, and neither are reading calls.
+/// Each call that changes something is one operation, numbered from 1: `create_dir`, `remove_dir`,
+/// `create`, `create_log`, `create_stage`, `rename`, `remove`, `link`, `sync_dir`, `lock`, and of an open
+/// file `write_at`, `set_len`, `submit`, `reap` and `sync`. A `write` into a stage is two, one for each
+/// half of the bytes: whoever writes in memory can be killed in between. Calls refused for a reason
+/// of their own (no such file, the name is taken, the lock is held) are none, and neither are
+/// reading calls.
 ///
 /// # Example
 /// Crash a program after each of its operations:
 /// ```
 /// use std::io;
-/// use std::path::{Path, PathBuf};
+/// use std::path::Path;
 /// use orlop::env::{Env, Keep, SimEnv};
 ///
 /// /// Makes a file and promises it.
@@ -160,9 +164,9 @@ impl SimEnv {
     }
 
     /// The operations done so far, one a line, with names stripped of their directories:
-    /// `create-dir store`, `remove-dir store`, `create 000001.log`, `submit 000001.log 128+4096` (offset + length, and
-    /// ` sync` if asked for), `reap 000001.log` (and ` sync` again), `write 000002.sst 0+512`, `set-len 000002.sst 9`,
-    /// `sync 000002.sst`, `sync-dir store`, `rename A B`, `link A B`, `remove A`, `lock LOCK`.
+    /// `create-dir store`, `remove-dir store`, `create 000001.log`, `submit 000001.log 128+4096`
+    /// (offset + length, ` zeros` if they are, ` sync` if asked for), `reap 000001.log` (` sync` again),
+    /// `write 000002.sst 0+512`, `set-len 000002.sst 9`, `sync 000002.sst`, `sync-dir store`, `rename A B`, `link A B`, `remove A`, `lock LOCK`.
     /// The root is `/`. A line ends with ` failed` when [`fail_at`](SimEnv::fail_at) made it fail,
     /// with ` lost` when it seemed to succeed.
     pub fn trace(&self) -> Vec<String> {
@@ -290,6 +294,26 @@ impl Env for SimEnv {
             return Err(error);
         }
         Ok(Box::new(SimLog::new(self.handle(&path, inode))))
+    }
+
+    fn open_log(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        let path = normal(path);
+        let mut disk = self.disk();
+        let inode = disk.cache.lookup(&path)?;
+        disk.record.look()?;
+        drop(disk);
+        Ok(Box::new(SimLog::new(self.handle(&path, inode))))
+    }
+
+    fn create_stage(&self, path: &Path, header: &[u8], len: u64) -> io::Result<Box<dyn StageFile>> {
+        let path = normal(path);
+        let mut disk = self.disk();
+        disk.cache.vacant(&path)?;
+        disk.begin_simple(Verb::Allocate, format!("create {}", name(&path)))?;
+        let inode = disk.new_file(path.clone())?;
+        disk.change(Change::SetLen { inode, len })?;
+        disk.change(Change::Write { inode, offset: 0, bytes: header.into() })?;
+        Ok(Box::new(self.handle(&path, inode)))
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {

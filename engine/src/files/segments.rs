@@ -1,5 +1,9 @@
 //! Reading the log back (SPEC "log", "recovery").
 //!
+//! What was on its way into a segment when its process ended may be on a stage: every segment that is read
+//! is completed with what fits there. Stages are read first: beside a live writer a segment that is read
+//! later has everything that has left the stage meanwhile.
+//!
 //! [`scan`] checks every live segment without keeping anything and says how far each is good;
 //! [`visit`] then hands out the batches. Where a segment stops being good:
 //!
@@ -10,6 +14,7 @@
 //! 3. otherwise the tail was torn: it and everything behind it is cut; unless the manifest says that a
 //!    commit behind the cut was synced: corruption
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use orlop_formats::batch::{self, Op};
@@ -17,10 +22,10 @@ use orlop_formats::error::{DecodeError, Reason};
 use orlop_formats::filename::FileName;
 use orlop_formats::frame::{self, Frame, FrameKind, Walk};
 use orlop_formats::ids::{FileId, FileNumber, Kind, Seqno, StoreId};
-use orlop_formats::limits::{MAX_FRAMED_FILE_LEN, MAX_SEQNO};
-use orlop_formats::log;
+use orlop_formats::limits::{MAX_FRAMED_FILE_LEN, MAX_RING_LEN, MAX_SEQNO};
+use orlop_formats::{log, stage};
 
-use crate::env::Env;
+use crate::env::{DirEntry, Env};
 use crate::error::{Error, Result};
 use crate::files::manifest::State;
 
@@ -45,7 +50,12 @@ pub(crate) struct Scan {
     pub(crate) clean: bool,
     /// Where a torn tail was cut, if one was.
     pub(crate) torn: Option<(PathBuf, u64)>,
+    /// What is on stages.
+    rings: Rings,
 }
+
+/// The rings of all stages.
+type Rings = Vec<Vec<u8>>;
 
 /// A segment's file.
 struct File {
@@ -86,25 +96,31 @@ pub(crate) fn scan(env: &dyn Env, dir: &Path, store: StoreId, state: &State) -> 
         })
         .collect();
     numbers.sort_unstable();
+    let rings = if numbers.is_empty() { Rings::new() } else { rings(env, dir, store, &entries)? };
     let mut scanner = Scanner {
         env,
         store,
         state,
-        scan: Scan { clean: true, ..Scan::default() },
+        scan: Scan { clean: true, rings, ..Scan::default() },
         good: state.flushed_seqno,
         expected: None,
         cut: None,
     };
     // One segment is read ahead: it says where the one before it ended.
-    let mut ahead = None;
-    for (at, number) in numbers.iter().enumerate() {
-        let current = match ahead.take() {
-            Some(file) => file,
-            None => scanner.read(dir, *number)?,
-        };
-        ahead = numbers.get(at + 1).map(|next| scanner.read(dir, *next)).transpose()?;
-        let successor_says = ahead.as_ref().and_then(|next| next.says_of(*number, store));
-        scanner.segment(&current, successor_says)?;
+    let mut ahead: Option<File> = None;
+    for number in numbers.into_iter().map(Some).chain([None]) {
+        let next = number.map(|number| scanner.read(dir, number)).transpose()?;
+        if number.is_some() && next.as_ref().is_none_or(|next| never_begun(&next.bytes)) {
+            // Its name is there, and nothing was ever written behind its prologue. But that can
+            // still land, if its process was killed: the log must go on above it.
+            scanner.scan.clean = false;
+            continue;
+        }
+        if let Some(file) = &ahead {
+            let successor_says = next.as_ref().and_then(|next| next.says_of(file.number, store));
+            scanner.segment(file, successor_says)?;
+        }
+        ahead = next;
     }
     if let Some(end) = state.segment_ends.iter().find(|end| !scanner.seen(end.number)) {
         let path = dir.join(FileName::Log(end.number).to_string());
@@ -124,18 +140,12 @@ impl Scanner<'_> {
 
     fn read(&self, dir: &Path, number: FileNumber) -> Result<File> {
         let path = dir.join(FileName::Log(number).to_string());
-        let bytes = read(self.env, &path)?;
+        let bytes = read(self.env, &path, &self.scan.rings)?;
         Ok(File { number, path, bytes })
     }
 
     fn segment(&mut self, file: &File, successor_says: Option<u64>) -> Result<()> {
         let File { number, path, bytes } = file;
-        if never_started(bytes) {
-            // Its name became durable before its prologue: nothing was ever written behind it. But
-            // the prologue can still land, if its process was killed: the log must go on above it.
-            self.scan.clean = false;
-            return Ok(());
-        }
         let fail = |source| Error::decode(path, source);
         let (header, segment) =
             log::decode_prologue(bytes, *number, Some(self.store)).map_err(fail)?;
@@ -295,19 +305,43 @@ fn missing(damage: Option<DecodeError>, end: u64, limit: u64) -> DecodeError {
     })
 }
 
-fn read(env: &dyn Env, path: &Path) -> Result<Vec<u8>> {
+fn rings(env: &dyn Env, dir: &Path, store: StoreId, entries: &[DirEntry]) -> Result<Rings> {
+    let mut rings = Rings::new();
+    for entry in entries {
+        let Some(name @ FileName::Stage(number)) = FileName::parse(&entry.name) else { continue };
+        let path = dir.join(name.to_string());
+        let bytes = match super::read(env, &path, stage::PROLOGUE_LEN + MAX_RING_LEN) {
+            Ok(bytes) => bytes,
+            // A live writer has removed it: what it held is in segments that are read later.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let ring = stage::ring(&bytes, number, Some(store));
+        rings.push(ring.map_err(|source| Error::decode(&path, source))?.to_vec());
+    }
+    seeded!(StageIgnored => rings.clear());
+    Ok(rings)
+}
+
+/// A segment's file, completed with what is on a stage.
+fn read(env: &dyn Env, path: &Path, rings: &Rings) -> Result<Vec<u8>> {
     let read = super::read(env, path, MAX_FRAMED_FILE_LEN);
     seeded!(ReadErrorIsEnd => return Ok(read.unwrap_or_default()));
-    let bytes = read?;
+    let mut bytes = read?;
+    if let Some((id, first)) = log::identity(&bytes) {
+        for ring in rings {
+            stage::complete(&mut bytes, log::PROLOGUE_LEN, (&id, first), ring);
+        }
+    }
     seeded!(FrameUnchecked: bytes = crate::seeded::believed(bytes));
     seeded!(FirstUnchecked: bytes = crate::seeded::renumbered(bytes));
     Ok(bytes)
 }
 
-/// Whether a segment's creation was cut short: it holds nothing but zeros.
-fn never_started(bytes: &[u8]) -> bool {
+/// Whether a segment was made and not begun.
+fn never_begun(bytes: &[u8]) -> bool {
     seeded!(EmptySegmentRefused => return false);
-    bytes.iter().all(|&byte| byte == 0)
+    log::was_never_begun(bytes)
 }
 
 /// Hands out the operations of every batch with a sequence number above `after`, in order.
@@ -319,7 +353,7 @@ pub(crate) fn visit(
 ) -> Result<()> {
     for live in &scan.live {
         let path = &live.path;
-        let bytes = read(env, path)?;
+        let bytes = read(env, path, &scan.rings)?;
         let mut walk = Walk::new(&bytes, log::PROLOGUE_LEN, live.end, live.id);
         for frame in walk.by_ref() {
             let base = frame.offset + frame::HEADER_LEN as u64;

@@ -5,86 +5,60 @@
 //!
 //! Appending a group:
 //! 1. make room: a new segment is created, its prologue synced, its directory entry synced
-//! 2. seal the frame: header and checksum
-//! 3. submit the write, and the sync when one is asked for
-//! 4. reap it (the caller fills the memtable between 3 and 4)
+//! 2. the group's frame is built behind what is pending in the segment
+//! 3. it is brought as far as its durability asks. `Memory`: no further. `Buffered`: onto the stage, which
+//!    outlives the process. `Synced`: everything pending is handed to the device, with a sync
+//! 4. reap what must be waited for (the caller fills the memtable between 3 and 4)
+//!
+//! When much is pending, whole sectors of it are handed to the device on the way, and nobody waits. Where
+//! there is no stage, a `Buffered` group is handed over and waited for, too.
+
+mod segment;
+mod spares;
+mod stage;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use orlop_formats::file_header::{FileHeader, FileKind};
 use orlop_formats::filename::FileName;
-use orlop_formats::frame::{self, Fields, FrameKind};
+use orlop_formats::frame;
 use orlop_formats::ids::{FileId, FileNumber, Seqno, StoreId};
 use orlop_formats::limits::SECTOR;
-use orlop_formats::log::{self, SegmentHeader};
+use orlop_formats::log::SegmentHeader;
 use orlop_formats::manifest::SegmentEnd;
 
+pub(crate) use self::spares::Spares;
+
+use self::segment::{Segment, in_doubt};
+use self::spares::Spare;
+use self::stage::Stage;
 use crate::env::LogFile;
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
-use crate::options::{SEGMENT_MAX, SEGMENT_MIN};
+use crate::options::{Durability, Options, SEGMENT_MIN};
 use crate::sync::{Arc, AtomicU64, Ordering};
-
-/// A segment of this open.
-struct Segment {
-    number: FileNumber,
-    path: PathBuf,
-    id: FileId,
-    file: Box<dyn LogFile>,
-    capacity: u64,
-    /// Where the last frame ended.
-    end: u64,
-    /// Where the next frame starts.
-    next: u64,
-    /// The highest sequence number in it.
-    last_seqno: Seqno,
-    /// The highest sequence number in it that its own syncs cover. What is durable elsewhere, in
-    /// an sstable, does not count: recovery reads the segment to its end.
-    synced: Seqno,
-}
-
-impl Segment {
-    fn sync(&mut self) -> Result<()> {
-        if self.last_seqno > self.synced {
-            let synced = self.file.sync();
-            seeded!(LogSyncErrorIgnored: synced = synced.or(Ok(())));
-            synced.map_err(|source| Error::io("sync", &self.path, source))?;
-            self.synced = self.last_seqno;
-        }
-        Ok(())
-    }
-}
-
-/// A failure that leaves the segment's contents unknown. Also when the system says that the disk is
-/// full: [`Error::DiskFull`] would promise that nothing has happened.
-fn in_doubt(path: &Path, source: io::Error) -> Error {
-    seeded!(LogGoesOnWhenFull => return Error::io("write", path, source));
-    Error::Io { op: "write", path: path.to_owned(), source: Arc::new(source) }
-}
-
-#[cfg(feature = "seeded-bugs")]
-impl Segment {
-    fn sync_again(&mut self) -> std::io::Result<Vec<u8>> {
-        self.file.sync().map(|()| Vec::new())
-    }
-}
 
 /// A group of batches on its way into the log.
 #[derive(Default)]
 pub(crate) struct Group {
-    /// Space for the frame's header (see [`Log::begin`]) and behind it the batches.
-    pub(crate) frame: Vec<u8>,
+    /// What is pending, then space for the frame's header, and behind it the batches.
+    pub(crate) bytes: Vec<u8>,
+    /// Where the frame begins.
+    start: usize,
     /// Number of batches.
     pub(crate) count: u32,
     /// Sequence number of the first one.
     pub(crate) first: Seqno,
-    /// Whether the group must reach the device.
-    pub(crate) sync: bool,
 }
 
-/// `Memory` commits wait in the process until this many bytes of them have come together.
-const STAGED_BYTES: usize = 256 << 10;
+/// When a part of the stage is pending it is handed to the device, also if nobody asks for it: so that one
+/// piece can be on its way while the next one fills.
+const PIECES: u64 = 4;
+
+/// A segment up to this size is filled with zeros at its beginning: then no commit in it makes the file
+/// system change what it knows of the file.
+const ZEROED: u64 = 1 << 20;
 
 /// The tail of the log; see the module.
 pub(crate) struct Log {
@@ -92,6 +66,20 @@ pub(crate) struct Log {
     store: StoreId,
     numbers: Arc<AtomicU64>,
     current: Option<Segment>,
+    /// Where commits are safe that are not in the current segment yet.
+    stage: Option<Stage>,
+    /// Bytes of the ring of a stage, at most.
+    ring: u64,
+    /// Bytes of a segment, at most, if one frame does not need more.
+    largest: u64,
+    /// Segments that are ready before they are needed.
+    spares: Arc<Spares>,
+    /// The background should look whether a spare is wanted.
+    news: bool,
+    /// The next segment has this number at least.
+    next_number: FileNumber,
+    /// The number of a segment that goes without, since a stage could not be made or written.
+    unstaged: FileNumber,
     /// Earlier segments of this open whose bytes may not be on the device yet.
     unsynced: Vec<Segment>,
     /// Segments of this open that are complete and synced.
@@ -103,18 +91,8 @@ pub(crate) struct Log {
     predecessor_end: u64,
     /// The highest sequence number known to be on the device.
     synced: Seqno,
-    /// The group in flight: its last sequence number, its end, whether it syncs.
-    in_flight: Option<InFlight>,
-    /// Batches of `Memory` commits that wait for a stronger one, or just a spare buffer.
-    staged: Group,
     /// A step failed behind which the files' contents are unknown: nothing more may be written.
     broken: bool,
-}
-
-struct InFlight {
-    last_seqno: Seqno,
-    end: u64,
-    sync: bool,
 }
 
 /// Where a new log goes on from.
@@ -127,6 +105,17 @@ pub(crate) struct Origin {
     pub(crate) synced: Seqno,
     /// Segments of earlier opens whose batches are in a memtable.
     pub(crate) replayed: usize,
+    /// Bytes of a segment and of the ring of a stage, at most.
+    pub(crate) segment_size: u64,
+    pub(crate) stage_size: u64,
+}
+
+impl Origin {
+    /// Behind no segment, where everything up to `synced` is on the device.
+    pub(crate) fn nowhere(options: &Options, synced: Seqno) -> Self {
+        let Options { segment_size, stage_size, .. } = *options;
+        Self { predecessor: 0, predecessor_end: 0, synced, replayed: 0, segment_size, stage_size }
+    }
 }
 
 impl Log {
@@ -134,6 +123,7 @@ impl Log {
         dir: Arc<Directory>,
         store: StoreId,
         numbers: Arc<AtomicU64>,
+        spares: Arc<Spares>,
         origin: Origin,
     ) -> Self {
         Self {
@@ -141,6 +131,13 @@ impl Log {
             store,
             numbers,
             current: None,
+            stage: None,
+            ring: origin.stage_size,
+            largest: origin.segment_size,
+            spares,
+            news: false,
+            next_number: 0,
+            unstaged: 0,
             unsynced: Vec::new(),
             ended: Vec::new(),
             replayed: origin.replayed,
@@ -148,39 +145,13 @@ impl Log {
             predecessor: origin.predecessor,
             predecessor_end: origin.predecessor_end,
             synced: origin.synced,
-            in_flight: None,
-            staged: Group::default(),
             broken: false,
         }
     }
 
-    /// The next group: empty, or beginning with the staged batches.
+    /// The next group. [`Log::reserve`] has made its room, if it gets batches.
     pub(crate) fn begin(&mut self) -> Group {
-        let mut group = std::mem::take(&mut self.staged);
-        if group.count == 0 {
-            group.frame.clear();
-            frame::begin(&mut group.frame);
-        }
-        group
-    }
-
-    /// Keeps a group's batches back: they go out ahead of the next stronger group.
-    pub(crate) fn stage(&mut self, group: Group) {
-        self.staged = group;
-    }
-
-    /// Whether batches wait to be written.
-    pub(crate) fn has_staged(&self) -> bool {
-        self.staged.count > 0
-    }
-
-    /// Whether `more` bytes are too many to keep back.
-    pub(crate) fn staged_is_large(&self, more: usize) -> bool {
-        self.staged_bytes() + more > STAGED_BYTES
-    }
-
-    fn staged_bytes(&self) -> usize {
-        if self.has_staged() { self.staged.frame.len() } else { frame::HEADER_LEN }
+        self.current.as_mut().map(Segment::begin).unwrap_or_default()
     }
 
     /// Lets go of segments whose every batch is in an sstable: nobody reads them any more.
@@ -206,25 +177,27 @@ impl Log {
         self.synced
     }
 
-    /// Makes room for `len` bytes of batches, of which the first gets sequence number `first`,
-    /// and for the staged ones (step 1). A full disk fails it without having changed anything.
+    /// Makes room for `len` bytes of batches, of which the first gets sequence number `first` (step 1). A
+    /// full disk fails it without having changed anything.
     pub(crate) fn reserve(&mut self, len: usize, first: Seqno) -> Result<()> {
-        let len = (len + self.staged_bytes()) as u64;
-        if let Some(segment) = &self.current
-            && segment.next + len <= segment.capacity
-        {
-            return Ok(());
+        match &self.current {
+            Some(segment) if segment.has_room(len as u64) => Ok(()),
+            _ => self.rotate(len as u64, first),
         }
-        let first = if self.has_staged() { self.staged.first } else { first };
-        self.rotate(len, first)
     }
 
     /// The oldest segment that a batch committed from now on can be in.
-    pub(crate) fn floor(&self) -> FileNumber {
-        match &self.current {
-            Some(segment) => segment.number,
-            None => self.numbers.load(Ordering::Relaxed),
+    pub(crate) fn floor(&mut self) -> FileNumber {
+        if let Some(segment) = &self.current {
+            return segment.number;
         }
+        self.next_number = self.numbers.load(Ordering::Relaxed);
+        self.next_number
+    }
+
+    /// Whether the background should be told that a spare is wanted. Asking forgets it.
+    pub(crate) fn has_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// How many segments a replay of this log would read.
@@ -232,84 +205,118 @@ impl Log {
         self.replayed + self.ended.len() + self.unsynced.len() + usize::from(self.current.is_some())
     }
 
+    /// Bytes of this open's segments that are not flushed.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let earlier = self.unsynced.iter().chain(&self.current).map(|segment| segment.end);
+        earlier.chain(self.ended.iter().map(|end| end.end)).sum()
+    }
+
     /// Space reserved on disk for the current segment, in bytes.
     pub(crate) fn capacity(&self) -> u64 {
         self.current.as_ref().map_or(0, |segment| segment.capacity)
     }
 
-    /// Starts the write of a group (steps 2 and 3). [`Log::reserve`] made its room.
-    pub(crate) fn submit(&mut self, group: Group) -> Result<()> {
-        let submitted = self.submit_frame(group);
-        self.breaking(submitted)
+    /// Ends a group and brings it as far as its durability asks (steps 2 and 3). True: nobody may be told
+    /// before [`Log::reap`].
+    pub(crate) fn append(&mut self, group: Group, durability: Durability) -> Result<bool> {
+        let appended = self.append_frame(group, durability);
+        self.breaking(appended)
     }
 
-    fn submit_frame(&mut self, group: Group) -> Result<()> {
-        if group.sync {
+    fn append_frame(&mut self, group: Group, durability: Durability) -> Result<bool> {
+        let is_empty = group.count == 0;
+        if durability == Durability::Synced && !is_empty {
             self.sync_earlier()?;
         }
-        // What a flush has made durable can be staged here still: a frame vouches for earlier ones
-        // only.
+        // What a flush has made durable can be pending here still: a frame vouches for earlier ones only.
         let before = group.first.saturating_sub(1);
         let synced = seeded!(SyncedOverstated => before, else self.synced.min(before));
         let Some(segment) = &mut self.current else {
-            return Err(Error::Closed);
+            return if is_empty { Ok(false) } else { Err(Error::Closed) };
         };
-        let Group { mut frame, count, first, sync } = group;
-        let fields = Fields {
-            kind: FrameKind::Group,
-            count,
-            first,
-            synced,
-            offset: segment.next,
-            previous_end: segment.end,
+        segment.finish(group, synced);
+        let is_piece = segment.pending() as u64 >= self.ring / PIECES;
+        match durability {
+            Durability::Memory if !is_piece => Ok(false),
+            Durability::Memory | Durability::Buffered => self.shelter(is_piece),
+            Durability::Synced if is_empty => Ok(false),
+            Durability::Synced => {
+                segment.submit_all(true)?;
+                if segment.asks_for_spare() {
+                    self.news |= self.spares.want(self.next_size);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Brings what is pending where it outlives the process; if it is a piece, also on its way into the
+    /// segment. True: nobody may be told before a reap.
+    fn shelter(&mut self, is_piece: bool) -> Result<bool> {
+        seeded!(StageSkipped => return Ok(false));
+        let Some(segment) = &mut self.current else { return Ok(false) };
+        if segment.exposed().1.is_empty() {
+            return Ok(false);
+        }
+        let ring = segment.capacity.min(self.ring);
+        if !segment.fits_behind_landed(ring) {
+            seeded!(StageOverrun => (), else segment.reap()?);
+        }
+        let fits = segment.fits_behind_landed(ring);
+        seeded!(StageOverrun: fits = true);
+        let staged = fits && self.put_on_stage(ring);
+        if let Some(segment) = &mut self.current
+            && (is_piece || !staged)
+        {
+            segment.submit_all(false)?;
+        }
+        Ok(!staged)
+    }
+
+    /// Puts what is exposed of the current segment onto a stage with so long a ring; false where there is
+    /// none. Then the segment goes without from now on.
+    fn put_on_stage(&mut self, ring: u64) -> bool {
+        let Some(number) = self.current.as_ref().map(|segment| segment.number) else {
+            return false;
         };
-        frame::finish(&mut frame, 0, &segment.id, &fields);
-        let end = segment.next + frame.len() as u64;
-        segment
-            .file
-            .submit(segment.next, frame, sync)
-            .map_err(|source| in_doubt(&segment.path, source))?;
-        let last_seqno = first + u64::from(count) - 1;
-        self.in_flight = Some(InFlight { last_seqno, end, sync });
+        if number == self.unstaged {
+            return false;
+        }
+        let put = self.stage_for(ring).and_then(|()| match (&mut self.current, &mut self.stage) {
+            (Some(segment), Some(stage)) => {
+                let (offset, bytes) = segment.exposed();
+                stage.put(offset, bytes).map(|()| segment.all_is_sheltered())
+            }
+            _ => Err(Error::Closed),
+        });
+        if put.is_err() {
+            self.unstaged = number;
+        }
+        put.is_ok()
+    }
+
+    /// Makes a stage with so long a ring, if that of the one there is shorter. All that the old one holds
+    /// has landed: it is that of an earlier segment.
+    fn stage_for(&mut self, ring: u64) -> Result<()> {
+        if self.stage.as_ref().map_or(0, Stage::ring) < ring {
+            let stage = Stage::create(&self.dir, self.store, &self.numbers, ring)?;
+            if let Some(old) = self.stage.replace(stage) {
+                old.remove(&self.dir);
+            }
+        }
         Ok(())
     }
 
     /// Waits for the group in flight (step 4).
     pub(crate) fn reap(&mut self) -> Result<()> {
-        let reaped = self.reap_frame();
+        let Some(segment) = &mut self.current else { return Ok(()) };
+        let reaped = segment.reap();
+        self.synced = self.synced.max(segment.synced);
         self.breaking(reaped)
     }
 
-    fn reap_frame(&mut self) -> Result<()> {
-        let (Some(segment), Some(flight)) = (&mut self.current, self.in_flight.take()) else {
-            return Ok(());
-        };
-        let reaped = segment.file.reap();
-        seeded!(LogSyncErrorIgnored: reaped = reaped.or(Ok(Vec::new())));
-        seeded!(FailedSyncRetried: reaped = reaped.or_else(|_| segment.sync_again()));
-        let frame = reaped.map_err(|source| in_doubt(&segment.path, source))?;
-        self.staged = Group { frame, ..Group::default() };
-        segment.end = flight.end;
-        segment.last_seqno = flight.last_seqno;
-        segment.next = segment.end.next_multiple_of(frame::ALIGN);
-        if flight.sync {
-            segment.synced = flight.last_seqno;
-            self.synced = self.synced.max(flight.last_seqno);
-            // A sector that holds acknowledged bytes is never written again.
-            seeded!(SectorRewritten => return Ok(()));
-            segment.next = segment.end.next_multiple_of(SECTOR);
-        }
-        Ok(())
-    }
-
-    /// Puts everything onto the device, staged batches included.
+    /// Puts everything onto the device.
     pub(crate) fn sync(&mut self) -> Result<()> {
-        if self.has_staged() {
-            self.reserve(0, self.staged.first)?;
-            let group = Group { sync: true, ..self.begin() };
-            self.submit(group)?;
-            return self.reap();
-        }
         let synced = self.sync_segments();
         self.breaking(synced)
     }
@@ -320,42 +327,50 @@ impl Log {
         if let Some(segment) = &mut self.current {
             segment.sync()?;
             self.synced = self.synced.max(segment.synced);
-            seeded!(SectorRewritten => return Ok(()));
-            segment.next = segment.end.next_multiple_of(SECTOR);
         }
         Ok(())
     }
 
     /// Ends the current segment: the next group starts a new, small one.
-    pub(crate) fn retire(&mut self) {
-        self.end_current();
+    pub(crate) fn retire(&mut self) -> Result<()> {
         self.next_size = SEGMENT_MIN;
+        let ended = self.end_current();
+        self.breaking(ended)?;
+        self.remove_stage();
+        self.spares.clear();
+        Ok(())
     }
 
     /// Syncs everything, gives unused space back, and says where each segment of this open ended.
     pub(crate) fn finish(&mut self) -> Result<Vec<SegmentEnd>> {
+        seeded!(StageRemovedEarly => self.remove_stage());
         self.sync()?;
-        let trimmed = self.trim();
-        self.breaking(trimmed)?;
-        self.end_current();
-        let synced = self.sync_earlier();
-        self.breaking(synced)?;
+        let finished = self.finish_segments();
+        self.breaking(finished)?;
+        self.remove_stage();
+        self.spares.close();
         Ok(std::mem::take(&mut self.ended))
     }
 
-    /// Gives the unused space of the current segment back.
-    fn trim(&mut self) -> Result<()> {
-        let Some(segment) = &mut self.current else { return Ok(()) };
-        let end = segment.end;
-        segment.file.set_len(end).map_err(|e| Error::io("truncate", &segment.path, e))?;
-        segment.file.sync().map_err(|e| Error::io("sync", &segment.path, e))
+    fn finish_segments(&mut self) -> Result<()> {
+        if let Some(segment) = &mut self.current {
+            segment.trim()?;
+        }
+        self.end_current()?;
+        self.sync_earlier()
+    }
+
+    fn remove_stage(&mut self) {
+        if let Some(stage) = self.stage.take() {
+            stage.remove(&self.dir);
+        }
     }
 
     /// Segments of earlier numbers go to the device before anything that follows them.
     fn sync_earlier(&mut self) -> Result<()> {
         seeded!(RotatedSegmentUnsynced => return Ok(()));
         while let Some(segment) = self.unsynced.first_mut() {
-            segment.sync()?;
+            segment.sync_written()?;
             let segment = self.unsynced.remove(0);
             self.synced = self.synced.max(segment.synced);
             self.ended.push(SegmentEnd {
@@ -367,39 +382,66 @@ impl Log {
         Ok(())
     }
 
-    fn end_current(&mut self) {
+    /// Writes what is pending, so that the next segment needs nothing of the stage.
+    fn end_current(&mut self) -> Result<()> {
+        if let Some(segment) = &mut self.current {
+            if segment.pending() > 0 {
+                segment.submit_all(false)?;
+            }
+            segment.reap()?;
+        }
         if let Some(segment) = self.current.take() {
+            if !segment.has_asked() {
+                // Nobody syncs so much that it matters.
+                self.spares.want(0);
+            }
             self.predecessor = segment.number;
             self.predecessor_end = segment.end;
             self.unsynced.push(segment);
         }
+        Ok(())
     }
 
-    /// Creates the next segment. Its prologue and its name are on the device before the first
+    /// Begins the next segment, a spare if there is one. Its prologue and its name are on the device before the first
     /// group is written, so that a damaged prologue is never mistaken for one that was torn.
     fn rotate(&mut self, len: u64, first: Seqno) -> Result<()> {
-        let needed = log::PROLOGUE_LEN + len;
+        let needed = SECTOR + frame::HEADER_LEN as u64 + len;
         let mut size = self.next_size;
-        while needed > size / 4 && size < SEGMENT_MAX {
+        while needed > size / 4 && size < self.largest {
             size *= 2;
         }
         // A frame over a quarter of the largest segment gets a segment of its own size.
         let own_size = needed.next_multiple_of(SECTOR);
         let capacity = if needed > size / 4 { own_size } else { size };
-        let (predecessor, predecessor_end) = match &self.current {
-            Some(segment) => (segment.number, segment.end),
-            None => (self.predecessor, self.predecessor_end),
+        let spare = match self.spares.take(self.next_number, capacity) {
+            Some(spare) => spare,
+            None => self.create(capacity, own_size)?,
         };
+        // Until here nothing has changed.
+        let ended = self.end_current();
+        self.breaking(ended)?;
+        let Spare { number, path, id, file, capacity, is_filled } = spare;
+        let header = FileHeader { kind: FileKind::Log, store: self.store, number, id };
+        let (predecessor, predecessor_end) = (self.predecessor, self.predecessor_end);
+        let segment_header = SegmentHeader { predecessor, predecessor_end, first_seqno: first };
+        let mut prologue = header.encode().to_vec();
+        prologue.extend_from_slice(&segment_header.encode(&id));
+        let to_fill = if is_filled || capacity > ZEROED { SECTOR } else { capacity };
+        prologue.resize(to_fill as usize, 0);
+        let begun = self.begin_segment(&path, file, prologue, is_filled);
+        let file = self.breaking(begun)?;
+        self.current = Some(Segment::begun((number, path, id), file, capacity));
+        self.next_number = number + 1;
+        self.next_size = (size * 2).min(self.largest);
+        Ok(())
+    }
+
+    /// Makes a segment here and now. Where there is no room for it there may be some for the batch. A
+    /// file that could not be created is not there.
+    fn create(&self, capacity: u64, own_size: u64) -> Result<Spare> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.path_of(FileName::Log(number));
         let id = FileId(self.dir.env.random());
-        let header = FileHeader { kind: FileKind::Log, store: self.store, number, id };
-        let mut prologue = header.encode().to_vec();
-        let segment_header = SegmentHeader { predecessor, predecessor_end, first_seqno: first };
-        prologue.extend_from_slice(&segment_header.encode(&id));
-
-        // Until here nothing has changed. A file that could not be created is not there. Where there
-        // is no room for a segment there may be some for the batch.
         let created = self.dir.env.create_log(&path, capacity).map(|file| (file, capacity));
         let created = created.or_else(|error| match error.kind() {
             io::ErrorKind::StorageFull if own_size < capacity => {
@@ -408,22 +450,7 @@ impl Log {
             _ => Err(error),
         });
         let (file, capacity) = created.map_err(|source| Error::io("create", &path, source))?;
-        let begun = self.begin_segment(&path, file, prologue);
-        let file = self.breaking(begun)?;
-        self.end_current();
-        self.current = Some(Segment {
-            number,
-            path,
-            id,
-            file,
-            capacity,
-            end: log::PROLOGUE_LEN,
-            next: log::PROLOGUE_LEN,
-            last_seqno: 0,
-            synced: 0,
-        });
-        self.next_size = (size * 2).min(SEGMENT_MAX);
-        Ok(())
+        Ok(Spare { number, path, id, file, capacity, is_filled: false })
     }
 
     /// A failure in here may leave a segment that counts: its successor would not know it.
@@ -432,12 +459,15 @@ impl Log {
         path: &Path,
         mut file: Box<dyn LogFile>,
         prologue: Vec<u8>,
+        has_name: bool,
     ) -> Result<Box<dyn LogFile>> {
         let fail = |source| in_doubt(path, source);
         file.submit(0, prologue, true).map_err(fail)?;
         file.reap().map_err(fail)?;
         seeded!(SegmentDirectoryUnsynced => return Ok(file));
-        self.dir.sync()?;
+        if !has_name {
+            self.dir.sync()?;
+        }
         Ok(file)
     }
 }

@@ -1,7 +1,7 @@
 //! Work that nobody waits for, one step at a time.
 //!
 //! In production one thread loops over [`step`]; with [`Background::Manual`] the caller does, so
-//! that every run is the same run. The order of urgency: flush, compact, collect.
+//! that every run is the same run. The order of urgency: flush, prepare, compact, collect.
 
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub enum Progress {
     Idle,
     /// A memtable became sstables.
     Flushed,
+    /// A segment of the log was made before it is needed, or one that is not needed was removed.
+    Prepared,
     /// Sstables were merged or moved.
     Compacted,
     /// Files, or the remains of dropped databases, were removed.
@@ -37,6 +39,11 @@ pub(crate) fn step(shared: &Shared) -> Result<Progress> {
     shared.check_poison()?;
     if flush::run(shared)? {
         return Ok(Progress::Flushed);
+    }
+    if let Some(spares) = &shared.spares
+        && spares.prepare()?
+    {
+        return Ok(Progress::Prepared);
     }
     let (search_dead, full, settle) = {
         let state = shared.background.lock();

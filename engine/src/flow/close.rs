@@ -58,7 +58,8 @@ fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
         shared.view.with(|view| (view.active.live_bytes(), view.active.is_empty()));
     let segments = log.live_segments();
     if !empty && (bytes > CLOSE_FLUSH_BYTES || segments > CLOSE_FLUSH_SEGMENTS) {
-        log.retire();
+        let retired = log.retire();
+        write::judge(shared, log, retired)?;
         room::seal(shared, log);
     }
     // Only to make the next open faster. What fails here, for want of space perhaps, is in the log

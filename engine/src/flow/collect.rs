@@ -46,7 +46,7 @@ pub(crate) fn remove_buried(shared: &Shared) -> bool {
 /// 3. once no snapshot sees them either, there is nothing more to look for
 fn advance_ends(shared: &Shared) -> Result<bool> {
     if shared.background.lock().trim_log {
-        let done = write::try_with_log(shared, |log| trim(shared, log));
+        let done = write::try_with_log(shared, |log| trim(shared, log)).transpose()?;
         shared.background.lock().trim_log = done.is_none();
         return Ok(done.is_some());
     }
@@ -72,14 +72,16 @@ fn advance_ends(shared: &Shared) -> Result<bool> {
     Ok(false)
 }
 
-fn trim(shared: &Shared, log: &mut Log) {
+fn trim(shared: &Shared, log: &mut Log) -> Result<()> {
     let worth_it = shared.view.with(|view| {
         view.sealed.is_empty()
             && !view.active.is_empty()
             && (view.active.live_bytes() as u64 > SEGMENT_MIN || log.capacity() > SEGMENT_MIN)
     });
     if worth_it {
-        log.retire();
+        let retired = log.retire();
+        write::judge(shared, log, retired)?;
         room::seal(shared, log);
     }
+    Ok(())
 }

@@ -68,14 +68,15 @@ fn write_tables(shared: &Shared, view: &View, memtable: &Arc<Memtable>) -> Resul
     rewrite(shared, &mut Merge::new(vec![source]), plan)
 }
 
-/// Step 4. A segment that cannot be removed is an orphan that the next open removes.
+/// Step 4. A segment becomes a spare, if one like it is wanted. One that cannot be removed is an orphan that the next open removes.
 fn remove_segments(shared: &Shared, log_number: FileNumber) -> Result<()> {
     let entries = shared.dir.list()?;
-    let numbers = entries.iter().filter_map(|entry| match FileName::parse(&entry.name) {
-        Some(FileName::Log(number)) => Some(number),
+    let spares = shared.spares.as_ref().map(|spares| spares.numbers()).unwrap_or_default();
+    let segments = entries.iter().filter_map(|entry| match FileName::parse(&entry.name) {
+        Some(FileName::Log(number)) if !spares.contains(&number) => Some((number, entry.len)),
         _ => None,
     });
-    let (old, needed): (Vec<_>, Vec<_>) = numbers.partition(|number| *number < log_number);
+    let (old, needed): (Vec<_>, Vec<_>) = segments.partition(|(number, _)| *number < log_number);
     if !old.is_empty() && needed.is_empty() {
         let Some(manifest) = &mut *shared.manifest.lock() else { return Err(Error::ReadOnly) };
         manifest.vouch().inspect_err(|error| {
@@ -84,8 +85,11 @@ fn remove_segments(shared: &Shared, log_number: FileNumber) -> Result<()> {
             }
         })?;
     }
-    for number in old {
-        let _ = shared.dir.env.remove(&shared.dir.path_of(FileName::Log(number)));
+    for (number, len) in old {
+        let recycled = shared.spares.as_ref().is_some_and(|spares| spares.recycle(number, len));
+        if !recycled {
+            let _ = shared.dir.env.remove(&shared.dir.path_of(FileName::Log(number)));
+        }
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ use crate::files::manifest::{self, Manifest, State};
 use crate::files::segments::{self, Scan};
 use crate::files::sstable::{Graveyard, Table};
 use crate::files::superblock;
-use crate::files::wal::{Log, Origin};
+use crate::files::wal::{Log, Origin, Spares};
 use crate::flow::{flush, scan};
 use crate::options::Options;
 use crate::state::catalog::Catalog;
@@ -252,7 +252,7 @@ fn create(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
     };
     let shared = assemble(dir, options, parts, Memtable::new(log_number), Some(manifest));
     write(&shared.catalog).set_loaded();
-    let origin = Origin { predecessor: 0, predecessor_end: 0, synced: 0, replayed: 0 };
+    let origin = Origin::nowhere(&shared.options, 0);
     Ok(Arc::new(with_log(shared, origin)))
 }
 
@@ -338,7 +338,7 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         }
         Ok(())
     })?;
-    let mut origin = Origin { predecessor: 0, predecessor_end: 0, synced: last_seqno, replayed: 0 };
+    let mut origin = Origin::nowhere(&shared.options, last_seqno);
     if seeded!(TailServedUnflushed => true, else scan.clean) {
         if let Some(last) = scan.live.last() {
             (origin.predecessor, origin.predecessor_end) = (last.number, last.end);
@@ -423,6 +423,7 @@ fn assemble(
         log_number: AtomicU64::new(parts.log_number),
         counters: Counters::default(),
         poison: OnceLock::new(),
+        spares: None,
         stepping: Mutex::default(),
         queue: Mutex::new(CommitQueue::refusing(Error::ReadOnly)),
         manifest: Mutex::new(manifest),
@@ -434,8 +435,10 @@ fn assemble(
 }
 
 fn with_log(mut shared: Shared, origin: Origin) -> Shared {
-    let numbers = Arc::clone(&shared.numbers);
-    let log = Log::new(Arc::clone(&shared.dir), shared.store, numbers, origin);
+    let (dir, numbers) = (Arc::clone(&shared.dir), Arc::clone(&shared.numbers));
+    let spares = Spares::new(Arc::clone(&dir), shared.store, Arc::clone(&numbers));
+    shared.spares = Some(Arc::clone(&spares));
+    let log = Log::new(dir, shared.store, numbers, spares, origin);
     shared.queue = Mutex::new(CommitQueue::new(log));
     shared
 }
@@ -530,6 +533,8 @@ fn orphans(shared: &Shared) -> Result<Vec<PathBuf>> {
     let is_orphan = |name: &str| match FileName::parse(name) {
         Some(FileName::Superblock | FileName::Lock) => false,
         Some(FileName::Log(number)) => number < log_number,
+        // What an earlier open has staged was replayed, or is in its segment.
+        Some(FileName::Stage(_)) => true,
         Some(FileName::Manifest(number)) => number != current,
         Some(FileName::Sstable(number)) => !live.contains(&number),
         Some(FileName::Blob(_)) => false,

@@ -1,6 +1,6 @@
 //! Room for writes: when a memtable is sealed, and when a writer waits.
 //!
-//! A memtable is sealed by its size. A writer waits while too many sealed memtables wait for
+//! A memtable is sealed by its size, or by that of the log that feeds it. A writer waits while too many sealed memtables wait for
 //! their flush or too many runs for their compaction; when the background cannot go on, because
 //! the disk is full for one, the writer is told why instead.
 
@@ -9,18 +9,16 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::files::wal::Log;
 use crate::flow::background::{self, Progress};
-use crate::options::{Background, L0_STALL, SEALED_LIMIT};
+use crate::options::{Background, L0_STALL, LOG_SEGMENTS, Options, SEALED_LIMIT};
 use crate::state::memtable::Memtable;
 use crate::state::shared::{BackgroundState, Shared};
 use crate::state::view::View;
 use crate::sync::{Arc, Ordering};
 
 /// Returns when the active memtable can take a group.
-pub(crate) fn make(shared: &Shared, log: &Log) -> Result<()> {
+pub(crate) fn make(shared: &Shared, log: &mut Log) -> Result<()> {
     loop {
-        let full =
-            shared.view.with(|view| view.active.live_bytes() >= shared.options.memtable_size);
-        if !full {
+        if !is_full(shared, log) {
             return Ok(());
         }
         if !stalled(shared) {
@@ -32,6 +30,18 @@ pub(crate) fn make(shared: &Shared, log: &Log) -> Result<()> {
     }
 }
 
+/// Whether the active memtable has its size, or the log has become too long for so little: synced commits
+/// take a sector each.
+fn is_full(shared: &Shared, log: &Log) -> bool {
+    let Options { memtable_size, segment_size, .. } = shared.options;
+    let longest = LOG_SEGMENTS * segment_size.max(memtable_size as u64);
+    let too_long = log.held_bytes() >= longest;
+    shared.view.with(|view| {
+        let bytes = view.active.live_bytes();
+        bytes >= memtable_size || too_long && view.sealed.is_empty() && !view.active.is_empty()
+    })
+}
+
 fn stalled(shared: &Shared) -> bool {
     shared
         .view
@@ -39,7 +49,7 @@ fn stalled(shared: &Shared) -> bool {
 }
 
 /// Puts an empty memtable in front of the active one.
-pub(crate) fn seal(shared: &Shared, log: &Log) {
+pub(crate) fn seal(shared: &Shared, log: &mut Log) {
     let active = Arc::new(Memtable::new(log.floor()));
     shared.view.pin().active.seal(shared.assigned.load(Ordering::Relaxed));
     shared.view.update(|view| {

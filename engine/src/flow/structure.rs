@@ -1,7 +1,7 @@
 //! What must be true of the files of an open store, whatever was written into it. For tests.
 //!
 //! 1. every table's file is there with the size that the manifest says, and nothing else is: no
-//!    second file for a number, no orphan
+//!    second file for a number, no orphan, no second stage
 //! 2. below level 0 a level is one run, and the tables of a run do not overlap
 //! 3. inside a table, entries ascend by database and key and descend by sequence number; their
 //!    number, bounds and tombstones are those of the manifest; its filter knows every key
@@ -59,6 +59,7 @@ fn check_files(shared: &Shared, version: &Version) -> Result<()> {
     let manifest = guard.as_ref().map(|manifest| manifest.superblock().manifest_number);
     drop(guard);
     let mut tables: BTreeMap<FileNumber, u64> = BTreeMap::new();
+    let mut stages = 0;
     for entry in listed {
         let orphan = || broken(shared, "directory", "no orphans", entry.name.clone());
         let name = FileName::parse(&entry.name).ok_or_else(orphan)?;
@@ -68,11 +69,15 @@ fn check_files(shared: &Shared, version: &Version) -> Result<()> {
         match name {
             FileName::Sstable(number) => drop(tables.insert(number, entry.len)),
             FileName::Log(number) if number < log_number => return Err(orphan()),
+            FileName::Stage(_) => stages += 1,
             FileName::Manifest(number) if manifest.is_some_and(|m| m != number) => {
                 return Err(orphan());
             }
             _ => {}
         }
+    }
+    if stages > 1 && !shared.read_only {
+        return Err(broken(shared, "directory", "one stage", format!("{stages} of them")));
     }
     let named: BTreeMap<FileNumber, u64> =
         version.tables().map(|table| (table.meta().number, table.meta().size)).collect();

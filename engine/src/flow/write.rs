@@ -5,13 +5,10 @@
 //!
 //! 1. make room: seal a full memtable, wait for flushes, reserve space in the log
 //! 2. resolve databases, assign sequence numbers, encode the batches into one frame
-//! 3. submit the frame to the log
-//! 4. insert into the memtable while the write is in flight
+//! 3. append the frame to the log, as far as the strongest durability in the group asks
+//! 4. insert into the memtable while a write is in flight
 //! 5. reap the write, and the sync if one of the commits asked for it
 //! 6. publish: readers see the group; then wake its writers
-//!
-//! A group of `Memory` commits stops short of 3 and 5: its batches wait in the log's buffer and
-//! go out ahead of the next stronger group.
 
 use std::slice;
 
@@ -241,9 +238,8 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
         room::make(shared, log)?;
     }
     log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
-    let bound: usize = group.iter().map(|c| c.writes.encoded_bound + 16).sum();
-    let to_log = strongest > Durability::Memory || log.staged_is_large(bound);
-    if to_log && (has_writes || log.has_staged()) {
+    if has_writes {
+        let bound: usize = group.iter().map(|c| c.writes.encoded_bound + 16).sum();
         let first = shared.assigned.load(Ordering::Relaxed) + 1;
         let reserved = log.reserve(bound, first);
         judge(shared, log, reserved)?;
@@ -254,22 +250,16 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
     for commit in group.iter_mut() {
         encode(shared, commit, &mut frame);
     }
-    let submits = to_log && frame.count > 0;
 
-    // 3. Submit. From here on a failure leaves the group indeterminate.
+    // 3. Append. From here on a failure leaves the group indeterminate.
     let sync = strongest == Durability::Synced;
-    let begun = (sync && submits).then(Stopwatch::start);
-    seeded!(SyncSkippedAfterDrop: sync = sync && !has_dropped(shared));
+    let has_frame = frame.count > 0;
+    let begun = (sync && has_frame).then(Stopwatch::start);
+    seeded!(SyncSkippedAfterDrop: strongest = unless_dropped(shared, strongest));
     seeded!(PublishedBeforeWritten => publish(shared));
-    let submitted = if submits {
-        let submitted = log.submit(Group { sync, ..frame });
-        seeded!(LogWriteErrorIgnored: submitted = Ok(()));
-        judge(shared, log, submitted)?;
-        true
-    } else {
-        log.stage(frame);
-        false
-    };
+    let appended = log.append(frame, strongest);
+    seeded!(LogWriteErrorIgnored: appended = appended.or(Ok(false)));
+    let must_reap = judge(shared, log, appended)?;
 
     // 4. Insert while the write is in flight.
     seeded!(BatchOverTwoMemtables => insert_and_seal(shared, log, group));
@@ -279,10 +269,10 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
     });
 
     // 5. Reap; a group without batches still syncs what went before.
-    if submitted {
+    if must_reap {
         let reaped = log.reap();
         judge(shared, log, reaped)?;
-    } else if sync {
+    } else if sync && !has_frame {
         let synced = log.sync();
         judge(shared, log, synced)?;
     }
@@ -294,6 +284,9 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
         let mut queue = shared.queue.lock();
         let waiting = queue.waiting.len();
         queue.linger.group_is_synced(group.len(), waiting, begun.elapsed());
+    }
+    if log.has_news() {
+        shared.wake();
     }
     shared.counters.count_group(group.len(), sync);
     if group.iter().any(|commit| commit.writes.has_catalog_ops) {
@@ -341,14 +334,14 @@ fn encode(shared: &Shared, commit: &mut Commit, frame: &mut Group) {
         commit.outcome = Ok(seqno - 1);
         return;
     }
-    let start = format::begin(&mut frame.frame);
+    let start = format::begin(&mut frame.bytes);
     let mut count = 0;
     for op in operations(commit) {
         seeded!(CatalogChangeUnlogged: op = unless_catalog_change(commit, op));
-        format::push(&mut frame.frame, &op);
+        format::push(&mut frame.bytes, &op);
         count += 1;
     }
-    format::finish(&mut frame.frame, start, count);
+    format::finish(&mut frame.bytes, start, count);
     if frame.count == 0 {
         frame.first = seqno;
     }
@@ -439,15 +432,16 @@ fn insert(writer: &mut Writer<'_>, commit: &Commit) {
     }
 }
 
-/// Whether a database was dropped lately.
+/// The durability, or none if a database was dropped lately.
 #[cfg(feature = "seeded-bugs")]
-fn has_dropped(shared: &Shared) -> bool {
-    crate::sync::read(&shared.catalog).has_ended()
+fn unless_dropped(shared: &Shared, durability: Durability) -> Durability {
+    let has_dropped = crate::sync::read(&shared.catalog).has_ended();
+    if has_dropped { durability.min(Durability::Buffered) } else { durability }
 }
 
 /// Inserts all but the last operation of a group, and seals the memtable when it is half full.
 #[cfg(feature = "seeded-bugs")]
-fn insert_and_seal(shared: &Shared, log: &Log, group: &[Commit]) {
+fn insert_and_seal(shared: &Shared, log: &mut Log, group: &[Commit]) {
     let view = shared.view.pin();
     if view.active.live_bytes() < shared.options.memtable_size / 2 || !view.sealed.is_empty() {
         return;

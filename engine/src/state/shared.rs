@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::files::directory::Directory;
 use crate::files::manifest::Manifest;
 use crate::files::sstable::Graveyard;
+use crate::files::wal::Spares;
 use crate::options::Options;
 use crate::state::catalog::{Catalog, Liveness};
 use crate::state::queue::CommitQueue;
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) store: StoreId,
     pub(crate) read_only: bool,
     pub(crate) graveyard: Arc<Graveyard>,
+    /// Segments that are ready before the log needs them; `None` in read-only opens.
+    pub(crate) spares: Option<Arc<Spares>>,
 
     // Read without a lock.
     pub(crate) view: ViewCell,

@@ -8,7 +8,7 @@
 
 mod walk;
 
-pub use walk::{Walk, later_proof};
+pub use walk::{Walk, later_proof, was_to_follow};
 
 use crate::checksum::crc;
 use crate::error::Result;

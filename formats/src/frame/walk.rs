@@ -2,7 +2,9 @@
 
 use crc32fast::Hasher;
 
-use super::{ALIGN, CRC, Frame, HEADER_LEN, KIND, OFFSET, PAYLOAD_LEN, SYNCED, decode};
+use super::{
+    ALIGN, CRC, FIRST, Frame, HEADER_LEN, KIND, OFFSET, PAYLOAD_LEN, PREVIOUS_END, SYNCED, decode,
+};
 use crate::checksum::crc;
 use crate::error::{DecodeError, Result};
 use crate::ids::FileId;
@@ -127,6 +129,18 @@ impl<'a> Iterator for Walk<'a> {
         self.stop = self.reason(near_error, far_error);
         None
     }
+}
+
+/// Whether a header stands behind `end` that names its own place, `end` as that of the frame before, and
+/// `first`: what was to be the next frame, whether it is whole or not.
+pub fn was_to_follow(bytes: &[u8], end: u64, first: u64) -> bool {
+    let (near, far) = boundaries(end);
+    [near, far].into_iter().any(|offset| {
+        let Ok(at) = usize::try_from(offset) else { return false };
+        let field = |field: usize| u32_at(bytes, at.saturating_add(field)).map(u64::from);
+        let number = u64_at(bytes, at.saturating_add(FIRST));
+        field(OFFSET) == Some(offset) && field(PREVIOUS_END) == Some(end) && number == Some(first)
+    })
 }
 
 /// Looks on every boundary from `from` on for a valid frame that says that more than

@@ -66,6 +66,7 @@ fn constants_are_the_ones_in_the_code() {
         ("MAX_SEQNO", limits::MAX_SEQNO),
         ("MAX_FILE_NUMBER", limits::MAX_FILE_NUMBER),
         ("SECTOR", limits::SECTOR),
+        ("MAX_RING_LEN", limits::MAX_RING_LEN),
         ("PAGE", sstable::PAGE),
         ("FRAME_ALIGN", frame::ALIGN),
         ("REGION_ALIGN", sstable::ALIGN),

@@ -55,5 +55,6 @@ pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("table", edit_bytes(&VersionEdit { added: vec![table(10)], ..VersionEdit::default() })),
         ("catalog key", key.encode()),
         ("catalog record", record.encode()),
+        ("stage", header(FileKind::Stage).encode().to_vec()),
     ]
 }

@@ -15,7 +15,7 @@ use orlop_formats::ids::DatabaseId;
 use orlop_formats::log::{self, decode_prologue};
 use orlop_formats::manifest::{self, VersionEdit};
 use orlop_formats::sstable::{FOOTER_LEN, Footer, Handle, Properties, decode_partitions};
-use orlop_formats::superblock;
+use orlop_formats::{stage, superblock};
 use std::path::Path;
 
 /// The golden file, which must be what the builder makes today.
@@ -58,6 +58,21 @@ fn log() {
     let mut expected = samples::batches();
     expected.push(expected[2].clone());
     assert_eq!(read, expected);
+}
+
+#[test]
+fn stage() {
+    let bytes = golden("stage", &samples::stage_file());
+    let ring = stage::ring(&bytes, PLACE.file, Some(PLACE.store)).unwrap();
+    stage::check(&bytes).unwrap();
+    // The segment of which it holds the last frame.
+    let whole = samples::log_file();
+    let mut cut = whole.clone();
+    cut[4096..].fill(0);
+    let (id, first) = log::identity(&cut).unwrap();
+    let (own, end) = stage::complete(&mut cut, log::PROLOGUE_LEN, (&id, first), ring);
+    assert!(own < 4096 && end > 4096);
+    assert_eq!(cut, whole);
 }
 
 #[test]

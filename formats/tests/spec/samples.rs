@@ -13,6 +13,7 @@ use orlop_formats::manifest::{SegmentEnd, TableMeta, VersionEdit};
 use orlop_formats::sstable::{
     FOOTER_LEN, Footer, Handle, Partition, Properties, encode_partitions, place_block,
 };
+use orlop_formats::stage;
 use orlop_formats::superblock::{Superblock, encode_file, slot_offset};
 
 /// The bytes first, first + 1, ...: an id one recognises in a dump.
@@ -121,6 +122,16 @@ pub(crate) fn log_file() -> Vec<u8> {
     let group = Fields { first, synced, count: 1, offset, previous_end: end, ..group };
     append(&mut out, &group, &c);
     out.resize(8192, 0);
+    out
+}
+
+/// With the last frame of the segment on its ring of two sectors.
+pub(crate) fn stage_file() -> Vec<u8> {
+    let mut out = stage::encode_prologue(&header(FileKind::Stage));
+    let log = log_file();
+    out.resize(out.len() + 8192, 0);
+    let at = stage::place(4096, 8192) as usize;
+    out[at..at + 4096].copy_from_slice(&log[4096..]);
     out
 }
 

@@ -20,7 +20,7 @@ use std::path::Path;
 
 use orlop::Durability;
 use orlop::env::{Env, SimEnv};
-use orlop_formats::superblock;
+use orlop_formats::{log, superblock};
 
 use super::trace::Op;
 use super::{Budget, play};
@@ -89,7 +89,7 @@ fn after_a_kill(script: &Workload) -> Result<(), String> {
     rules.read(&image)?;
     let begun = |name: &&String| {
         let bytes = image.read(&Path::new(history::DIR).join(name));
-        bytes.is_ok_and(|bytes| bytes.iter().any(|byte| *byte != 0))
+        bytes.is_ok_and(|bytes| !log::was_never_begun(&bytes))
     };
     if let Some(left) = logs(&image)?.iter().filter(|name| before.contains(name)).find(begun) {
         return Err(format!("{left} of a killed process is served as it was found"));
@@ -207,6 +207,10 @@ impl Rules {
                 self.written(&name, offset, len);
                 self.file(&name).flight = Some(sync);
             }
+            Op::Fill(name, sync) => {
+                let file = self.file(&name);
+                (file.dirty, file.flight) = (true, Some(sync));
+            }
             Op::Reap(name) => {
                 if self.file(&name).flight.take() == Some(true) {
                     self.file_synced(&name);
@@ -222,6 +226,13 @@ impl Rules {
             Op::Rename(from, to) => {
                 let file = self.files.remove(&from).unwrap_or_default();
                 self.demand(!file.dirty, "a file is synced before it is renamed")?;
+                if is(&to, "log") {
+                    // A segment that is used again: nothing in it but a prologue counts.
+                    let synced_end = LOG_PROLOGUE;
+                    let file = File { named: false, synced_end, written_end: synced_end, ..file };
+                    self.files.insert(to, file);
+                    return Ok(());
+                }
                 self.files.insert(to, file);
                 (self.slot, self.stands, self.slot_at) = (Some(SECTOR), true, self.at);
             }
@@ -236,6 +247,8 @@ impl Rules {
     }
 
     fn written(&mut self, name: &str, offset: u64, len: u64) {
+        // Behind the prologue of a segment, in the same write, are zeros.
+        let len = if is(name, "log") && offset == 0 { LOG_PROLOGUE } else { len };
         let file = self.file(name);
         file.dirty = true;
         file.written_end = file.written_end.max(offset + len);
@@ -268,8 +281,11 @@ impl Rules {
             return if name == "SUPER" { self.may_write_slot(offset) } else { Ok(()) };
         };
         let prologue = if is(name, "log") { LOG_PROLOGUE } else { MANIFEST_PROLOGUE };
-        let shared =
-            file.synced_end > prologue && offset / SECTOR < file.synced_end.div_ceil(SECTOR);
+        // A segment that is used again gets a new prologue first: its frames are gone with that.
+        let used_again = is(name, "log") && offset == 0;
+        let shared = !used_again
+            && file.synced_end > prologue
+            && offset / SECTOR < file.synced_end.div_ceil(SECTOR);
         self.demand(!shared, "a sector with synced frames is written again")?;
         if is(name, "log") && offset >= LOG_PROLOGUE {
             self.demand(file.synced_at > 0, "the prologue is synced before the first group")?;
@@ -297,6 +313,11 @@ impl Rules {
     fn may_remove(&self, name: &str) -> Result<(), String> {
         if !["log", "sst", "manifest"].iter().any(|kind| is(name, kind)) {
             return Ok(());
+        }
+        if is(name, "log")
+            && self.files.get(name).is_some_and(|log| log.written_end <= LOG_PROLOGUE)
+        {
+            return Ok(()); // it was never begun
         }
         self.demand(self.stands, "an open removes nothing before its superblock is synced")?;
         let settled = self.slot_written.is_none();

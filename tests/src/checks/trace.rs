@@ -6,6 +6,8 @@ pub(super) enum Op {
     Create(String),
     /// A file, an offset, a length.
     Submit(String, u64, u64, Sync),
+    /// The same with nothing but zeros.
+    Fill(String, Sync),
     Reap(String),
     Write(String, u64, u64),
     SetLen(String),
@@ -33,7 +35,10 @@ impl Op {
         let (offset, len) = (number(offset), number(len));
         match verb {
             "create" => Op::Create(name),
-            "submit" => Op::Submit(name, offset, len, words.next() == Some("sync")),
+            "submit" => match words.next() {
+                Some("zeros") => Op::Fill(name, words.next() == Some("sync")),
+                sync => Op::Submit(name, offset, len, sync == Some("sync")),
+            },
             "reap" => Op::Reap(name),
             "write" => Op::Write(name, offset, len),
             "set-len" => Op::SetLen(name),
@@ -56,6 +61,7 @@ mod tests {
         let log = || "000001.log".to_owned();
         assert_eq!(Op::of("submit 000001.log 128+64 sync"), Op::Submit(log(), 128, 64, true));
         assert_eq!(Op::of("submit 000001.log 128+64"), Op::Submit(log(), 128, 64, false));
+        assert_eq!(Op::of("submit 000001.log 0+64 zeros sync"), Op::Fill(log(), true));
         assert_eq!(Op::of("sync-dir store"), Op::SyncDir("store".to_owned()));
         assert_eq!(Op::of("rename A B"), Op::Rename("A".to_owned(), "B".to_owned()));
         assert_eq!(Op::of("create-dir store"), Op::Other);

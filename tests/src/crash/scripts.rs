@@ -16,6 +16,9 @@ pub(super) fn all() -> Vec<Workload> {
     let mut scripts: Vec<Workload> = everything.into_iter().chain(drops).collect();
     scripts.push(of("flushes".to_owned(), flushes()));
     scripts.push(Workload { tree: WIDE, ..of("segments".to_owned(), segments()) });
+    scripts.push(Workload { tree: WIDE, ..of("ring".to_owned(), ring()) });
+    scripts.push(of("spares".to_owned(), spares(4)));
+    scripts.push(of("spares-late".to_owned(), spares(15)));
     scripts
 }
 
@@ -103,5 +106,35 @@ fn segments() -> Vec<Step> {
     steps.extend([small(2, Buffered), Step::Sync, small(3, Memory), large(2, Buffered)]);
     steps.extend((10..18).map(|n| large(n % 6, Buffered)));
     steps.extend([small(4, Synced), Step::Reopen, small(5, Synced), large(1, Buffered)]);
+    steps
+}
+
+/// Commits that go round on the ring of the stage, two of which do not fit there at a time.
+fn ring() -> Vec<Step> {
+    let of_len = |n: u32, len, durability| commit(vec![put("a", n, "r", len)], durability);
+    let mut steps: Vec<Step> = (0..5).map(|n| of_len(n, 5 << 10, Buffered)).collect();
+    steps.push(of_len(6, 40, Synced));
+    steps.extend((7..12).map(|n| of_len(n, 700 * n as usize, Buffered)));
+    steps.extend([of_len(12, 9 << 10, Buffered), of_len(13, 3 << 10, Memory)]);
+    steps.extend([of_len(14, 40, Buffered), of_len(15, 2 << 10, Memory), Step::Sync]);
+    steps.extend((16..19).map(|n| of_len(n, 5 << 10, Buffered)));
+    steps
+}
+
+/// Synced commits that fill segments, so that spares are made, recycled and taken, with work in the
+/// background after so many each; one that needs a larger segment comes in between.
+fn spares(pace: u32) -> Vec<Step> {
+    let small = |n: u32| commit(vec![put("a", n % 9, "s", 160)], Synced);
+    let mut steps = Vec::new();
+    for n in 0..46 {
+        steps.push(small(n));
+        match n {
+            5 => steps.extend([Step::Background, Step::Background]),
+            8 if pace < 10 => steps.push(commit(vec![put("b", 1, "large", 80 << 10)], Synced)),
+            _ if n % pace == pace - 1 => steps.extend([Step::Background, Step::Background]),
+            _ => {}
+        }
+    }
+    steps.extend([Step::Reopen, small(50)]);
     steps
 }

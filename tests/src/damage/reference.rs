@@ -8,14 +8,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use orlop::env::{FaultKind, SimEnv};
+use orlop::env::{Env, SimEnv};
 use orlop::{Background, DatabaseOptions, Durability, Error, Progress, Store};
+use orlop_formats::filename::FileName;
 
 use super::image::{self, DIR, Files};
 use crate::history::{self, Change};
 use crate::model::{self, Model};
+use crate::watched::{Watch, WatchedEnv};
 
 /// A store to damage.
 pub struct Set {
@@ -64,9 +67,13 @@ struct Sizes {
 
 const SIZES: Sizes = Sizes { level_base: 1 << 20, filter_bits: 10 };
 
+/// What is to happen once, while a commit is on its way to the device.
+type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
 /// Runs a script and takes its notes.
 struct Scribe {
     env: SimEnv,
+    meanwhile: Meanwhile,
     states: Vec<Model>,
     older: BTreeMap<String, Vec<Vec<u8>>>,
     salt: u64,
@@ -75,15 +82,26 @@ struct Scribe {
 impl Scribe {
     fn new(seed: u64) -> Self {
         let env = SimEnv::new(seed);
-        Self { env, states: vec![Model::new()], older: BTreeMap::new(), salt: seed }
+        let (states, older) = (vec![Model::new()], BTreeMap::new());
+        Self { env, meanwhile: Meanwhile::default(), states, older, salt: seed }
     }
 
     fn open(&self, sizes: Sizes) -> Made<Store> {
+        let meanwhile = Arc::clone(&self.meanwhile);
+        let watch: Watch = Arc::new(move |operation| {
+            let mut meanwhile = meanwhile.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = if operation == "reap" { meanwhile.take() } else { None };
+            drop(meanwhile);
+            if let Some(due) = due {
+                due();
+            }
+        });
         Store::builder()
-            .env(Arc::new(self.env.clone()))
+            .env(Arc::new(WatchedEnv { env: self.env.clone(), watch }))
             .background(Background::Manual)
             .durability(Durability::Buffered)
             .memtable_size(1 << 20)
+            .stage_size(32 << 10)
             .table_size(4 << 10)
             .level_base(sizes.level_base)
             .block_size(512)
@@ -296,6 +314,7 @@ fn closed_script(seed: u64) -> Made<Scribe> {
         model.insert(QUIET.to_owned(), contents);
     })?;
     tail(&mut scribe, &store, 2_200)?;
+    crowd(&mut scribe, &store, 2_300)?;
     scribe.close(store)?;
     Ok(scribe)
 }
@@ -328,6 +347,46 @@ fn tail(scribe: &mut Scribe, store: &Store, number: u64) -> Made<()> {
     Ok(())
 }
 
+/// How long it takes at most until a commit has lined up.
+const LINE_UP: Duration = Duration::from_millis(30);
+
+/// Two commits that line up behind a third, one after the other, and become one group.
+fn crowd(scribe: &mut Scribe, store: &Store, number: u64) -> Made<()> {
+    for attempt in 0..20 {
+        let values = [0, 1, 2].map(|n| scribe.noise(number + 3 * attempt + n, 30));
+        let put = |value: Vec<u8>| {
+            let store = store.clone();
+            move || store.database(BETA)?.put_with("crowd", &value, Durability::Synced)
+        };
+        let followers = Arc::new(Mutex::new(Vec::new()));
+        let (later, starts) = (Arc::clone(&followers), values[1..].to_vec());
+        let lined_up: Vec<_> = starts.into_iter().map(put).collect();
+        let lined_up = Box::new(move || {
+            for follower in lined_up {
+                let started = std::thread::spawn(follower);
+                later.lock().unwrap_or_else(PoisonError::into_inner).push(started);
+                std::thread::sleep(LINE_UP);
+            }
+        });
+        *scribe.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some(lined_up);
+        let before = store.stats();
+        put(values[0].clone())().map_err(told("commit"))?;
+        for follower in followers.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            follower.join().map_err(|_| "a commit panicked")?.map_err(told("commit"))?;
+        }
+        for value in values {
+            scribe.committed(|model| {
+                model.entry(BETA.to_owned()).or_default().insert(b"crowd".to_vec(), value);
+            })?;
+        }
+        let after = store.stats();
+        if after.commit_groups - before.commit_groups < after.commits - before.commits {
+            return Ok(());
+        }
+    }
+    Err("no group of two has come about".to_owned())
+}
+
 fn flushed_script(seed: u64) -> Made<Scribe> {
     let mut scribe = Scribe::new(seed);
     let store = scribe.open(SIZES)?;
@@ -355,18 +414,26 @@ fn crashed_script(seed: u64) -> Made<Scribe> {
     scribe.commit(&store, &changes, Durability::Synced)?;
     scribe.flush(&store)?;
     tail(&mut scribe, &store, 100)?;
+    crowd(&mut scribe, &store, 150)?;
     // A full disk stops the next flush when its memtable and its segment have ended already: from
     // here on the log has two segments.
-    scribe.env.fail_at(scribe.env.operations() + 1, FaultKind::StorageFull);
+    scribe.env.set_full(true);
     match store.flush() {
         Err(Error::DiskFull { .. }) => {}
         other => return Err(format!("a flush on a full disk gave {other:?}")),
     }
+    scribe.env.set_full(false);
     tail(&mut scribe, &store, 200)?;
     let image = scribe.env.kill();
     // What a drop would still write, the killed process did not.
     scribe.env.cut_after(scribe.env.operations());
     drop(store);
+    // All is in its segments, and so the stage heals what is damaged there. Another crash takes it.
+    for entry in image.list(Path::new(DIR)).map_err(|error| error.to_string())? {
+        if let Some(FileName::Stage(_)) = FileName::parse(&entry.name) {
+            image.remove(&Path::new(DIR).join(entry.name)).map_err(|error| error.to_string())?;
+        }
+    }
     scribe.env = image;
     Ok(scribe)
 }

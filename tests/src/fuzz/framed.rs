@@ -7,6 +7,7 @@ use orlop_formats::frame::{self as frames, ALIGN, Fields, Frame, HEADER_LEN, Wal
 use orlop_formats::ids::{FileId, StoreId};
 use orlop_formats::log::{self, SegmentHeader};
 use orlop_formats::manifest::{self as manifests, VersionEdit};
+use orlop_formats::stage;
 use orlop_formats::varint::u32_at;
 
 const FILE: FileId = FileId([0xb0; 16]);
@@ -82,7 +83,31 @@ pub fn segment(input: &[u8]) -> bool {
     for frame in walk(&bytes, prologue) {
         ops_of(frame.payload, frame.count);
     }
+    from_stage(&bytes, &segment);
     true
+}
+
+/// Takes the end of a segment away, and completes it from a stage that has all of it, or any bytes.
+fn from_stage(whole: &[u8], segment: &SegmentHeader) {
+    let prologue = log::PROLOGUE_LEN as usize;
+    let mut ring = whole.to_vec();
+    ring.resize(ring.len().next_multiple_of(4096), 0);
+    let whole_end = Walk::new(whole, prologue as u64, u64::MAX, FILE).last().map(|f| f.end());
+    let middle = prologue + (whole.len() - prologue) / 2;
+    let mut cut = whole.to_vec();
+    cut[middle..].fill(0);
+    let before = cut.clone();
+    let (own, end) =
+        stage::complete(&mut cut, prologue as u64, (&FILE, segment.first_seqno), &ring);
+    assert!(own <= end && end <= whole.len() as u64);
+    assert_eq!(cut[..own as usize], before[..own as usize], "its own frames stay");
+    let first = frames::decode(whole, prologue as u64, &FILE).map(|frame| frame.first);
+    if own > prologue as u64 || first == Ok(segment.first_seqno) {
+        assert_eq!(Some(end).filter(|end| *end > prologue as u64), whole_end);
+    }
+    ring.rotate_left(64);
+    stage::complete(&mut cut, prologue as u64, (&FILE, 1), &ring);
+    let _ = (stage::ring(whole, 12, None), stage::check(whole), log::was_never_begun(whole));
 }
 
 /// Reads the batches of a group and writes them again.

@@ -103,6 +103,8 @@ pub fn open(dir: &std::path::Path, env: Arc<dyn Env>, seed: u64) -> orlop::Resul
     Store::builder()
         .env(env)
         .memtable_size(dice.pick(&[6 << 10, 16 << 10, 60 << 10, 200 << 10]))
+        .segment_size(dice.pick(&[64 << 10, 256 << 10, 64 << 20]))
+        .stage_size(dice.pick(&[8 << 10, 32 << 10, 1 << 20]))
         .table_size(table_size)
         .level_base(2 * table_size)
         .block_size(512)

@@ -65,6 +65,7 @@ fn kind_of(name: &str) -> &'static str {
         Some(FileName::Superblock) => "superblock",
         Some(FileName::Manifest(_)) => "manifest",
         Some(FileName::Log(_)) => "log",
+        Some(FileName::Stage(_)) => "stage",
         Some(FileName::Sstable(_)) => "sstable",
         Some(FileName::Blob(_)) => "blob",
         Some(FileName::Lock) => "lock",

@@ -199,16 +199,16 @@ fn crashed() -> Place {
 fn a_torn_tail_is_a_note() {
     let p = crashed();
     assert!(!clean(&p).contains("torn"));
-    let log = p.files("log")[0].clone();
-    let bytes = fs::read(&log).unwrap();
+    assert!(clean(&p).contains(".stage"), "where the buffered ones are");
+    let stage = p.files("stage")[0].clone();
+    let bytes = fs::read(&stage).unwrap();
     let last = bytes.windows(10).rposition(|window| window == b"buffered 3").unwrap();
-    flip(&log, last);
-    assert!(clean(&p).contains("torn tail"));
-    fs::write(&log, &bytes[..last + 3]).unwrap();
+    flip(&stage, last);
     assert!(clean(&p).contains("torn tail"));
     assert_eq!(run(&["scan", &p.store, "db", "--keys-only"]).fine().lines().count(), 7);
     run(&["put", &p.store, "db", "k", "v"]).fine();
     assert!(!clean(&p).contains("torn tail"), "the next open has cut it");
+    assert!(p.files("stage").is_empty());
 }
 
 #[test]

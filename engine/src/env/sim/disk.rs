@@ -202,6 +202,27 @@ impl Disk {
         Ok(())
     }
 
+    /// All but the last few changes of a file are decided on, without a sync: each has reached the medium,
+    /// or never will, and then what it was written over stands there still.
+    pub(super) fn write_back(&mut self, file: Inode, pending: usize) -> io::Result<()> {
+        let is_of = |unit: &Unit| unit.state == State::Waiting && unit.change.is_of_file(file);
+        let mut older =
+            self.units.iter().filter(|unit| is_of(unit)).count().saturating_sub(pending);
+        let mut left = Vec::with_capacity(self.units.len());
+        for unit in mem::take(&mut self.units) {
+            if older > 0 && is_of(&unit) {
+                older -= 1;
+                if self.random.coin() {
+                    self.media.apply(&unit.change)?;
+                }
+            } else {
+                left.push(unit);
+            }
+        }
+        self.units = left;
+        Ok(())
+    }
+
     /// A sync of a directory failed: no later one makes the names in it durable that there are now.
     pub(super) fn sync_dir_failed(&mut self, dir: &Path) {
         for unit in &mut self.units {
@@ -312,6 +333,12 @@ impl Disk {
                 .expect("what fits into the page cache fits into another");
         }
         disk.units = units.into_iter().map(|(unit, _)| unit).collect();
+        // Files without a write in flight are as they were: what will never reach the medium is no unit.
+        let files: BTreeSet<Inode> = disk.cache.names.values().copied().collect();
+        let is_late = |file| late.iter().any(|(unit, _)| unit.change.is_of_file(file));
+        for file in files.into_iter().filter(|file| !is_late(*file)) {
+            disk.cache.replace(file, self.cache.bytes(file));
+        }
         disk.late = (operations, late.into_iter().map(|(unit, _)| unit.change).collect());
         disk
     }

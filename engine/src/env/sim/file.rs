@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::super::{Lock, LogFile, WriteFile, nothing_in_flight, write_in_flight};
+use super::super::{
+    Lock, LogFile, StageFile, WriteFile, nothing_in_flight, outside_of_stage, write_in_flight,
+};
 use super::SimEnv;
 use super::disk::Disk;
 use super::faults::{Begun, FaultKind, Refused, Verb};
@@ -24,13 +26,19 @@ impl Drop for SimLock {
 
 pub(super) struct SimFile {
     pub(super) env: SimEnv,
-    /// Its name when it was opened, for the trace.
+    /// Its name when it was opened, for the trace if it has none any more.
     pub(super) name: String,
     pub(super) inode: Inode,
 }
 
 impl SimFile {
-    fn write(&self, offset: u64, bytes: &[u8]) -> Change {
+    fn name(&self, disk: &Disk) -> String {
+        let mut names = disk.cache.names.iter();
+        let own = names.find(|(_, inode)| **inode == self.inode);
+        own.map_or_else(|| self.name.clone(), |(path, _)| super::name(path))
+    }
+
+    fn written(&self, offset: u64, bytes: &[u8]) -> Change {
         Change::Write { inode: self.inode, offset, bytes: bytes.into() }
     }
 
@@ -62,11 +70,11 @@ impl SimFile {
 impl WriteFile for SimFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.env.disk();
-        let what = format!("write {} {offset}+{}", self.name, bytes.len());
+        let what = format!("write {} {offset}+{}", self.name(&disk), bytes.len());
         let verb = self.verb(&disk, offset, bytes);
         match disk.begin(verb, what) {
             Ok(begun) => {
-                let unit = disk.change(self.write(offset, bytes))?;
+                let unit = disk.change(self.written(offset, bytes))?;
                 self.spoil(&mut disk, unit, begun);
                 Ok(())
             }
@@ -75,7 +83,7 @@ impl WriteFile for SimFile {
                 let part = bytes.get(..bytes.len() / 2).unwrap_or_default();
                 if matches!(fault, Some(FaultKind::StorageFull | FaultKind::Io)) && !part.is_empty()
                 {
-                    disk.change(self.write(offset, part))?;
+                    disk.change(self.written(offset, part))?;
                 }
                 Err(error)
             }
@@ -84,7 +92,8 @@ impl WriteFile for SimFile {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut disk = self.env.disk();
-        match disk.begin(Verb::Sync, format!("sync {}", self.name)) {
+        let what = format!("sync {}", self.name(&disk));
+        match disk.begin(Verb::Sync, what) {
             Ok(Begun::Well) => self.sync_now(&mut disk),
             Ok(Begun::With(_)) => Ok(()),
             Err(Refused { error, fault }) => {
@@ -98,8 +107,26 @@ impl WriteFile for SimFile {
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         let mut disk = self.env.disk();
-        disk.begin_simple(Verb::Allocate, format!("set-len {} {len}", self.name))?;
+        let what = format!("set-len {} {len}", self.name(&disk));
+        disk.begin_simple(Verb::Allocate, what)?;
         disk.change(Change::SetLen { inode: self.inode, len }).map(drop)
+    }
+}
+
+/// How many of the last writes into a stage a power cut may take each for itself. The system writes
+/// older ones back by and by.
+const STAGE_PENDING: usize = 4;
+
+impl StageFile for SimFile {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let len = self.env.disk().cache.bytes(self.inode).len() as u64;
+        if offset.saturating_add(bytes.len() as u64) > len {
+            return Err(outside_of_stage());
+        }
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        self.write_at(offset, first)?;
+        self.write_at(offset + first.len() as u64, second)?;
+        self.env.disk().write_back(self.inode, STAGE_PENDING)
     }
 }
 
@@ -128,10 +155,12 @@ impl LogFile for SimLog {
         }
         let mut disk = self.file.env.disk();
         let asked = if sync { " sync" } else { "" };
-        let what = format!("submit {} {offset}+{}{asked}", self.file.name, bytes.len());
+        let zeros = if bytes.iter().all(|byte| *byte == 0) { " zeros" } else { "" };
+        let what =
+            format!("submit {} {offset}+{}{zeros}{asked}", self.file.name(&disk), bytes.len());
         let verb = self.file.verb(&disk, offset, &bytes);
         let begun = disk.begin(verb, what)?;
-        let unit = disk.change_in_flight(self.file.write(offset, &bytes))?;
+        let unit = disk.change_in_flight(self.file.written(offset, &bytes))?;
         self.file.spoil(&mut disk, unit, begun);
         drop(disk);
         self.in_flight = Some(Flight { bytes, sync, unit });
@@ -143,7 +172,8 @@ impl LogFile for SimLog {
         let mut disk = self.file.env.disk();
         let verb = if sync { Verb::Sync } else { Verb::Other };
         let asked = if sync { " sync" } else { "" };
-        match disk.begin(verb, format!("reap {}{asked}", self.file.name)) {
+        let what = format!("reap {}{asked}", self.file.name(&disk));
+        match disk.begin(verb, what) {
             Ok(begun) => {
                 disk.landed(unit);
                 if sync && begun == Begun::Well {

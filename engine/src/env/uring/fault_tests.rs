@@ -33,12 +33,12 @@ impl Bench {
 
     fn log(&self, name: &str) -> ScriptedLog {
         let file = PosixEnv::create_log_file(&self.path(name), 0).unwrap();
-        UringLog::new(file, Arc::clone(&self.ring))
+        UringLog::new(DirectFile::through_the_cache(file), Arc::clone(&self.ring))
     }
 
     fn null(&self) -> ScriptedLog {
         let file = fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
-        UringLog::new(file, Arc::clone(&self.ring))
+        UringLog::new(DirectFile::through_the_cache(file), Arc::clone(&self.ring))
     }
 
     fn script<R>(&self, change: impl FnOnce(&mut Scripted) -> R) -> R {

@@ -2,6 +2,7 @@
 //! is denied.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::*;
@@ -28,13 +29,13 @@ impl Bench {
 
     fn log(&self, name: &str) -> UringLog {
         let file = PosixEnv::create_log_file(&self.path(name), 0).unwrap();
-        UringLog::new(file, Arc::clone(&self.env.ring))
+        UringLog::new(DirectFile::through_the_cache(file), Arc::clone(&self.env.ring))
     }
 
     /// A log that writes to a file which is none of ours.
     fn log_to(&self, path: &str) -> UringLog {
         let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-        UringLog::new(file, Arc::clone(&self.env.ring))
+        UringLog::new(DirectFile::through_the_cache(file), Arc::clone(&self.env.ring))
     }
 }
 
@@ -175,8 +176,10 @@ fn settled(written: i32, synced: Option<(i32, bool)>) -> (io::Result<Vec<u8>>, V
     let bytes = b"0123456789".to_vec();
     file.write_all_at(&bytes[..written.max(0) as usize], 4).unwrap();
     let route = Route::Done(Ok(()));
-    let flight = Flight { bytes, offset: 4, sync: synced.is_some(), file: Arc::new(file), route };
-    (settle(flight, written, synced), fs::read(&path).unwrap())
+    let file = Arc::new(DirectFile::through_the_cache(file));
+    let (sync, pages) = (synced.is_some(), Pages::default());
+    let flight = Flight { bytes, offset: 4, sync, leading: 0, pages, file, route };
+    (settle(flight, written, synced).map(|(bytes, _)| bytes), fs::read(&path).unwrap())
 }
 
 #[test]
@@ -246,7 +249,15 @@ fn a_ring_that_cannot_be_entered_is_an_error_and_leaks_the_buffer() {
     // A flight whose completion was never going to come and whose entry is forgotten.
     let file = Arc::clone(&log.file);
     let route = Route::Ring { first: 77, linked: true };
-    log.in_flight = Some(Flight { bytes: vec![1], offset: 0, sync: false, file, route });
+    log.in_flight = Some(Flight {
+        bytes: vec![1],
+        offset: 0,
+        sync: false,
+        leading: 0,
+        pages: Pages::default(),
+        file,
+        route,
+    });
     let error = log.reap().unwrap_err();
     assert!(error.to_string().contains("entry 77 is not under way"), "{error}");
     assert_eq!(Arc::strong_count(&log.file), 2, "the flight must be leaked");

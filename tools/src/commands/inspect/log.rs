@@ -58,7 +58,9 @@ fn group(sink: &mut Sink, frame: &Frame<'_>) -> Result<Option<DecodeError>, Fail
     ))?;
     let payload = frame.offset + frame::HEADER_LEN as u64;
     let mut at = 0;
-    for (seqno, ops) in (frame.first..).zip(batch::read_batches(frame.payload, frame.count)) {
+    for (seqno, ops) in
+        numbers_from(frame.first).zip(batch::read_batches(frame.payload, frame.count))
+    {
         let ops = match ops {
             Ok(ops) => ops,
             Err(error) => return Ok(Some(error.at(payload))),
@@ -134,4 +136,9 @@ pub(super) fn tail(
         None => {}
     }
     Ok(None)
+}
+
+/// Sequence numbers from this one on, as many as there are.
+fn numbers_from(first: u64) -> impl Iterator<Item = u64> {
+    std::iter::successors(Some(first), |number| number.checked_add(1))
 }

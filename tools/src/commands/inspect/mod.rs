@@ -7,6 +7,7 @@ mod log;
 mod manifest;
 mod record;
 mod sstable;
+mod stage;
 mod superblock;
 
 use std::fs;
@@ -78,6 +79,7 @@ fn inspect(sink: &mut Sink, path: &Path, bytes: &[u8], entries: bool) -> Inspect
         FileKind::Superblock => superblock::inspect(sink, bytes, &header),
         FileKind::Manifest => manifest::inspect(sink, bytes, &header),
         FileKind::Log => log::inspect(sink, bytes, &header),
+        FileKind::Stage => stage::inspect(sink, bytes),
         FileKind::Sstable => sstable::inspect(sink, bytes, &header, entries),
         FileKind::Blob => {
             let found = "format version 1 has no blob files";
@@ -91,6 +93,7 @@ fn name(kind: FileKind) -> &'static str {
         FileKind::Superblock => "superblock",
         FileKind::Manifest => "manifest",
         FileKind::Log => "log segment",
+        FileKind::Stage => "stage",
         FileKind::Sstable => "sstable",
         FileKind::Blob => "blob file",
     }
@@ -107,7 +110,7 @@ fn refuse(path: &Path, error: &DecodeError) -> Failure {
     match error.reason {
         Reason::NotOrlop => Failure::with_hint(
             format!("{path} is not a file of Orlop: {error}"),
-            "inspect reads SUPER, .manifest, .log and .sst files of a store",
+            "inspect reads SUPER, .manifest, .log, .stage and .sst files of a store",
         ),
         Reason::TooNew => Failure::with_hint(
             format!("{path} was written by a newer version: {error}"),

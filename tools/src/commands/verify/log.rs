@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use orlop_formats::batch;
 use orlop_formats::error::DecodeError;
+use orlop_formats::filename::FileName;
 use orlop_formats::frame::{self, Frame, FrameKind, Walk};
 use orlop_formats::ids::{
     FIRST_USER_DATABASE, FileId, FileNumber, Kind, SYSTEM_DATABASE, Seqno, StoreId,
 };
 use orlop_formats::log::{self, SegmentHeader};
+use orlop_formats::stage;
 
 use super::catalog::{Catalog, Entry, Origin};
 use super::manifest::Version;
@@ -75,10 +77,6 @@ impl<'a> LogCheck<'a> {
     ) {
         let Segment { number, path, bytes } = file;
         let number = *number;
-        if bytes.iter().all(|byte| *byte == 0) {
-            report.note(path, "a segment that was never started");
-            return;
-        }
         self.seen.push(number);
         let (header, segment) = match log::decode_prologue(bytes, number, self.store) {
             Ok(prologue) => prologue,
@@ -211,6 +209,16 @@ pub(super) struct Segment {
 }
 
 impl Segment {
+    /// Adds the frames that are on a stage still.
+    pub(super) fn complete(&mut self, report: &mut Report, name: &FileName, ring: &[u8]) {
+        let Some((id, first)) = log::identity(&self.bytes) else { return };
+        let (own, end) = stage::complete(&mut self.bytes, log::PROLOGUE_LEN, (&id, first), ring);
+        if end > own {
+            let text = format!("what was written from offset {own} to {end} is in {name}");
+            report.note(&self.path, text);
+        }
+    }
+
     /// Where this segment says that `predecessor` ended, if it is the one behind it.
     pub(super) fn says_of(&self, predecessor: FileNumber) -> Option<u64> {
         let (_, segment) = log::decode_prologue(&self.bytes, self.number, None).ok()?;
@@ -252,7 +260,9 @@ fn check_group(report: &mut Report, catalog: &mut Catalog, path: &Path, frame: &
         report.finding(path, at, "group", expected, format!("of commit {}", frame.synced));
     }
     let payload = at + frame::HEADER_LEN as u64;
-    for (seqno, ops) in (frame.first..).zip(batch::read_batches(frame.payload, frame.count)) {
+    for (seqno, ops) in
+        numbers_from(frame.first).zip(batch::read_batches(frame.payload, frame.count))
+    {
         let ops = match ops {
             Ok(ops) => ops,
             Err(error) => {
@@ -281,4 +291,9 @@ fn check_group(report: &mut Report, catalog: &mut Catalog, path: &Path, frame: &
             }
         }
     }
+}
+
+/// Sequence numbers from this one on, as many as there are.
+fn numbers_from(first: u64) -> impl Iterator<Item = u64> {
+    std::iter::successors(Some(first), |number| number.checked_add(1))
 }

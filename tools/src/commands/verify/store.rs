@@ -16,6 +16,7 @@ use indicatif::ProgressBar;
 use orlop_formats::filename::FileName;
 use orlop_formats::ids::{FileNumber, StoreId};
 use orlop_formats::superblock::Superblock;
+use orlop_formats::{log as segments, stage};
 
 use super::catalog::Catalog;
 use super::log::{LogCheck, Segment};
@@ -33,6 +34,7 @@ struct Listing {
     lock: bool,
     manifests: BTreeSet<FileNumber>,
     logs: BTreeSet<FileNumber>,
+    stages: BTreeSet<FileNumber>,
     tables: BTreeSet<FileNumber>,
     blobs: BTreeSet<FileNumber>,
     temporary: Vec<String>,
@@ -61,6 +63,7 @@ impl Listing {
                 Some(FileName::Lock) => listing.lock = true,
                 Some(FileName::Manifest(number)) => drop(listing.manifests.insert(number)),
                 Some(FileName::Log(number)) => drop(listing.logs.insert(number)),
+                Some(FileName::Stage(number)) => drop(listing.stages.insert(number)),
                 Some(FileName::Sstable(number)) => drop(listing.tables.insert(number)),
                 Some(FileName::Blob(number)) => drop(listing.blobs.insert(number)),
                 None if FileName::is_temporary(&name) => listing.temporary.push(name),
@@ -93,7 +96,12 @@ pub(super) fn fingerprint(dir: &Path) -> Vec<u8> {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if matches!(
             entry.file_name().to_str().and_then(FileName::parse),
-            Some(FileName::Manifest(_) | FileName::Sstable(_) | FileName::Log(_))
+            Some(
+                FileName::Manifest(_)
+                    | FileName::Sstable(_)
+                    | FileName::Log(_)
+                    | FileName::Stage(_)
+            )
         ) {
             let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
             bytes.extend_from_slice(format!("{:?}{modified:?}", entry.file_name()).as_bytes());
@@ -223,6 +231,7 @@ impl Check<'_> {
             Some(version) => self.listing.logs.range(version.log_number..).copied().collect(),
             None => self.listing.logs.iter().copied().collect(),
         };
+        let rings = self.rings(store)?;
         let mut log = LogCheck::new(store, version);
         // One segment is read ahead: it says where the one before it ended.
         let mut ahead: Option<Segment> = None;
@@ -232,7 +241,15 @@ impl Check<'_> {
                     let path = self.path(FileName::Log(number));
                     let bytes = self.read(&path, "log segment")?;
                     let Some(bytes) = bytes else { continue };
-                    Some(Segment { number, path, bytes })
+                    if segments::was_never_begun(&bytes) {
+                        self.report.note(&path, "a segment that was never begun");
+                        continue;
+                    }
+                    let mut segment = Segment { number, path, bytes };
+                    for (name, ring) in &rings {
+                        segment.complete(&mut self.report, name, ring);
+                    }
+                    Some(segment)
                 }
                 None => None,
             };
@@ -253,6 +270,27 @@ impl Check<'_> {
             self.report.finding(&path, 0, "log segment", "the segment", "no such file");
         }
         Ok(())
+    }
+
+    /// What is on stages, by the name of each.
+    fn rings(&mut self, store: Option<StoreId>) -> Result<Vec<(FileName, Vec<u8>)>, Failure> {
+        let mut rings = Vec::new();
+        for number in self.listing.stages.clone() {
+            let name = FileName::Stage(number);
+            let path = self.path(name);
+            let Some(bytes) = self.read(&path, "stage")? else { continue };
+            match stage::ring(&bytes, number, store) {
+                Ok([]) => self.report.note(&path, "a stage that was never begun, or not whole"),
+                Ok(ring) => {
+                    rings.push((name, ring.to_vec()));
+                    if let Err(error) = stage::check(&bytes) {
+                        self.report.decode(&path, error);
+                    }
+                }
+                Err(error) => self.report.decode(&path, error),
+            }
+        }
+        Ok(rings)
     }
 
     /// Files that the version does not name: a crash may leave them, the next writing open
