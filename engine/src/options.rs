@@ -8,6 +8,12 @@ use crate::error::{Error, Result};
 /// What an acknowledged commit is worth. Each class also makes every earlier commit at least
 /// as safe as itself.
 ///
+/// Commits become visible in their order: each when it is acknowledged, or when a later one of a weaker
+/// class is, which does not wait for it. So while a `Synced` commit is on its way to the device, it may be
+/// seen already, if a weaker one came behind it; its own acknowledgement waits for the device. If that
+/// fails, the store takes no more commits, and whether this one will be there after the next open is not
+/// known.
+///
 /// | class | acknowledged means | survives `kill -9` | survives power loss |
 /// |---|---|---|---|
 /// | `Synced` | bytes and directory entry are on the device | all | all |

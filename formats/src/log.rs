@@ -6,6 +6,7 @@
 use crate::checksum::crc;
 use crate::error::Result;
 use crate::file_header::{self, FileHeader, FileKind};
+use crate::frame::Walk;
 use crate::ids::{FileId, FileNumber, Seqno, StoreId};
 use crate::layout::{Field, Fixed, Layout, field, set};
 
@@ -76,14 +77,15 @@ impl SegmentHeader {
     }
 }
 
-/// Whether a segment was never begun: it is empty, holds nothing but zeros, or its prologue says so.
-pub fn was_never_begun(bytes: &[u8]) -> bool {
-    let says_so = || {
-        let number = FileHeader::decode(bytes).ok()?.number;
-        let (_, segment) = decode_prologue(bytes, number, None).ok()?;
-        Some(segment == SegmentHeader::NOT_BEGUN)
-    };
-    bytes.iter().all(|byte| *byte == 0) || says_so() == Some(true)
+/// Whether segment `number`, of `store` if one is given, was never begun: it is empty, holds nothing but
+/// zeros, or its prologue says so, and no frame is there that says otherwise.
+pub fn was_never_begun(bytes: &[u8], number: FileNumber, store: Option<StoreId>) -> bool {
+    if bytes.iter().all(|byte| *byte == 0) {
+        return true;
+    }
+    let Ok((file, segment)) = decode_prologue(bytes, number, store) else { return false };
+    let no_frame = || Walk::new(bytes, PROLOGUE_LEN, u64::MAX, file.id).next().is_none();
+    segment == SegmentHeader::NOT_BEGUN && no_frame()
 }
 
 /// The file id of a segment, and the sequence number that its first batch has; `None` if its prologue is
@@ -113,6 +115,7 @@ pub fn decode_prologue(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::{self, Fields, FrameKind};
     use proptest::prelude::*;
 
     const FILE: FileHeader =
@@ -121,12 +124,23 @@ mod tests {
     #[test]
     fn what_was_never_begun_is_known() {
         let not_begun = [FILE.encode(), SegmentHeader::NOT_BEGUN.encode(&FILE.id)].concat();
-        assert!(was_never_begun(&not_begun) && was_never_begun(&[]) && was_never_begun(&[0; 9]));
+        let never = |bytes: &[u8]| was_never_begun(bytes, 7, Some(FILE.store));
+        assert!(never(&not_begun) && never(&[]) && never(&[0; 9]));
+        assert!(!was_never_begun(&not_begun, 8, None), "of another number");
         let begun = SegmentHeader { first_seqno: 1, ..SegmentHeader::NOT_BEGUN };
-        assert!(!was_never_begun(&[FILE.encode(), begun.encode(&FILE.id)].concat()));
-        let mut damaged = not_begun;
+        assert!(!never(&[FILE.encode(), begun.encode(&FILE.id)].concat()));
+        let mut damaged = not_begun.clone();
         damaged[70] ^= 1;
-        assert!(!was_never_begun(&damaged));
+        assert!(!never(&damaged));
+        // Its prologue was written, and lost.
+        let mut lost = not_begun;
+        lost.resize(4096, 0);
+        let start = frame::begin(&mut lost);
+        let (offset, previous_end) = (4096, PROLOGUE_LEN);
+        let kind = FrameKind::Group;
+        let fields = Fields { kind, count: 1, first: 3, synced: 0, offset, previous_end };
+        frame::finish(&mut lost, start, &FILE.id, &fields);
+        assert!(!never(&lost));
     }
 
     #[test]

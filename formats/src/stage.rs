@@ -48,8 +48,9 @@ pub fn ring(bytes: &[u8], number: FileNumber, store: Option<StoreId>) -> Result<
 /// is the whole file, with this id and a prologue that ends at `prologue_end`; `first` is that of its first
 /// frame. Gives where its own frames end, and where they end now.
 ///
-/// Where the ring goes on with something that was to be the next frame, it is there, too, for whoever
-/// judges a torn tail. Otherwise bytes that are not of a frame that follows stay as they are.
+/// Between these frames there are zeros. Where the ring goes on with something that was to be the next
+/// frame, it is there, too, for whoever judges a torn tail; otherwise bytes behind the last frame stay as
+/// they are.
 pub fn complete(
     segment: &mut [u8],
     prologue_end: u64,
@@ -80,10 +81,11 @@ pub fn complete(
         found.push((kept, before.len()));
     }
     let mut gap = 0;
-    for (start, end) in found.into_iter().chain([(before.len(), before.len())]) {
-        segment[from + gap..from + start].copy_from_slice(&before[gap..start]);
+    for (start, end) in found {
+        segment[from + gap..from + start].fill(0);
         gap = end;
     }
+    segment[from + gap..to].copy_from_slice(&before[gap..]);
     (own, end)
 }
 
@@ -178,9 +180,10 @@ mod tests {
             let mut expected = before;
             for pair in ends.windows(2).filter(|pair| pair[0] >= written) {
                 let frame = pair[0].next_multiple_of(frame::ALIGN) as usize..pair[1] as usize;
+                expected[pair[0] as usize..frame.start].fill(0);
                 expected[frame.clone()].copy_from_slice(&whole[frame]);
             }
-            prop_assert!(cut == expected, "frames, and between them the segment's own bytes");
+            prop_assert!(cut == expected, "frames, and between them zeros");
         }
 
         #[test]

@@ -127,3 +127,25 @@ fn a_long_log_is_flushed_however_little_is_in_it() {
     assert!(store.stats().flushes > 5, "{}", store.stats().flushes);
     assert!(segments(&env) < 12);
 }
+
+/// A spare that could not be made kept everything else in the background from being done.
+#[test]
+fn a_full_disk_stops_nothing_but_the_spares() {
+    let env = SimEnv::new(3);
+    let store = open(&env);
+    let database = store.database("d").unwrap();
+    for n in 0..10_u64 {
+        database.put_with(n.to_be_bytes(), [n as u8; 100], Durability::Synced).unwrap();
+    }
+    env.set_full(true);
+    for _ in 0..20 {
+        assert!(!matches!(store.step(), Err(_) | Ok(Progress::Prepared)));
+    }
+    assert_eq!(store.step().unwrap(), Progress::Idle);
+    env.set_full(false);
+    for n in 10..60_u64 {
+        database.put_with(n.to_be_bytes(), [n as u8; 100], Durability::Synced).unwrap();
+        settle(&store);
+    }
+    check(&env.kill(), 59);
+}

@@ -81,6 +81,8 @@ struct Scanner<'a> {
     good: Seqno,
     /// The sequence number that the next frame must start with, once known.
     expected: Option<Seqno>,
+    /// Segments that were looked at.
+    passed: Vec<FileNumber>,
     /// The damage behind which only proof of an earlier sync is looked for.
     cut: Option<(PathBuf, DecodeError)>,
 }
@@ -104,13 +106,14 @@ pub(crate) fn scan(env: &dyn Env, dir: &Path, store: StoreId, state: &State) -> 
         scan: Scan { clean: true, rings, ..Scan::default() },
         good: state.flushed_seqno,
         expected: None,
+        passed: Vec::new(),
         cut: None,
     };
     // One segment is read ahead: it says where the one before it ended.
     let mut ahead: Option<File> = None;
     for number in numbers.into_iter().map(Some).chain([None]) {
         let next = number.map(|number| scanner.read(dir, number)).transpose()?;
-        if number.is_some() && next.as_ref().is_none_or(|next| never_begun(&next.bytes)) {
+        if number.is_some() && next.as_ref().is_none_or(|next| never_begun(next, store)) {
             // Its name is there, and nothing was ever written behind its prologue. But that can
             // still land, if its process was killed: the log must go on above it.
             scanner.scan.clean = false;
@@ -161,7 +164,14 @@ impl Scanner<'_> {
                 self.cut = Some((previous.path.clone(), damage));
             }
         }
+        let is_missing = segment.predecessor >= self.state.log_number.max(1)
+            && !self.passed.contains(&segment.predecessor);
+        self.passed.push(*number);
         if let Some((cut_path, damage)) = &self.cut {
+            if is_missing {
+                let (expected, found) = (format!("segment {}", segment.predecessor), "none");
+                return Err(fail(DecodeError::corrupt("log segment chain", 64, expected, found)));
+            }
             let proof = frame::later_proof(bytes, log::PROLOGUE_LEN, &header.id, self.good);
             seeded!(DamageIsTorn: proof = None);
             return match proof {
@@ -339,9 +349,9 @@ fn read(env: &dyn Env, path: &Path, rings: &Rings) -> Result<Vec<u8>> {
 }
 
 /// Whether a segment was made and not begun.
-fn never_begun(bytes: &[u8]) -> bool {
+fn never_begun(file: &File, store: StoreId) -> bool {
     seeded!(EmptySegmentRefused => return false);
-    log::was_never_begun(bytes)
+    log::was_never_begun(&file.bytes, file.number, Some(store))
 }
 
 /// Hands out the operations of every batch with a sequence number above `after`, in order.

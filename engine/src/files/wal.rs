@@ -8,11 +8,13 @@
 //! 2. the group's frame is built behind what is pending in the segment
 //! 3. it is brought as far as its durability asks. `Memory`: no further. `Buffered`: onto the stage, which
 //!    outlives the process. `Synced`: everything pending is handed to the device, with a sync
-//! 4. reap what must be waited for (the caller fills the memtable between 3 and 4)
+//! 4. wait for the landing of what must be waited for. The caller fills the memtable between 3 and 4, and
+//!    need not have the log in 4
 //!
 //! When much is pending, whole sectors of it are handed to the device on the way, and nobody waits. Where
 //! there is no stage, a `Buffered` group is handed over and waited for, too.
 
+mod outlet;
 mod segment;
 mod spares;
 mod stage;
@@ -28,9 +30,11 @@ use orlop_formats::limits::SECTOR;
 use orlop_formats::log::SegmentHeader;
 use orlop_formats::manifest::SegmentEnd;
 
+pub(crate) use self::outlet::Landing;
 pub(crate) use self::spares::Spares;
 
-use self::segment::{Segment, in_doubt};
+use self::outlet::in_doubt;
+use self::segment::Segment;
 use self::spares::Spare;
 use self::stage::Stage;
 use crate::env::LogFile;
@@ -205,10 +209,12 @@ impl Log {
         self.replayed + self.ended.len() + self.unsynced.len() + usize::from(self.current.is_some())
     }
 
-    /// Bytes of this open's segments that are not flushed.
-    pub(crate) fn held_bytes(&self) -> u64 {
-        let earlier = self.unsynced.iter().chain(&self.current).map(|segment| segment.end);
-        earlier.chain(self.ended.iter().map(|end| end.end)).sum()
+    /// Bytes of this open's segments with this number and higher ones.
+    pub(crate) fn bytes_from(&self, number: FileNumber) -> u64 {
+        let segments = self.unsynced.iter().chain(&self.current);
+        let segments = segments.map(|segment| (segment.number, segment.end));
+        let all = segments.chain(self.ended.iter().map(|end| (end.number, end.end)));
+        all.filter(|(of, _)| *of >= number).map(|(_, end)| end).sum()
     }
 
     /// Space reserved on disk for the current segment, in bytes.
@@ -216,76 +222,93 @@ impl Log {
         self.current.as_ref().map_or(0, |segment| segment.capacity)
     }
 
-    /// Ends a group and brings it as far as its durability asks (steps 2 and 3). True: nobody may be told
-    /// before [`Log::reap`].
-    pub(crate) fn append(&mut self, group: Group, durability: Durability) -> Result<bool> {
+    /// Ends a group and brings it as far as its durability asks (steps 2 and 3). Nobody may be told before
+    /// what this gives has landed.
+    pub(crate) fn append(
+        &mut self,
+        group: Group,
+        durability: Durability,
+    ) -> Result<Option<Landing>> {
         let appended = self.append_frame(group, durability);
         self.breaking(appended)
     }
 
-    fn append_frame(&mut self, group: Group, durability: Durability) -> Result<bool> {
+    fn append_frame(&mut self, group: Group, durability: Durability) -> Result<Option<Landing>> {
         let is_empty = group.count == 0;
-        if durability == Durability::Synced && !is_empty {
+        if durability == Durability::Synced {
+            seeded!(SyncSkipped => if is_empty { return Ok(None) });
             self.sync_earlier()?;
         }
-        // What a flush has made durable can be pending here still: a frame vouches for earlier ones only.
         let before = group.first.saturating_sub(1);
-        let synced = seeded!(SyncedOverstated => before, else self.synced.min(before));
         let Some(segment) = &mut self.current else {
-            return if is_empty { Ok(false) } else { Err(Error::Closed) };
+            return if is_empty { Ok(None) } else { Err(Error::Closed) };
         };
+        // What a flush has made durable can be pending here still: a frame vouches for earlier ones only.
+        self.synced = self.synced.max(segment.synced());
+        let synced = seeded!(SyncedOverstated => before, else self.synced.min(before));
         segment.finish(group, synced);
         let is_piece = segment.pending() as u64 >= self.ring / PIECES;
         match durability {
-            Durability::Memory if !is_piece => Ok(false),
+            Durability::Memory if !is_piece => Ok(None),
             Durability::Memory | Durability::Buffered => self.shelter(is_piece),
-            Durability::Synced if is_empty => Ok(false),
-            Durability::Synced => {
-                segment.submit_all(true)?;
-                if segment.asks_for_spare() {
-                    self.news |= self.spares.want(self.next_size);
-                }
-                Ok(true)
+            Durability::Synced if segment.pending() == 0 => {
+                Ok((segment.last_seqno > segment.synced()).then(|| segment.sync_of_all()))
             }
+            Durability::Synced => self.submit_synced().map(Some),
         }
+    }
+
+    fn submit_synced(&mut self) -> Result<Landing> {
+        if self.stage.is_some() {
+            // Buffered commits have come, and more may before this one has landed: they need not wait for
+            // it then.
+            self.put_on_stage();
+        }
+        let Some(segment) = &mut self.current else { return Err(Error::Closed) };
+        let landing = segment.submit_all(true)?;
+        if segment.asks_for_spare() {
+            self.news |= self.spares.want(self.next_size);
+        }
+        Ok(landing)
     }
 
     /// Brings what is pending where it outlives the process; if it is a piece, also on its way into the
-    /// segment. True: nobody may be told before a reap.
-    fn shelter(&mut self, is_piece: bool) -> Result<bool> {
-        seeded!(StageSkipped => return Ok(false));
-        let Some(segment) = &mut self.current else { return Ok(false) };
-        if segment.exposed().1.is_empty() {
-            return Ok(false);
+    /// segment. Where there is no stage, nobody may be told before that has landed.
+    fn shelter(&mut self, is_piece: bool) -> Result<Option<Landing>> {
+        seeded!(StageSkipped => return Ok(None));
+        let Some(segment) = &mut self.current else { return Ok(None) };
+        if segment.is_exposed_on_its_way() {
+            segment.reap()?;
         }
-        let ring = segment.capacity.min(self.ring);
-        if !segment.fits_behind_landed(ring) {
+        if segment.exposed().1.is_empty() {
+            return Ok(None);
+        }
+        if !segment.fits_behind_landed(segment.capacity.min(self.ring)) {
             seeded!(StageOverrun => (), else segment.reap()?);
         }
-        let fits = segment.fits_behind_landed(ring);
-        seeded!(StageOverrun: fits = true);
-        let staged = fits && self.put_on_stage(ring);
-        if let Some(segment) = &mut self.current
-            && (is_piece || !staged)
-        {
-            segment.submit_all(false)?;
+        let is_staged = self.put_on_stage();
+        let Some(segment) = &mut self.current else { return Ok(None) };
+        if is_staged && !is_piece {
+            return Ok(None);
         }
-        Ok(!staged)
+        let landing = segment.submit_all(false)?;
+        Ok((!is_staged).then_some(landing))
     }
 
-    /// Puts what is exposed of the current segment onto a stage with so long a ring; false where there is
-    /// none. Then the segment goes without from now on.
-    fn put_on_stage(&mut self, ring: u64) -> bool {
-        let Some(number) = self.current.as_ref().map(|segment| segment.number) else {
-            return false;
-        };
-        if number == self.unstaged {
+    /// Puts what is pending in the current segment onto a stage; false where there is no room, or no stage:
+    /// then the segment goes without from now on.
+    fn put_on_stage(&mut self) -> bool {
+        let Some(segment) = &self.current else { return false };
+        let (number, ring) = (segment.number, segment.capacity.min(self.ring));
+        let fits = segment.fits_behind_landed(ring);
+        seeded!(StageOverrun: fits = true);
+        if number == self.unstaged || !fits {
             return false;
         }
         let put = self.stage_for(ring).and_then(|()| match (&mut self.current, &mut self.stage) {
             (Some(segment), Some(stage)) => {
                 let (offset, bytes) = segment.exposed();
-                stage.put(offset, bytes).map(|()| segment.all_is_sheltered())
+                stage.put(offset, bytes).map(|()| segment.all_is_staged())
             }
             _ => Err(Error::Closed),
         });
@@ -307,14 +330,6 @@ impl Log {
         Ok(())
     }
 
-    /// Waits for the group in flight (step 4).
-    pub(crate) fn reap(&mut self) -> Result<()> {
-        let Some(segment) = &mut self.current else { return Ok(()) };
-        let reaped = segment.reap();
-        self.synced = self.synced.max(segment.synced);
-        self.breaking(reaped)
-    }
-
     /// Puts everything onto the device.
     pub(crate) fn sync(&mut self) -> Result<()> {
         let synced = self.sync_segments();
@@ -326,7 +341,7 @@ impl Log {
         self.sync_earlier()?;
         if let Some(segment) = &mut self.current {
             segment.sync()?;
-            self.synced = self.synced.max(segment.synced);
+            self.synced = self.synced.max(segment.synced());
         }
         Ok(())
     }
@@ -372,7 +387,7 @@ impl Log {
         while let Some(segment) = self.unsynced.first_mut() {
             segment.sync_written()?;
             let segment = self.unsynced.remove(0);
-            self.synced = self.synced.max(segment.synced);
+            self.synced = self.synced.max(segment.synced());
             self.ended.push(SegmentEnd {
                 number: segment.number,
                 end: segment.end,
@@ -390,7 +405,8 @@ impl Log {
             }
             segment.reap()?;
         }
-        if let Some(segment) = self.current.take() {
+        if let Some(mut segment) = self.current.take() {
+            segment.end_writing();
             if !segment.has_asked() {
                 // Nobody syncs so much that it matters.
                 self.spares.want(0);
@@ -408,7 +424,7 @@ impl Log {
         let needed = SECTOR + frame::HEADER_LEN as u64 + len;
         let mut size = self.next_size;
         while needed > size / 4 && size < self.largest {
-            size *= 2;
+            size = (size * 2).min(self.largest);
         }
         // A frame over a quarter of the largest segment gets a segment of its own size.
         let own_size = needed.next_multiple_of(SECTOR);
@@ -442,11 +458,18 @@ impl Log {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.path_of(FileName::Log(number));
         let id = FileId(self.dir.env.random());
-        let created = self.dir.env.create_log(&path, capacity).map(|file| (file, capacity));
-        let created = created.or_else(|error| match error.kind() {
-            io::ErrorKind::StorageFull if own_size < capacity => {
-                self.dir.env.create_log(&path, own_size).map(|file| (file, own_size))
+        let create =
+            |capacity| self.dir.env.create_log(&path, capacity).map(|file| (file, capacity));
+        let created = create(capacity).or_else(|error| match error.kind() {
+            io::ErrorKind::StorageFull => {
+                // What is ready too early, or too small, has no claim to the space.
+                self.spares.clear();
+                create(capacity)
             }
+            _ => Err(error),
+        });
+        let created = created.or_else(|error| match error.kind() {
+            io::ErrorKind::StorageFull if own_size < capacity => create(own_size),
             _ => Err(error),
         });
         let (file, capacity) = created.map_err(|source| Error::io("create", &path, source))?;

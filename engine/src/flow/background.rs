@@ -36,14 +36,25 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Does the most urgent piece of work. One step at a time, whoever calls.
 pub(crate) fn step(shared: &Shared) -> Result<Progress> {
     let _stepping = shared.stepping.lock();
+    work_off(shared).inspect_err(|error| {
+        // What is ready before it is needed has no claim to space that somebody needs now.
+        if let (Error::DiskFull { .. }, Some(spares)) = (error, &shared.spares) {
+            spares.clear();
+        }
+    })
+}
+
+fn work_off(shared: &Shared) -> Result<Progress> {
     shared.check_poison()?;
     if flush::run(shared)? {
         return Ok(Progress::Flushed);
     }
-    if let Some(spares) = &shared.spares
-        && spares.prepare()?
-    {
+    if shared.spares.as_ref().is_some_and(|spares| spares.prepare()) {
         return Ok(Progress::Prepared);
+    }
+    if shared.dir.has_failed() {
+        // Law 5, whoever met it.
+        shared.dir.sync().inspect_err(|error| shared.poison(error))?;
     }
     let (search_dead, full, settle) = {
         let state = shared.background.lock();

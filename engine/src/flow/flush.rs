@@ -70,8 +70,9 @@ fn write_tables(shared: &Shared, view: &View, memtable: &Arc<Memtable>) -> Resul
 
 /// Step 4. A segment becomes a spare, if one like it is wanted. One that cannot be removed is an orphan that the next open removes.
 fn remove_segments(shared: &Shared, log_number: FileNumber) -> Result<()> {
-    let entries = shared.dir.list()?;
+    // In this order: one that is taken in between is counted as a spare.
     let spares = shared.spares.as_ref().map(|spares| spares.numbers()).unwrap_or_default();
+    let entries = shared.dir.list()?;
     let segments = entries.iter().filter_map(|entry| match FileName::parse(&entry.name) {
         Some(FileName::Log(number)) if !spares.contains(&number) => Some((number, entry.len)),
         _ => None,

@@ -35,10 +35,10 @@ pub(crate) fn make(shared: &Shared, log: &mut Log) -> Result<()> {
 fn is_full(shared: &Shared, log: &Log) -> bool {
     let Options { memtable_size, segment_size, .. } = shared.options;
     let longest = LOG_SEGMENTS * segment_size.max(memtable_size as u64);
-    let too_long = log.held_bytes() >= longest;
     shared.view.with(|view| {
-        let bytes = view.active.live_bytes();
-        bytes >= memtable_size || too_long && view.sealed.is_empty() && !view.active.is_empty()
+        let too_long = || log.bytes_from(view.active.log_floor()) >= longest;
+        let is_due = || !view.active.is_empty() && view.sealed.is_empty() && too_long();
+        view.active.live_bytes() >= memtable_size || is_due()
     })
 }
 

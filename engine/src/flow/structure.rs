@@ -6,7 +6,7 @@
 //! 3. inside a table, entries ascend by database and key and descend by sequence number; their
 //!    number, bounds and tombstones are those of the manifest; its filter knows every key
 //! 4. from the newest run to the oldest, the versions of one key descend
-//! 5. no sequence number is above the visible one, no file number is at or above the next
+//! 5. no sequence number is above the last that was given out, no file number is at or above the next
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ type Oldest = BTreeMap<Place, Seqno>;
 /// What reading meets, and [`Error::Corrupt`] for the first rule that is broken.
 pub(crate) fn check(shared: &Shared) -> Result<()> {
     let view = shared.view.pin();
-    let visible = shared.visible.load(Ordering::Acquire);
+    let visible = shared.assigned.load(Ordering::Acquire);
     check_files(shared, &view.version)?;
     let mut oldest = Oldest::new();
     for level in 0..crate::options::LEVELS {

@@ -7,7 +7,7 @@
 //! 2. resolve databases, assign sequence numbers, encode the batches into one frame
 //! 3. append the frame to the log, as far as the strongest durability in the group asks
 //! 4. insert into the memtable while a write is in flight
-//! 5. reap the write, and the sync if one of the commits asked for it
+//! 5. a synced group hands the log on, and waits for its landing
 //! 6. publish: readers see the group; then wake its writers
 
 use std::slice;
@@ -17,12 +17,12 @@ use orlop_formats::ids::{DatabaseId, Kind, SYSTEM_DATABASE, Seqno};
 use orlop_formats::limits::MAX_SEQNO;
 
 use crate::error::{Error, Result};
-use crate::files::wal::{Group, Log};
+use crate::files::wal::{Group, Landing, Log};
 use crate::flow::{background, room};
 use crate::options::{Durability, GROUP_BYTES};
 use crate::state::catalog::{Staged, SystemWrites, Target};
 use crate::state::memtable::Writer;
-use crate::state::queue::{CommitQueue, Request, Ticket, TicketState, Work};
+use crate::state::queue::{CommitQueue, Ticket, TicketState, Work};
 use crate::state::shared::Shared;
 use crate::state::write_set::{Item, WriteSet};
 use crate::sync::{Arc, Ordering, Stopwatch, panicking, write, yield_until};
@@ -35,10 +35,11 @@ pub(crate) fn commit(shared: &Shared, writes: WriteSet, durability: Durability) 
         return Ok(shared.visible.load(Ordering::Acquire));
     }
     let mut queue = shared.queue.lock();
-    let company = durability == Durability::Synced && queue.linger.expects_company();
-    if !company && let Some(log) = queue.take_log()? {
+    let synced = durability == Durability::Synced;
+    let company = synced && queue.linger.expects_company();
+    if !company && let Some(log) = queue.take_log(synced)? {
         drop(queue);
-        return alone(shared, log, Commit::of(writes, durability, None));
+        return alone(Leading::of(shared, log), Commit::of(writes, durability, None));
     }
     let ticket = Ticket::new();
     queue.enter(Work::Commit { writes, durability }, &ticket)?;
@@ -46,17 +47,15 @@ pub(crate) fn commit(shared: &Shared, writes: WriteSet, durability: Durability) 
     loop {
         match ticket.wait() {
             TicketState::Done(result) => return result,
-            TicketState::Lead(log) => {
-                Leading::run(shared, log, |log| lead(shared, log));
-            }
+            TicketState::Lead(log) => lead(Leading::of(shared, log)),
             TicketState::Waiting => {}
         }
     }
 }
 
 /// Commits where nobody leads and nobody waits.
-fn alone(shared: &Shared, log: Box<Log>, mut commit: Commit) -> Result<Seqno> {
-    Leading::run(shared, log, |log| lead_group(shared, log, slice::from_mut(&mut commit)));
+fn alone(leading: Leading<'_>, mut commit: Commit) -> Result<Seqno> {
+    lead_group(leading, slice::from_mut(&mut commit));
     std::mem::replace(&mut commit.outcome, Ok(0))
 }
 
@@ -67,7 +66,7 @@ pub(crate) fn with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> 
     match ticket.wait() {
         TicketState::Lead(log) => {
             shared.queue.lock().waiting.pop_front();
-            Leading::run(shared, log, work).ok_or(Error::Closed)
+            Leading::of(shared, log).run(work).ok_or(Error::Closed)
         }
         TicketState::Done(Err(error)) => Err(error),
         _ => Err(Error::Closed),
@@ -78,7 +77,7 @@ pub(crate) fn with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> 
 /// may be waiting for.
 pub(crate) fn try_with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> Option<R> {
     let log = shared.queue.lock().log.take()?;
-    Leading::run(shared, log, work)
+    Leading::of(shared, log).run(work)
 }
 
 /// Takes the log away for good, after every commit queued before; later ones get
@@ -117,23 +116,54 @@ struct Leading<'a> {
 }
 
 impl<'a> Leading<'a> {
-    fn run<R>(shared: &'a Shared, log: Box<Log>, work: impl FnOnce(&mut Log) -> R) -> Option<R> {
-        let mut leading = Self { shared, log: Some(log), unwinding: panicking() };
-        leading.log.as_deref_mut().map(work)
+    fn of(shared: &'a Shared, log: Box<Log>) -> Self {
+        Self { shared, log: Some(log), unwinding: panicking() }
     }
+
+    fn run<R>(mut self, work: impl FnOnce(&mut Log) -> R) -> Option<R> {
+        self.log.as_deref_mut().map(work)
+    }
+
+    /// Hands the log on while the group is on its way to the device.
+    fn take_off(&mut self) -> Flying<'a> {
+        if let Some(log) = self.log.take() {
+            self.shared.queue.lock().take_off(log);
+        }
+        Flying { shared: self.shared, unwinding: self.unwinding }
+    }
+}
+
+/// A synced group is on its way. Dropping it lets the next one go.
+struct Flying<'a> {
+    shared: &'a Shared,
+    unwinding: bool,
+}
+
+impl Drop for Flying<'_> {
+    fn drop(&mut self) {
+        if !abandoned(self.shared, self.unwinding) {
+            self.shared.queue.lock().land();
+        }
+    }
+}
+
+/// If the thread has panicked over a group: poisons the store, and answers all that wait.
+fn abandoned(shared: &Shared, unwinding_before: bool) -> bool {
+    let abandoned = panicking() && !unwinding_before;
+    if abandoned {
+        let cause = "a thread panicked while it committed".to_owned();
+        let _ = shared.poison.set(cause.clone());
+        shared.queue.lock().refuse(&Error::Poisoned { cause });
+    }
+    abandoned
 }
 
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
-        let mut queue = self.shared.queue.lock();
-        if panicking() && !self.unwinding {
-            let cause = "a thread panicked while it committed".to_owned();
-            let _ = self.shared.poison.set(cause.clone());
-            queue.refuse(&Error::Poisoned { cause });
-            return;
-        }
-        if let Some(log) = self.log.take() {
-            queue.pass_on(log);
+        if let Some(log) = self.log.take()
+            && !abandoned(self.shared, self.unwinding)
+        {
+            self.shared.queue.lock().pass_on(log);
         }
     }
 }
@@ -174,36 +204,43 @@ impl Drop for Commit {
 }
 
 /// Commits one group from the front of the queue.
-fn lead(shared: &Shared, log: &mut Log) {
-    linger(shared);
-    lead_group(shared, log, &mut take_group(shared));
+fn lead(leading: Leading<'_>) {
+    linger(leading.shared);
+    let group = leading.shared.queue.lock().take_group(GROUP_BYTES);
+    let commit = |(writes, durability, ticket)| Commit::of(writes, durability, Some(ticket));
+    lead_group(leading, &mut group.into_iter().map(commit).collect::<Vec<_>>());
 }
 
 /// Waits for more writers where the next group is to be synced and they are on their way.
 fn linger(shared: &Shared) {
     let queue = shared.queue.lock();
-    let plan = queue.linger.plan(queue.waiting.len()).filter(|_| next_group_can_grow(&queue));
+    let plan = queue.linger.plan(queue.synced_waiting()).filter(|_| next_group_can_grow(&queue));
     drop(queue);
     let Some((writers, time)) = plan else { return };
-    yield_until(time, || shared.queue.lock().waiting.len() >= writers);
+    yield_until(time, || {
+        let queue = shared.queue.lock();
+        queue.synced_waiting() >= writers || !next_group_can_grow(&queue)
+    });
     let mut queue = shared.queue.lock();
-    let all_came = queue.waiting.len() >= writers;
+    let all_came = queue.synced_waiting() >= writers;
     queue.linger.has_waited(all_came);
 }
 
-/// Whether the next group is to be synced, and who comes now would be in it.
+/// Whether the next group is to be synced, who comes now would be in it, and nobody else waits for the log.
 fn next_group_can_grow(queue: &CommitQueue) -> bool {
-    let (mut bytes, mut synced) = (0, false);
+    let mut bytes = 0;
     for request in &queue.waiting {
-        let Work::Commit { writes, durability } = &request.work else { return false };
+        let Work::Commit { writes, durability: Durability::Synced } = &request.work else {
+            return false;
+        };
         bytes += writes.encoded_bound;
-        synced |= *durability == Durability::Synced;
     }
-    synced && bytes < GROUP_BYTES
+    !queue.waiting.is_empty() && bytes < GROUP_BYTES
 }
 
-fn lead_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) {
-    let result = shared.check_poison().and_then(|()| write_group(shared, log, group));
+fn lead_group(leading: Leading<'_>, group: &mut [Commit]) {
+    let shared = leading.shared;
+    let result = shared.check_poison().and_then(|()| write_group(leading, group));
     if let Err(error) = result {
         shared.queue.lock().linger.group_has_failed();
         group.iter_mut().for_each(|commit| commit.outcome = Err(error.clone()));
@@ -211,39 +248,12 @@ fn lead_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) {
     group.iter_mut().for_each(|commit| commit.done = true);
 }
 
-fn take_group(shared: &Shared) -> Vec<Commit> {
-    let mut queue = shared.queue.lock();
-    let mut group = Vec::new();
-    let mut bytes = 0;
-    while let Some(Request { work: Work::Commit { writes, .. }, .. }) = queue.waiting.front() {
-        bytes += writes.encoded_bound;
-        if !group.is_empty() && bytes > GROUP_BYTES {
-            break;
-        }
-        let Some(Request { work: Work::Commit { writes, durability }, ticket }) =
-            queue.waiting.pop_front()
-        else {
-            break;
-        };
-        group.push(Commit::of(writes, durability, Some(ticket)));
-    }
-    group
-}
-
-fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<()> {
+fn write_group(mut leading: Leading<'_>, group: &mut [Commit]) -> Result<()> {
+    let shared = leading.shared;
+    let Some(log) = leading.log.as_deref_mut() else { return Err(Error::Closed) };
     // 1. Make room. Nothing has happened yet when this fails.
     let strongest = group.iter().map(|c| c.durability).max().unwrap_or_default();
-    let has_writes = group.iter().any(|c| !c.writes.is_empty());
-    if has_writes {
-        room::make(shared, log)?;
-    }
-    log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
-    if has_writes {
-        let bound: usize = group.iter().map(|c| c.writes.encoded_bound + 16).sum();
-        let first = shared.assigned.load(Ordering::Relaxed) + 1;
-        let reserved = log.reserve(bound, first);
-        judge(shared, log, reserved)?;
-    }
+    make_room(shared, log, group)?;
 
     // 2. Resolve, number, encode.
     let mut frame = log.begin();
@@ -254,12 +264,16 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
     // 3. Append. From here on a failure leaves the group indeterminate.
     let sync = strongest == Durability::Synced;
     let has_frame = frame.count > 0;
+    let last = shared.assigned.load(Ordering::Relaxed);
     let begun = (sync && has_frame).then(Stopwatch::start);
     seeded!(SyncSkippedAfterDrop: strongest = unless_dropped(shared, strongest));
-    seeded!(PublishedBeforeWritten => publish(shared));
+    seeded!(PublishedBeforeWritten => publish(shared, last));
     let appended = log.append(frame, strongest);
-    seeded!(LogWriteErrorIgnored: appended = appended.or(Ok(false)));
-    let must_reap = judge(shared, log, appended)?;
+    seeded!(LogWriteErrorIgnored: appended = appended.or(Ok(None)));
+    let landing = judge(shared, log, appended)?;
+    if log.has_news() {
+        shared.wake();
+    }
 
     // 4. Insert while the write is in flight.
     seeded!(BatchOverTwoMemtables => insert_and_seal(shared, log, group));
@@ -268,26 +282,25 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
         group.iter().for_each(|commit| insert(&mut writer, commit));
     });
 
-    // 5. Reap; a group without batches still syncs what went before.
-    if must_reap {
-        let reaped = log.reap();
-        judge(shared, log, reaped)?;
-    } else if sync && !has_frame {
-        let synced = log.sync();
-        judge(shared, log, synced)?;
+    // 5. Wait for the landing, without the log where that takes long.
+    let mut flying = None;
+    if let Some(landing) = landing {
+        flying = landing.synced().map(|_| leading.take_off());
+        wait_for(shared, &landing)?;
+    } else {
+        shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
     }
 
-    // 6. Publish.
-    shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
-    publish(shared);
+    // 6. Publish, if anybody is to be told.
+    if group.iter().any(|commit| commit.outcome.is_ok()) {
+        publish(shared, last);
+    }
     if let Some(begun) = begun {
         let mut queue = shared.queue.lock();
-        let waiting = queue.waiting.len();
+        let waiting = queue.synced_waiting();
         queue.linger.group_is_synced(group.len(), waiting, begun.elapsed());
     }
-    if log.has_news() {
-        shared.wake();
-    }
+    drop(flying);
     shared.counters.count_group(group.len(), sync);
     if group.iter().any(|commit| commit.writes.has_catalog_ops) {
         background::search_dead(shared);
@@ -295,8 +308,32 @@ fn write_group(shared: &Shared, log: &mut Log, group: &mut [Commit]) -> Result<(
     Ok(())
 }
 
-fn publish(shared: &Shared) {
-    shared.visible.store(shared.assigned.load(Ordering::Relaxed), Ordering::Release);
+/// Step 1.
+fn make_room(shared: &Shared, log: &mut Log, group: &[Commit]) -> Result<()> {
+    log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
+    if group.iter().any(|commit| !commit.writes.is_empty()) {
+        room::make(shared, log)?;
+        let bound = group.iter().map(|commit| commit.writes.encoded_bound + 16).sum();
+        let first = shared.assigned.load(Ordering::Relaxed) + 1;
+        let reserved = log.reserve(bound, first);
+        judge(shared, log, reserved)?;
+    }
+    Ok(())
+}
+
+/// Waits for a group that was handed to the device. A failure leaves the log's contents unknown.
+fn wait_for(shared: &Shared, landing: &Landing) -> Result<()> {
+    let landed = landing.wait();
+    seeded!(LogGoesOnWhenFull => if let Err(Error::DiskFull { .. }) = landed { return landed });
+    landed.inspect_err(|error| shared.poison(error))?;
+    shared.durable.fetch_max(landing.synced().unwrap_or(0), Ordering::AcqRel);
+    Ok(())
+}
+
+/// Lets readers see everything up to a commit. A weaker group may have been faster, and shown one that is on
+/// its way still: what it promises, that one has reached, too.
+fn publish(shared: &Shared, last: Seqno) {
+    shared.visible.fetch_max(last, Ordering::AcqRel);
 }
 
 /// Passes a result of the log on; a failure that leaves its contents unknown poisons the store.

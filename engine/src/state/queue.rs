@@ -3,6 +3,10 @@
 //! Leadership *is* possession of the [`Log`]: it lies in the queue while nobody leads, and is handed
 //! from leader to leader, so no lock is held while a group is written or synced. The log is a
 //! parameter, `L`, since its possession is all that matters here.
+//!
+//! While a synced group is on its way to the device, its leader has handed the log on: commits that ask for
+//! less go on meanwhile. Who needs the device, too, stands in a line of its own, and so the next group
+//! gathers. When the group has arrived, that line is put behind the other one.
 
 use std::collections::VecDeque;
 
@@ -17,7 +21,12 @@ use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
 
 /// Writers that wait, and the log while nobody leads.
 pub(crate) struct CommitQueue<L = Log> {
+    /// Who waits for the log.
     pub(crate) waiting: VecDeque<Request<L>>,
+    /// A synced group is on its way.
+    flying: bool,
+    /// Who waits until it has arrived.
+    behind: VecDeque<Request<L>>,
     pub(crate) log: Option<Box<L>>,
     pub(crate) linger: Linger,
     /// The answer to whoever comes, once no more commits are taken.
@@ -30,6 +39,13 @@ pub(crate) struct Request<L = Log> {
     pub(crate) ticket: Arc<Ticket<L>>,
 }
 
+impl<L> Request<L> {
+    /// Whether it needs the device to be free of other groups.
+    fn needs_device(&self) -> bool {
+        self.work.needs_device()
+    }
+}
+
 /// What a writer wants.
 pub(crate) enum Work {
     Commit {
@@ -38,6 +54,15 @@ pub(crate) enum Work {
     },
     /// The writer wants the log for itself.
     Lead,
+}
+
+impl Work {
+    pub(crate) fn needs_device(&self) -> bool {
+        match self {
+            Work::Commit { durability, .. } => *durability == Durability::Synced,
+            Work::Lead => true,
+        }
+    }
 }
 
 /// Where a waiting writer hears of its turn or its result.
@@ -87,9 +112,15 @@ impl<L> Ticket<L> {
 
 impl<L> CommitQueue<L> {
     pub(crate) fn new(log: L) -> Self {
+        Self { log: Some(Box::new(log)), ..Self::empty() }
+    }
+
+    fn empty() -> Self {
         Self {
             waiting: VecDeque::new(),
-            log: Some(Box::new(log)),
+            flying: false,
+            behind: VecDeque::new(),
+            log: None,
             linger: Linger::default(),
             closed: None,
         }
@@ -97,13 +128,14 @@ impl<L> CommitQueue<L> {
 
     /// A queue that takes no commits: `why` is the answer to each.
     pub(crate) fn refusing(why: Error) -> Self {
-        Self { waiting: VecDeque::new(), log: None, linger: Linger::default(), closed: Some(why) }
+        Self { closed: Some(why), ..Self::empty() }
     }
 
     /// The log, where nobody leads: who takes it leads without standing in line.
-    pub(crate) fn take_log(&mut self) -> Result<Option<Box<L>>> {
+    pub(crate) fn take_log(&mut self, needs_device: bool) -> Result<Option<Box<L>>> {
         match &self.closed {
             Some(why) => Err(why.clone()),
+            None if self.flying && needs_device => Ok(None),
             None => Ok(self.log.take()),
         }
     }
@@ -113,7 +145,12 @@ impl<L> CommitQueue<L> {
         if let Some(why) = &self.closed {
             return Err(why.clone());
         }
-        self.waiting.push_back(Request { work, ticket: Arc::clone(ticket) });
+        let request = Request { work, ticket: Arc::clone(ticket) };
+        if self.flying && request.needs_device() {
+            self.behind.push_back(request);
+            return Ok(());
+        }
+        self.waiting.push_back(request);
         // The log lies here only while nobody waits: then the new request is the first.
         if let Some(log) = self.log.take() {
             ticket.tell(TicketState::Lead(log));
@@ -129,10 +166,67 @@ impl<L> CommitQueue<L> {
         }
     }
 
+    /// Takes the log from who has led a synced group that is on its way.
+    pub(crate) fn take_off(&mut self, log: Box<L>) {
+        self.flying = true;
+        let all = std::mem::take(&mut self.waiting);
+        (self.behind, self.waiting) = all.into_iter().partition(Request::needs_device);
+        self.pass_on(log);
+    }
+
+    /// The synced group has arrived, or failed to.
+    pub(crate) fn land(&mut self) {
+        self.flying = false;
+        self.waiting.append(&mut self.behind);
+        if let Some(log) = self.log.take() {
+            self.pass_on(log);
+        }
+    }
+
+    /// Takes the next group out of line: from the front, commits that need the device, or such that do not,
+    /// as the first of them. None in this line passes one who wants the log
+    /// for itself.
+    pub(crate) fn take_group(
+        &mut self,
+        most_bytes: usize,
+    ) -> Vec<(WriteSet, Durability, Arc<Ticket<L>>)> {
+        let needs_device = self.waiting.front().is_some_and(Request::needs_device);
+        let (mut group, mut left, mut bytes) = (Vec::new(), VecDeque::new(), 0);
+        while let Some(Request { work, ticket }) = self.waiting.pop_front() {
+            match work {
+                Work::Commit { writes, durability }
+                    if (durability == Durability::Synced) == needs_device
+                        && (group.is_empty() || bytes + writes.encoded_bound <= most_bytes) =>
+                {
+                    bytes += writes.encoded_bound;
+                    group.push((writes, durability, ticket));
+                }
+                Work::Commit { .. } => left.push_back(Request { work, ticket }),
+                Work::Lead => {
+                    left.push_back(Request { work, ticket });
+                    break;
+                }
+            }
+        }
+        left.append(&mut self.waiting);
+        self.waiting = left;
+        group
+    }
+
+    /// How many wait whose commits could be in a group with a synced one.
+    pub(crate) fn synced_waiting(&self) -> usize {
+        let lines = self.waiting.iter().chain(&self.behind);
+        lines
+            .filter(|request| {
+                matches!(request.work, Work::Commit { durability: Durability::Synced, .. })
+            })
+            .count()
+    }
+
     /// Answers everybody that waits, and whoever comes, with `why`.
     pub(crate) fn refuse(&mut self, why: &Error) {
         self.closed = Some(why.clone());
-        for request in self.waiting.drain(..) {
+        for request in self.waiting.drain(..).chain(self.behind.drain(..)) {
             request.ticket.tell(TicketState::Done(Err(why.clone())));
         }
     }

@@ -1,7 +1,8 @@
 //! The one struct where everything meets, grouped by what guards it.
 //!
-//! Lock order: stepping → queue → manifest → directory → catalog → snapshots → background. The view is
-//! replaced under its own lock, which nothing else is taken inside of.
+//! Lock order: stepping → queue → manifest → directory → catalog → snapshots → spares → background; and
+//! that of a segment's outlet, inside of which nothing is taken. The view is replaced under its own lock,
+//! which nothing else is taken inside of.
 
 use orlop_formats::checksum::Place;
 use orlop_formats::ids::{FileNumber, Seqno, StoreId};
@@ -34,7 +35,8 @@ pub(crate) struct Shared {
     pub(crate) view: ViewCell,
     /// The last sequence number given out. Written by the leader of a commit group.
     pub(crate) assigned: AtomicU64,
-    /// The last commit that readers see. Written by the leader of a commit group.
+    /// The last commit that readers see. Written by the leader of a commit group, who may have handed the
+    /// log on. It never falls.
     pub(crate) visible: AtomicU64,
     /// The last commit that is on the device, in the log or in an sstable.
     pub(crate) durable: AtomicU64,

@@ -20,6 +20,8 @@ use std::path::Path;
 
 use orlop::Durability;
 use orlop::env::{Env, SimEnv};
+use orlop_formats::filename::FileName;
+use orlop_formats::ids::FileNumber;
 use orlop_formats::{log, superblock};
 
 use super::trace::Op;
@@ -89,7 +91,7 @@ fn after_a_kill(script: &Workload) -> Result<(), String> {
     rules.read(&image)?;
     let begun = |name: &&String| {
         let bytes = image.read(&Path::new(history::DIR).join(name));
-        bytes.is_ok_and(|bytes| !log::was_never_begun(&bytes))
+        bytes.is_ok_and(|bytes| !log::was_never_begun(&bytes, number_of(name), None))
     };
     if let Some(left) = logs(&image)?.iter().filter(|name| before.contains(name)).find(begun) {
         return Err(format!("{left} of a killed process is served as it was found"));
@@ -109,6 +111,10 @@ fn begun_last(trace: &[String]) -> Vec<String> {
         }
     }
     begun
+}
+
+fn number_of(name: &str) -> FileNumber {
+    FileName::parse(name).and_then(|name| name.number()).unwrap_or(0)
 }
 
 fn logs(env: &SimEnv) -> Result<Vec<String>, String> {

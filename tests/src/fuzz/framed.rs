@@ -107,7 +107,8 @@ fn from_stage(whole: &[u8], segment: &SegmentHeader) {
     }
     ring.rotate_left(64);
     stage::complete(&mut cut, prologue as u64, (&FILE, 1), &ring);
-    let _ = (stage::ring(whole, 12, None), stage::check(whole), log::was_never_begun(whole));
+    let _ =
+        (stage::ring(whole, 12, None), stage::check(whole), log::was_never_begun(whole, 12, None));
 }
 
 /// Reads the batches of a group and writes them again.

@@ -3,67 +3,43 @@
 //! It is written in order, in pieces of whole frames and whole sectors: the last sector of a piece is
 //! filled with zeros, and the next frame begins behind it, so that no sector is ever written twice. What
 //! has not been handed to the file yet is *pending*; what has been handed over has *landed* once the
-//! write was reaped: then it outlives the process. What outlives the process, there or on the stage, is
-//! *sheltered*.
+//! write was reaped (`outlet`): then it outlives the process. What outlives the process, there or on the
+//! stage, is *sheltered*.
 
-use std::io;
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use orlop_formats::frame::{self, Fields, FrameKind};
 use orlop_formats::ids::{FileId, FileNumber, Seqno};
 use orlop_formats::limits::SECTOR;
+use orlop_formats::log::PROLOGUE_LEN;
 
 use super::Group;
+use super::outlet::{Flight, Landing, Outlet};
 use crate::env::LogFile;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sync::Arc;
-
-/// The largest buffer that is kept for the next piece, in bytes.
-const SPARE: usize = 2 << 20;
 
 /// See the module.
 pub(super) struct Segment {
     pub(super) number: FileNumber,
-    path: PathBuf,
     id: FileId,
-    file: Box<dyn LogFile>,
+    outlet: Arc<Outlet>,
     pub(super) capacity: u64,
     /// Where the last frame ends.
     pub(super) end: u64,
     /// The highest sequence number in it.
     pub(super) last_seqno: Seqno,
-    /// The highest sequence number in it that its own syncs cover. What is durable elsewhere, in
-    /// an sstable, does not count: recovery reads the segment to its end.
-    pub(super) synced: Seqno,
     /// Bytes before this, whole sectors, were handed to the file.
     written: u64,
-    /// Where the last frame ends that has landed, and with it all before.
-    landed_end: u64,
-    /// Bytes before this outlive the process, there or on the stage.
-    sheltered: u64,
+    /// Where the last of these frames ends.
+    handed_over: u64,
+    /// Bytes before this are on the stage, or were in the file before.
+    staged: u64,
     /// What comes behind `written`.
     pending: Vec<u8>,
-    /// Space for what comes behind that.
-    spare: Vec<u8>,
-    flight: Option<Flight>,
     /// A spare was asked for to follow it.
     has_asked: bool,
-}
-
-/// A write that was handed over.
-struct Flight {
-    /// Where its last frame ends.
-    end: u64,
-    /// The last sequence number that it makes durable.
-    synced: Option<Seqno>,
-}
-
-/// A failure that leaves the segment's contents unknown. Also when the system says that the disk is
-/// full: [`Error::DiskFull`] would promise that nothing has happened.
-pub(super) fn in_doubt(path: &Path, source: io::Error) -> Error {
-    seeded!(LogGoesOnWhenFull => return Error::io("write", path, source));
-    Error::Io { op: "write", path: path.to_owned(), source: Arc::new(source) }
 }
 
 impl Segment {
@@ -73,23 +49,26 @@ impl Segment {
         file: Box<dyn LogFile>,
         capacity: u64,
     ) -> Self {
+        let end = PROLOGUE_LEN;
         Self {
             number,
-            path,
             id,
-            file,
+            outlet: Outlet::new(path, file, end),
             capacity,
-            end: orlop_formats::log::PROLOGUE_LEN,
+            end,
             last_seqno: 0,
-            synced: 0,
             written: SECTOR,
-            landed_end: orlop_formats::log::PROLOGUE_LEN,
-            sheltered: SECTOR,
+            handed_over: end,
+            staged: end,
             pending: Vec::new(),
-            spare: Vec::new(),
-            flight: None,
             has_asked: false,
         }
+    }
+
+    /// The highest sequence number in it that its own syncs cover. What is durable elsewhere, in
+    /// an sstable, does not count: recovery reads the segment to its end.
+    pub(super) fn synced(&self) -> Seqno {
+        self.outlet.synced()
     }
 
     /// Whether it is time to have a spare to follow: once, when a quarter is used.
@@ -147,103 +126,100 @@ impl Segment {
         self.last_seqno = first + u64::from(count) - 1;
     }
 
-    /// Bytes that do not outlive the process yet: where they begin, and they.
+    /// Bytes before this outlive the process, in the file or on the stage.
+    fn sheltered(&self) -> u64 {
+        self.staged.max(self.outlet.landed())
+    }
+
+    /// Whether a write is on its way that does not outlive the process before it has landed.
+    pub(super) fn is_exposed_on_its_way(&self) -> bool {
+        self.sheltered() < self.handed_over
+    }
+
+    /// Pending bytes that do not outlive the process yet: where they begin, and they.
     pub(super) fn exposed(&self) -> (u64, &[u8]) {
-        let from = self.sheltered.max(self.written);
+        let from = self.staged.max(self.written);
         (from, self.pending.get((from - self.written) as usize..).unwrap_or_default())
     }
 
-    /// Everything so far outlives the process.
-    pub(super) fn all_is_sheltered(&mut self) {
-        self.sheltered = self.written + self.pending.len() as u64;
+    /// Everything pending is on the stage.
+    pub(super) fn all_is_staged(&mut self) {
+        self.staged = self.written + self.pending.len() as u64;
     }
 
     /// Whether no more than `len` bytes stand behind the last frame that has landed: where a reader finds
     /// the end of the segment, should the process be killed now.
     pub(super) fn fits_behind_landed(&self, len: u64) -> bool {
-        self.written + self.pending.len() as u64 - self.landed_end <= len
+        self.written + self.pending.len() as u64 - self.outlet.landed() <= len
     }
 
     /// Hands over all that is pending, the last sector filled with zeros; with `sync`, to the device.
-    pub(super) fn submit_all(&mut self, sync: bool) -> Result<()> {
-        self.reap()?;
-        let mut bytes = mem::replace(&mut self.pending, mem::take(&mut self.spare));
-        self.pending.clear();
+    pub(super) fn submit_all(&mut self, sync: bool) -> Result<Landing> {
+        let mut bytes = mem::take(&mut self.pending);
         let synced = sync.then_some(self.last_seqno);
         seeded!(SectorRewritten => return self.submit_and_keep(bytes, synced));
         bytes.resize(bytes.len().next_multiple_of(SECTOR as usize), 0);
         self.submit(bytes, synced)
     }
 
-    fn submit(&mut self, bytes: Vec<u8>, synced: Option<Seqno>) -> Result<()> {
+    fn submit(&mut self, bytes: Vec<u8>, synced: Option<Seqno>) -> Result<Landing> {
         let len = bytes.len() as u64;
-        let submitted = self.file.submit(self.written, bytes, synced.is_some());
-        submitted.map_err(|source| in_doubt(&self.path, source))?;
+        let flight = Flight { end: self.end, synced };
+        let (landing, spare) = self.outlet.submit(self.written, bytes, flight)?;
         self.written += len;
-        self.flight = Some(Flight { end: self.end, synced });
-        Ok(())
+        self.handed_over = self.end;
+        self.pending = spare;
+        Ok(landing)
+    }
+
+    /// The sync of everything in it, of which nothing is pending.
+    pub(super) fn sync_of_all(&self) -> Landing {
+        self.outlet.landing(Flight { end: self.handed_over, synced: Some(self.last_seqno) })
     }
 
     /// Waits for what was handed over.
-    pub(super) fn reap(&mut self) -> Result<()> {
-        let Some(flight) = self.flight.take() else { return Ok(()) };
-        let reaped = self.file.reap();
-        seeded!(LogSyncErrorIgnored: reaped = reaped.or(Ok(Vec::new())));
-        seeded!(FailedSyncRetried: reaped = reaped.or_else(|_| self.sync_again()));
-        let buffer = reaped.map_err(|source| in_doubt(&self.path, source))?;
-        if buffer.capacity() <= SPARE {
-            self.spare = buffer;
-        }
-        self.landed_end = flight.end;
-        self.sheltered = self.sheltered.max(flight.end);
-        self.synced = flight.synced.unwrap_or(self.synced);
-        Ok(())
+    pub(super) fn reap(&self) -> Result<()> {
+        self.outlet.reap()
     }
 
     /// Makes everything in it durable.
     pub(super) fn sync(&mut self) -> Result<()> {
         if self.pending.is_empty() {
-            self.reap()?;
             return self.sync_written();
         }
         self.submit_all(true)?;
         self.reap()
     }
 
-    /// Makes everything durable that has landed.
-    pub(super) fn sync_written(&mut self) -> Result<()> {
-        if self.last_seqno > self.synced {
-            let synced = self.file.sync();
-            seeded!(LogSyncErrorIgnored: synced = synced.or(Ok(())));
-            synced.map_err(|source| Error::io("sync", &self.path, source))?;
-            self.synced = self.last_seqno;
-        }
-        Ok(())
+    /// Makes everything durable that was handed over.
+    pub(super) fn sync_written(&self) -> Result<()> {
+        self.outlet.sync(self.last_seqno)
+    }
+
+    /// Nothing more is written: gives the buffers up.
+    pub(super) fn end_writing(&mut self) {
+        self.pending = Vec::new();
+        self.outlet.end_writing();
     }
 
     /// Gives the space behind the last frame back.
-    pub(super) fn trim(&mut self) -> Result<()> {
-        self.file.set_len(self.end).map_err(|e| Error::io("truncate", &self.path, e))?;
-        self.file.sync().map_err(|e| Error::io("sync", &self.path, e))
+    pub(super) fn trim(&self) -> Result<()> {
+        self.outlet.trim(self.end)
     }
 }
 
 #[cfg(feature = "seeded-bugs")]
 impl Segment {
-    fn sync_again(&mut self) -> io::Result<Vec<u8>> {
-        self.file.sync().map(|()| Vec::new())
-    }
-
     /// Submits all, and keeps the last sector to write it again.
-    fn submit_and_keep(&mut self, mut bytes: Vec<u8>, synced: Option<Seqno>) -> Result<()> {
+    fn submit_and_keep(&mut self, mut bytes: Vec<u8>, synced: Option<Seqno>) -> Result<Landing> {
         let whole = bytes.len() / SECTOR as usize * SECTOR as usize;
         let last = bytes[whole..].to_vec();
         bytes.resize(bytes.len().next_multiple_of(SECTOR as usize), 0);
-        self.submit(bytes, synced)?;
+        let landing = self.submit(bytes, synced)?;
         if !last.is_empty() {
             self.written -= SECTOR;
             self.pending = last;
         }
-        Ok(())
+        Ok(landing)
     }
 }

@@ -72,6 +72,7 @@ impl Spares {
     /// Says that a spare of so many bytes will be needed; 0: none. True if that is news to the background.
     pub(super) fn want(&self, capacity: u64) -> bool {
         let mut state = self.state.lock();
+        let capacity = if state.closed { 0 } else { capacity };
         let news = capacity > 0 && (state.wanted != capacity || state.ready.is_empty());
         state.wanted = capacity;
         news
@@ -89,11 +90,9 @@ impl Spares {
         }
     }
 
-    /// Makes a spare if one is wanted and none is there; false when there is nothing to do.
-    ///
-    /// # Errors
-    /// What creating, filling or syncing it meets; nothing is left of it then.
-    pub(crate) fn prepare(&self) -> Result<bool> {
+    /// Makes a spare if one is wanted and none is there; false when there is nothing to do. One that cannot
+    /// be made is not wanted any more, until a segment asks again: the log can do without.
+    pub(crate) fn prepare(&self) -> bool {
         let state = self.state.lock();
         let wanted = state.wanted;
         let too_many = state.ready.len() > if wanted > 0 { MOST } else { 0 };
@@ -102,20 +101,36 @@ impl Spares {
         if too_many {
             let unwanted = self.state.lock().ready.pop_front();
             unwanted.inspect(|spare| self.remove(&spare.path));
-            return Ok(true);
+            return true;
         }
         if wanted == 0 || enough {
-            return Ok(false);
+            return false;
         }
+        match self.make(wanted) {
+            Ok(made) => {
+                made.into_iter().for_each(|spare| self.offer(spare));
+                true
+            }
+            Err(_) => {
+                let mut state = self.state.lock();
+                state.wanted = if state.wanted == wanted { 0 } else { state.wanted };
+                false
+            }
+        }
+    }
+
+    /// Makes a spare; `None` if nobody wants it any more before it is ready. Then, and after an error,
+    /// nothing is left of it.
+    fn make(&self, capacity: u64) -> Result<Option<Spare>> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.path_of(FileName::Log(number));
-        let file = self.dir.env.create_log(&path, wanted);
+        let file = self.dir.env.create_log(&path, capacity);
         let file = file.map_err(|source| Error::io("create", &path, source))?;
-        let made = self.fill(number, &path, file, wanted);
-        made.inspect_err(|_| self.remove(&path)).map(|spare| {
-            self.offer(spare);
-            true
-        })
+        let made = self.fill(number, &path, file, capacity);
+        if !matches!(made, Ok(Some(_))) {
+            self.remove(&path);
+        }
+        made
     }
 
     fn fill(
@@ -124,20 +139,23 @@ impl Spares {
         path: &Path,
         mut file: Box<dyn LogFile>,
         capacity: u64,
-    ) -> Result<Spare> {
+    ) -> Result<Option<Spare>> {
         let id = self.begin(number, path, &mut file)?;
         self.dir.sync()?;
         let fail = |source| Error::io("write", path, source);
         let mut zeros = vec![0; PIECE];
         let mut at = SECTOR;
         while at < capacity {
+            if self.state.lock().wanted == 0 {
+                return Ok(None);
+            }
             zeros.resize((capacity - at).min(PIECE as u64) as usize, 0);
             file.submit(at, zeros, false).map_err(fail)?;
             zeros = file.reap().map_err(fail)?;
             at += zeros.len() as u64;
         }
         file.sync().map_err(|source| Error::io("sync", path, source))?;
-        Ok(Spare { number, path: path.to_owned(), id, file, capacity, is_filled: true })
+        Ok(Some(Spare { number, path: path.to_owned(), id, file, capacity, is_filled: true }))
     }
 
     /// Makes a spare of a segment that nobody needs any more; false if none is wanted like it. Then, and
@@ -183,7 +201,7 @@ impl Spares {
 
     fn offer(&self, spare: Spare) {
         let mut state = self.state.lock();
-        if state.closed {
+        if state.wanted == 0 {
             drop(state);
             return self.remove(&spare.path);
         }
@@ -201,7 +219,7 @@ impl Spares {
     }
 
     /// Removes all of them, until one is wanted again.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let mut state = self.state.lock();
         state.wanted = 0;
         let left = std::mem::take(&mut state.ready);

@@ -22,7 +22,7 @@ fn queue() -> Queue {
 /// A commit, as `flow::write` does it.
 fn commit(queue: &Queue) -> Result<Seqno> {
     let mut line = queue.lock();
-    if let Some(mut log) = line.take_log()? {
+    if let Some(mut log) = line.take_log(false)? {
         drop(line);
         log.bytes.with_mut(|_| ());
         log.last += 1;
@@ -121,5 +121,60 @@ fn the_background_takes_the_log_between_groups_only() {
         let mut numbers = writers.map(|writer| writer.join().unwrap().unwrap());
         numbers.sort_unstable();
         assert_eq!(numbers, [1, 2]);
+    });
+}
+
+/// A synced commit, as `flow::write` does it: the log goes on while the group is on its way.
+fn synced(queue: &Queue) -> Result<Seqno> {
+    let mut line = queue.lock();
+    if let Some(log) = line.take_log(true)? {
+        drop(line);
+        return Ok(fly(queue, log, Vec::new()));
+    }
+    let ticket = Ticket::new();
+    let work = Work::Commit { writes: WriteSet::default(), durability: Durability::Synced };
+    line.enter(work, &ticket)?;
+    drop(line);
+    loop {
+        match ticket.wait() {
+            TicketState::Done(result) => return result,
+            TicketState::Lead(log) => {
+                let group = queue.lock().take_group(usize::MAX);
+                fly(queue, log, group.into_iter().map(|(_, _, ticket)| ticket).collect());
+            }
+            TicketState::Waiting => {}
+        }
+    }
+}
+
+/// Numbers a group, hands the log on, and tells the group when it has landed. Gives the last number.
+fn fly(queue: &Queue, mut log: Box<Tail>, group: Vec<Arc<Ticket<Tail>>>) -> Seqno {
+    log.bytes.with_mut(|_| ());
+    let first = log.last + 1;
+    log.last += group.len().max(1) as Seqno;
+    let last = log.last;
+    queue.lock().take_off(log);
+    queue.lock().land();
+    for (number, ticket) in (first..).zip(group) {
+        ticket.tell(TicketState::Done(Ok(number)));
+    }
+    last
+}
+
+#[test]
+fn the_log_is_found_again_behind_groups_that_fly() {
+    loom::model(|| {
+        let queue = queue();
+        let other = Arc::clone(&queue);
+        let flying = thread::spawn(move || synced(&other));
+        let weaker = spawn_commit(&queue);
+        let mut numbers = vec![
+            synced(&queue).unwrap(),
+            flying.join().unwrap().unwrap(),
+            weaker.join().unwrap().unwrap(),
+        ];
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, 3]);
+        assert!(queue.lock().log.is_some(), "nobody leads, and it lies there");
     });
 }

@@ -90,6 +90,12 @@ impl<'a> LogCheck<'a> {
             self.check_chain(report, path, &segment);
         }
         if let Some((cut_path, damage)) = &self.cut {
+            let log_number = self.version.map_or(0, |version| version.log_number).max(1);
+            let before = segment.predecessor;
+            if before >= log_number && !self.seen.contains(&before) {
+                let expected = format!("segment {before}, which this one names");
+                report.finding(path, 64, "log segment chain", expected, "no such file");
+            }
             match frame::later_proof(bytes, log::PROLOGUE_LEN, &header.id, self.good) {
                 Some((offset, synced)) => {
                     let proof = Proof { path, offset, synced };

@@ -241,7 +241,7 @@ impl Check<'_> {
                     let path = self.path(FileName::Log(number));
                     let bytes = self.read(&path, "log segment")?;
                     let Some(bytes) = bytes else { continue };
-                    if segments::was_never_begun(&bytes) {
+                    if segments::was_never_begun(&bytes, number, store) {
                         self.report.note(&path, "a segment that was never begun");
                         continue;
                     }

@@ -1,0 +1,170 @@
+//! What goes on while a synced group is on its way to the device.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use orlop::env::{FaultKind, SimEnv};
+use orlop::{Background, Durability, Error, Store};
+use orlop_tests::watched::WatchedEnv;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// What to do at the next operation of a name, on the thread that does it.
+type Next = Arc<Mutex<Option<(&'static str, Box<dyn FnOnce() + Send>)>>>;
+
+fn open(env: &SimEnv) -> (Store, Next) {
+    let next = Next::default();
+    let watched = Arc::clone(&next);
+    let watch = Arc::new(move |operation: &'static str| {
+        let mut next = watched.lock().unwrap();
+        let due = next.take_if(|(name, _)| *name == operation);
+        drop(next);
+        if let Some((_, due)) = due {
+            due();
+        }
+    });
+    let store = Store::builder()
+        .env(Arc::new(WatchedEnv { env: env.clone(), watch }))
+        .background(Background::Manual)
+        .open(Path::new("/store"))
+        .unwrap();
+    // The first segment and its stage are there.
+    let database = store.database("d").unwrap();
+    database.put_with("first", "v", Durability::Buffered).unwrap();
+    database.put_with("first", "v", Durability::Synced).unwrap();
+    (store, next)
+}
+
+/// Waits until something is so, and says whether it came about.
+fn until(holds: impl Fn() -> bool) -> bool {
+    let begun = Instant::now();
+    while !holds() && begun.elapsed() < LONG {
+        thread::sleep(Duration::from_millis(1));
+    }
+    holds()
+}
+
+/// Puts a synced commit on its way, and does something before it has arrived.
+fn meanwhile<R>(store: &Store, next: &Next, work: impl FnOnce() -> R) -> R {
+    let (here, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (arrived, may_go) = (Arc::clone(&here), Arc::clone(&go));
+    let hold = move || {
+        arrived.store(true, Ordering::Release);
+        until(|| may_go.load(Ordering::Acquire));
+    };
+    *next.lock().unwrap() = Some(("reap", Box::new(hold)));
+    thread::scope(|scope| {
+        let synced = scope.spawn(|| store.database("d").unwrap().put("synced", "v"));
+        assert!(until(|| here.load(Ordering::Acquire)), "it is on its way");
+        let result = work();
+        go.store(true, Ordering::Release);
+        synced.join().unwrap().unwrap();
+        result
+    })
+}
+
+#[test]
+fn weaker_commits_do_not_wait_for_a_sync() {
+    let env = SimEnv::new(1);
+    let (store, next) = open(&env);
+    let database = store.database("d").unwrap();
+    meanwhile(&store, &next, || {
+        assert!(!database.contains("synced").unwrap(), "it is not durable");
+        for n in 0..100_u64 {
+            let durability = if n % 2 == 0 { Durability::Buffered } else { Durability::Memory };
+            let begun = Instant::now();
+            database.put_with(n.to_be_bytes(), "v", durability).unwrap();
+            assert!(begun.elapsed() < LONG / 2, "it has waited");
+            assert!(database.contains(n.to_be_bytes()).unwrap());
+        }
+        // What comes before in the order of commits can be seen, too, and outlives the process.
+        assert!(database.contains("synced").unwrap());
+        let image = env.kill_late(u64::MAX);
+        let (store, _) = open(&image);
+        let database = store.database("d").unwrap();
+        assert!(database.contains("synced").unwrap());
+        assert!((0..100_u64).step_by(2).all(|n| database.contains(n.to_be_bytes()).unwrap()));
+    });
+    store.close().unwrap();
+}
+
+#[test]
+fn who_needs_the_device_gathers_in_one_group() {
+    const WRITERS: u64 = 8;
+    let env = SimEnv::new(1);
+    let (store, next) = open(&env);
+    let before = store.stats();
+    let started = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let writers = meanwhile(&store, &next, || {
+            let write = |n: u64| {
+                started.fetch_add(1, Ordering::Release);
+                store.database("d").unwrap().put(n.to_be_bytes(), "v")
+            };
+            let writers: Vec<_> = (0..WRITERS).map(|n| scope.spawn(move || write(n))).collect();
+            assert!(until(|| started.load(Ordering::Acquire) == WRITERS));
+            thread::sleep(Duration::from_millis(50));
+            writers
+        });
+        writers.into_iter().for_each(|writer| writer.join().unwrap().unwrap());
+    });
+    let after = store.stats();
+    assert_eq!(after.commits - before.commits, 1 + WRITERS);
+    assert_eq!(after.commit_groups - before.commit_groups, 2);
+}
+
+#[test]
+fn a_failed_sync_is_told_to_everybody_in_its_group_and_shows_nothing() {
+    const WRITERS: u64 = 16;
+    let env = SimEnv::new(1);
+    let (store, next) = open(&env);
+    let database = store.database("d").unwrap();
+    let started = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let writers = meanwhile(&store, &next, || {
+            let write = |n: u64| {
+                started.fetch_add(1, Ordering::Release);
+                store.database("d").unwrap().put(n.to_be_bytes(), "v")
+            };
+            let writers: Vec<_> = (0..WRITERS).map(|n| scope.spawn(move || write(n))).collect();
+            assert!(until(|| started.load(Ordering::Acquire) == WRITERS));
+            thread::sleep(Duration::from_millis(50));
+            let failing = env.clone();
+            let fail = move || failing.fail_at(failing.operations() + 1, FaultKind::Io);
+            *next.lock().unwrap() = Some(("reap", Box::new(fail)));
+            writers
+        });
+        for writer in writers {
+            let error = writer.join().unwrap().unwrap_err();
+            assert!(matches!(error, Error::Io { .. } | Error::Poisoned { .. }), "{error}");
+        }
+    });
+    assert!(store.stats().poisoned.is_some());
+    assert!((0..WRITERS).all(|n| !database.contains(n.to_be_bytes()).unwrap()));
+    assert!(database.contains("synced").unwrap(), "reads go on");
+    assert!(matches!(database.put("more", "v"), Err(Error::Poisoned { .. })));
+}
+
+#[test]
+fn a_close_waits_for_what_is_on_its_way() {
+    let env = SimEnv::new(1);
+    let (store, next) = open(&env);
+    let closing = thread::scope(|scope| {
+        meanwhile(&store, &next, || {
+            let other = store.clone();
+            let closing = scope.spawn(move || other.close());
+            thread::sleep(Duration::from_millis(30));
+            assert!(!closing.is_finished());
+            closing
+        })
+        .join()
+    });
+    closing.unwrap().unwrap();
+    let (store, _) = open(&env);
+    assert!(store.database("d").unwrap().contains("synced").unwrap());
+}
