@@ -96,7 +96,9 @@ impl DirectFile {
     /// Writes what comes before the last piece of a large write. Gives how much that is.
     pub(super) fn write_leading(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let leading = bytes.len().saturating_sub(1) / PIECE * PIECE;
-        self.write_all_at(&bytes[..leading], offset)?;
+        if leading > 0 {
+            self.write_all_at(&bytes[..leading], offset)?;
+        }
         Ok(leading)
     }
 }
@@ -146,7 +148,9 @@ mod tests {
         file.write_all_at(&expected[PAGE..2 * PAGE], PAGE as u64).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), expected);
         assert_eq!(file.write_leading(&expected, 0).unwrap(), 3 * PIECE);
+        let direct = file.is_direct();
         assert_eq!(file.write_leading(&expected[..PIECE], 0).unwrap(), 0);
+        assert_eq!(file.is_direct(), direct, "nothing to write is no reason to give up");
         expected[5..20].fill(9);
         file.write_all_at(&expected[5..20], 5).unwrap();
         assert!(!file.is_direct());

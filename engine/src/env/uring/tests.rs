@@ -72,6 +72,32 @@ fn large_writes_go_through_the_ring_with_and_without_sync() {
     }
 }
 
+/// A write of one piece made its file give up going past the page cache.
+#[test]
+fn whole_sectors_stay_direct() {
+    let Some(bench) = Bench::new() else { return };
+    let file = PosixEnv::create_log_file(&bench.path("direct"), 8 << 20).unwrap();
+    let file = DirectFile::of(file);
+    if !file.is_direct() {
+        println!("skipped: nothing gets past the page cache here");
+        return;
+    }
+    let mut log = UringLog::new(file, Arc::clone(&bench.env.ring));
+    let mut expected = Vec::new();
+    for (n, len) in
+        [4096, 8192, 65536, 69632, 1 << 20, (2 << 20) + 4096, 4096].into_iter().enumerate()
+    {
+        for sync in [false, true] {
+            let bytes = pattern(len, n);
+            log.submit(expected.len() as u64, bytes.clone(), sync).unwrap();
+            assert_eq!(log.reap().unwrap(), bytes);
+            assert!(log.file.is_direct(), "{len} {sync}");
+            expected.extend(bytes);
+        }
+    }
+    assert!(fs::read(bench.path("direct")).unwrap()[..expected.len()] == expected);
+}
+
 #[test]
 fn more_logs_than_entries_can_have_writes_in_flight() {
     let Some(bench) = Bench::new() else { return };
