@@ -109,7 +109,7 @@ fn enqueue(shared: &Shared, work: Work, ticket: &Arc<Ticket>) -> Result<()> {
 /// written: it poisons the store and answers all that wait.
 struct Leading<'a> {
     shared: &'a Shared,
-    /// `None` only inside the drop.
+    /// `None` once it was handed on: behind a take-off, and inside the drop.
     log: Option<Box<Log>>,
     /// The thread was unwinding already: a commit inside a drop, which is none of ours.
     unwinding: bool,

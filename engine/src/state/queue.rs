@@ -184,8 +184,8 @@ impl<L> CommitQueue<L> {
     }
 
     /// Takes the next group out of line: from the front, commits that need the device, or such that do not,
-    /// as the first of them. None in this line passes one who wants the log
-    /// for itself.
+    /// as the first of them. None in this line passes one who wants the
+    /// log for itself.
     pub(crate) fn take_group(
         &mut self,
         most_bytes: usize,

@@ -40,7 +40,8 @@ pub(super) struct Spare {
     pub(super) id: FileId,
     pub(super) file: Box<dyn LogFile>,
     pub(super) capacity: u64,
-    /// Every sector of it was written, and its name is durable; or it was made for a commit that waits.
+    /// Its name is durable, and no sector of it need be filled. False for one that was made for a commit
+    /// that waits.
     pub(super) is_filled: bool,
 }
 
