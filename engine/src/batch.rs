@@ -52,10 +52,7 @@ impl Batch {
         key: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<()> {
-        let target = self.admit(database)?;
-        self.writes.write(target, Kind::Put, key.as_ref(), value.as_ref())?;
-        self.touch(database);
-        Ok(())
+        self.write(database, Kind::Put, key.as_ref(), value.as_ref())
     }
 
     /// Adds a delete of `key`. Deleting what is not there is no error.
@@ -63,10 +60,7 @@ impl Batch {
     /// # Errors
     /// As [`Batch::put`].
     pub fn delete(&mut self, database: &Database, key: impl AsRef<[u8]>) -> Result<()> {
-        let target = self.admit(database)?;
-        self.writes.write(target, Kind::Delete, key.as_ref(), b"")?;
-        self.touch(database);
-        Ok(())
+        self.write(database, Kind::Delete, key.as_ref(), b"")
     }
 
     /// Adds the creation of a database with options; committing fails if it exists.
@@ -145,6 +139,17 @@ impl Batch {
     pub fn commit_with(self, durability: Durability) -> Result<()> {
         write::commit(&self.core.shared, self.writes, durability)?;
         self.unbound.iter().for_each(Database::bind);
+        Ok(())
+    }
+
+    fn write(&mut self, database: &Database, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
+        // The common case, a database that was touched before; of another store it cannot be.
+        if database.slot().is_some_and(|slot| self.writes.ends_in(slot)) {
+            return self.writes.write_there(kind, key, value);
+        }
+        let target = self.admit(database)?;
+        self.writes.write(target, kind, key, value)?;
+        self.touch(database);
         Ok(())
     }
 

@@ -55,7 +55,7 @@ impl Database {
     }
 
     /// The slot that the handle is bound to.
-    fn slot(&self) -> Option<&Arc<Slot>> {
+    pub(crate) fn slot(&self) -> Option<&Arc<Slot>> {
         self.slot.get()
     }
 

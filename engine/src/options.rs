@@ -64,7 +64,7 @@ impl Default for Options {
             durability: Durability::Synced,
             background: Background::Thread,
             memtable_size: 64 << 20,
-            stage_size: 1 << 20,
+            stage_size: 4 << 20,
             segment_size: 64 << 20,
             table_size: 64 << 20,
             level_base: 256 << 20,

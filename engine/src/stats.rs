@@ -17,10 +17,14 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Who has the log counts, and nobody else.
     pub(crate) fn count_group(&self, commits: usize, synced: bool) {
-        self.commits.fetch_add(commits as u64, Ordering::Relaxed);
-        self.groups.fetch_add(1, Ordering::Relaxed);
-        self.syncs.fetch_add(u64::from(synced), Ordering::Relaxed);
+        let add = |counter: &AtomicU64, more: u64| {
+            counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        };
+        add(&self.commits, commits as u64);
+        add(&self.groups, 1);
+        add(&self.syncs, u64::from(synced));
     }
 
     pub(crate) fn count_stall(&self) {

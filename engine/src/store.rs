@@ -7,7 +7,7 @@ use crate::database::{Database, check_name};
 use crate::env::{Env, Lock, MemoryEnv, default_env};
 use crate::error::{Error, Result};
 use crate::flow::background::Progress;
-use crate::flow::{background, close, recover, room, write};
+use crate::flow::{attach, background, close, recover, room, write};
 use crate::options::{Background, Compression, Durability, Options};
 use crate::snapshot::Snapshot;
 use crate::state::catalog::DatabaseOptions;
@@ -437,7 +437,7 @@ impl Builder {
     /// As [`Builder::open`], without `Locked` and `DiskFull`.
     pub fn open_read_only(self, path: impl AsRef<Path>) -> Result<Store> {
         let env = self.env.unwrap_or_else(default_env);
-        let shared = recover::open_read_only(env, path.as_ref(), self.options)?;
+        let shared = attach::open_read_only(env, path.as_ref(), self.options)?;
         let closed = OnceLock::new();
         let core = Core { worker: Mutex::new(None), lock: Mutex::new(None), closed, shared };
         Ok(Store { core: Arc::new(core) })

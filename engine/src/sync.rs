@@ -22,8 +22,8 @@ use self::system as primitive;
 compile_error!("a build is for one model checker");
 
 pub(crate) use self::primitive::{
-    AtomicBool, AtomicU64, JoinHandle, MutexGuard, OnceLock, RwLock, Stopwatch, epoch, panicking,
-    point, yield_now, yield_until,
+    AtomicBool, AtomicU64, JoinHandle, MutexGuard, OnceLock, RwLock, Stopwatch, epoch, join,
+    panicking, point, yield_now, yield_until,
 };
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::Ordering;
@@ -34,7 +34,7 @@ pub(crate) mod unwatched {
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 }
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
 use self::primitive::{RwLockReadGuard, RwLockWriteGuard};
@@ -53,6 +53,15 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock, if nobody has it just now.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub fn complete(
     ring: &[u8],
 ) -> (u64, u64) {
     let mut walk = Walk::new(segment, prologue_end, u64::MAX, *file);
-    let first = walk.by_ref().last().map_or(first, |frame| frame.next_first());
+    let first = walk.to_last().map_or(first, |frame| frame.next_first());
     let own = walk.end();
     let Ok(from) = usize::try_from(own) else { return (own, own) };
     let to = segment.len().min(from.saturating_add(ring.len()));

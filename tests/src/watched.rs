@@ -163,6 +163,10 @@ impl LogFile for Watched<Box<dyn LogFile>> {
         self.file.submit(offset, bytes, sync)
     }
 
+    fn has_landed(&mut self) -> bool {
+        self.file.has_landed()
+    }
+
     fn reap(&mut self) -> io::Result<Vec<u8>> {
         (self.watch)("reap");
         self.file.reap()

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::pages::{PAGE, Pages};
 
 /// A large write goes in pieces of this many bytes.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 4 << 20;
 
 /// A file that is written past the page cache, if that can be.
 #[derive(Debug)]
@@ -31,7 +31,6 @@ impl DirectFile {
     }
 
     /// Through the page cache.
-    #[cfg(test)]
     pub(super) fn through_the_cache(file: File) -> DirectFile {
         DirectFile { file, direct: AtomicBool::new(false) }
     }
@@ -48,6 +47,11 @@ impl DirectFile {
     pub(super) fn takes(&self, offset: u64, len: usize) -> bool {
         let whole = offset.is_multiple_of(PAGE as u64) && len.is_multiple_of(PAGE);
         self.is_direct() && whole && len > 0
+    }
+
+    /// From now on past the page cache, where the file system lets us.
+    pub(super) fn take_up(&self) {
+        self.direct.store(set_direct(&self.file, true).is_ok(), Ordering::Relaxed);
     }
 
     /// From now on through the page cache.

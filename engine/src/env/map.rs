@@ -7,6 +7,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Bytes that the system is asked to read at a time. Of more it may take a part, and forget the rest.
+const READ_AHEAD: usize = 128 << 10;
+
 /// The bytes of a finished file. Cheap to clone; the bytes live as long as the last clone, also
 /// after the file was removed.
 ///
@@ -70,6 +73,26 @@ impl Mapping {
             // Advice that is refused changes speed, not results.
             let _ = map.advise_range(memmap2::Advice::WillNeed, start, end - start);
         }
+    }
+
+    /// Has the system read all of it, while nobody waits.
+    pub fn fetch(&self) {
+        self.pieces().for_each(|piece| self.will_need(piece));
+    }
+
+    /// Has the system read all of it, and waits for that: piece by piece, so that what others want of the
+    /// device meanwhile does not wait for all.
+    pub fn fetch_gently(&self) {
+        for piece in self.pieces() {
+            let last = piece.end - 1;
+            self.will_need(piece);
+            std::hint::black_box(self.bytes().get(last));
+        }
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = Range<usize>> {
+        let len = self.bytes().len();
+        (0..len).step_by(READ_AHEAD).map(move |start| start..(start + READ_AHEAD).min(len))
     }
 
     /// All bytes of the file.
@@ -197,6 +220,64 @@ pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
     file.set_len(len).map(|()| false)
 }
 
+/// The bytes of a whole file. Where it has no data, nothing is read: a segment has its space before it has
+/// anything in it. A file that somebody cuts short meanwhile is shorter.
+#[cfg(target_os = "linux")]
+pub(super) fn read_data(file: &File) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::FileExt;
+
+    let Ok(len) = usize::try_from(file.metadata()?.len()) else {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    };
+    // All at once, and nothing ahead: behind the data there is none. Advice that is refused changes speed,
+    // not results.
+    advise_random(file);
+    let mut bytes = vec![0; len];
+    let mut end = 0;
+    while let Some(start) = seek(file, end, libc::SEEK_DATA)?.filter(|start| *start < len) {
+        end = seek(file, start, libc::SEEK_HOLE)?.unwrap_or(len).clamp(start, len);
+        let mut at = start;
+        while at < end {
+            match file.read_at(&mut bytes[at..end], at as u64) {
+                Ok(0) => {
+                    bytes.truncate(at);
+                    return Ok(bytes);
+                }
+                Ok(read) => at += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(target_os = "linux")]
+fn advise_random(file: &File) {
+    use std::os::fd::AsRawFd;
+
+    // SAFETY: fadvise takes no pointers; the descriptor is open as long as `file` is borrowed here.
+    let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM) };
+}
+
+/// Where data, or a hole, begins at or behind `from`. `None`: nowhere.
+#[cfg(target_os = "linux")]
+fn seek(file: &File, from: usize, what: libc::c_int) -> io::Result<Option<usize>> {
+    use std::os::fd::AsRawFd;
+
+    let from = libc::off_t::try_from(from).unwrap_or(libc::off_t::MAX);
+    // SAFETY: lseek takes no pointers; the descriptor is open as long as `file` is borrowed here.
+    let found = unsafe { libc::lseek(file.as_raw_fd(), from, what) };
+    if let Ok(found) = usize::try_from(found) {
+        return Ok(Some(found));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENXIO) => Ok(None),
+        _ => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,5 +327,27 @@ mod tests {
         assert!(reserve(&file, u64::MAX).is_err());
         // 8 EiB: the kernel refuses it, with EFBIG or ENOSPC.
         assert!(reserve(&file, i64::MAX as u64).is_err());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    #[cfg_attr(miri, ignore = "a file system")]
+    fn a_file_with_holes_is_read_as_it_is() {
+        use std::os::unix::fs::FileExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        for (len, data) in
+            [(0, &[][..]), (3 << 20, &[]), (3 << 20, &[5, 1 << 20, (3 << 20) - 1]), (10, &[9])]
+        {
+            let file =
+                File::options().read(true).write(true).create(true).truncate(true).open(&path);
+            let file = file.unwrap();
+            reserve(&file, len).unwrap();
+            for at in data {
+                file.write_all_at(&[7], *at).unwrap();
+            }
+            assert_eq!(read_data(&file).unwrap(), std::fs::read(&path).unwrap());
+        }
     }
 }

@@ -152,6 +152,10 @@ pub trait LogFile: Send {
     /// when a write was in flight already, which still is. Errors of the write itself are told by [`reap`](LogFile::reap).
     fn submit(&mut self, offset: u64, bytes: Vec<u8>, sync: bool) -> io::Result<()>;
 
+    /// Whether [`reap`](LogFile::reap) would not have to wait: the write in flight has come to an end, or
+    /// there is none.
+    fn has_landed(&mut self) -> bool;
+
     /// Waits for the write in flight and gives its buffer back. Every byte is written (and durable,
     /// if asked for at submit), or this is an error; when both write and sync failed, the
     /// write's error. `InvalidInput` when nothing is in flight.

@@ -100,11 +100,11 @@ impl Env for PosixEnv {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        Ok(Box::new(PosixFile { file }))
+        Ok(Box::new(PosixFile::of(file)))
     }
 
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        Ok(Box::new(PosixFile { file: OpenOptions::new().write(true).open(path)? }))
+        Ok(Box::new(PosixFile::of(OpenOptions::new().write(true).open(path)?)))
     }
 
     fn create_log(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn LogFile>> {
@@ -142,6 +142,13 @@ impl Env for PosixEnv {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        #[cfg(target_os = "linux")]
+        if fs::metadata(path)?.len() >= LARGE as u64 {
+            // A file system that cannot tell where data is.
+            if let Ok(bytes) = map::read_data(&File::open(path)?) {
+                return Ok(bytes);
+            }
+        }
         fs::read(path)
     }
 
@@ -290,21 +297,37 @@ impl Drop for PosixLock {
     }
 }
 
+/// A file whose first write is at least this large goes past the page cache as long as whole sectors are
+/// written: it is large, and what writes back the page cache takes longer and costs more than the copy
+/// that is saved (docs/decisions/0013).
+const LARGE: usize = 256 << 10;
+
 struct PosixFile {
-    file: File,
+    file: DirectFile,
+    /// Space for the copy that a write goes out of.
+    spare: Pages,
+}
+
+impl PosixFile {
+    fn of(file: File) -> PosixFile {
+        PosixFile { file: DirectFile::through_the_cache(file), spare: Pages::default() }
+    }
 }
 
 impl WriteFile for PosixFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        if offset == 0 && bytes.len() >= LARGE {
+            self.file.take_up();
+        }
+        self.file.write_all_from(&mut self.spare, bytes, offset)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_all()
+        self.file.file().sync_all()
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.file.file().set_len(len)
     }
 }
 
@@ -349,6 +372,11 @@ impl LogFile for PosixLog {
         let written = self.file.write_all_from(&mut self.spare, &bytes, offset);
         self.in_flight = Some(Submitted { bytes, written, sync });
         Ok(())
+    }
+
+    /// A sync is still to come.
+    fn has_landed(&mut self) -> bool {
+        self.in_flight.as_ref().is_none_or(|submitted| !submitted.sync)
     }
 
     fn reap(&mut self) -> io::Result<Vec<u8>> {

@@ -330,6 +330,18 @@ impl<K: Kernel + Send> LogFile for UringLog<K> {
         Ok(())
     }
 
+    fn has_landed(&mut self) -> bool {
+        let Some(flight) = &self.in_flight else { return true };
+        match flight.route {
+            Route::Done(_) => !flight.sync,
+            Route::Ring { first, .. } => {
+                // Who has it waits for something.
+                let Ok(mut ring) = self.ring.try_lock() else { return false };
+                ring.has_come(first) && (!flight.sync || ring.has_come(first + 1))
+            }
+        }
+    }
+
     fn reap(&mut self) -> io::Result<Vec<u8>> {
         let flight = self.in_flight.take().ok_or_else(nothing_in_flight)?;
         self.land(flight)

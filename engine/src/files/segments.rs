@@ -28,6 +28,7 @@ use orlop_formats::{log, stage};
 use crate::env::{DirEntry, Env};
 use crate::error::{Error, Result};
 use crate::files::manifest::State;
+use crate::sync::{Arc, join};
 
 /// A segment and how far it is good.
 #[derive(Debug)]
@@ -37,7 +38,15 @@ pub(crate) struct Live {
     id: FileId,
     /// Where its last good frame ends.
     pub(crate) end: u64,
+    /// It up to there, if it was kept: [`visit`] reads it again otherwise.
+    bytes: Option<Arc<Vec<u8>>>,
 }
+
+/// Bytes that are kept of segments, at most.
+const KEPT: usize = 256 << 20;
+
+/// A log of at least so many bytes is worth two threads.
+const TWO_THREADS: u64 = 1 << 20;
 
 /// What [`scan`] found.
 #[derive(Debug, Default)]
@@ -62,6 +71,8 @@ struct File {
     number: FileNumber,
     path: PathBuf,
     bytes: Vec<u8>,
+    /// Up to here the frames were found to be whole.
+    whole: u64,
 }
 
 impl File {
@@ -77,6 +88,8 @@ struct Scanner<'a> {
     store: StoreId,
     state: &'a State,
     scan: Scan,
+    /// Bytes of segments that are kept.
+    kept: usize,
     /// The highest sequence number that is accounted for.
     good: Seqno,
     /// The sequence number that the next frame must start with, once known.
@@ -87,23 +100,36 @@ struct Scanner<'a> {
     cut: Option<(PathBuf, DecodeError)>,
 }
 
-/// Checks all segments of the log; see the module.
-pub(crate) fn scan(env: &dyn Env, dir: &Path, store: StoreId, state: &State) -> Result<Scan> {
+/// Checks all segments of the log; see the module. `at_once`: two threads may read.
+pub(crate) fn scan(
+    env: &dyn Env,
+    dir: &Path,
+    store: StoreId,
+    state: &State,
+    at_once: bool,
+) -> Result<Scan> {
     let entries = env.list(dir).map_err(|source| Error::io("list", dir, source))?;
-    let mut numbers: Vec<FileNumber> = entries
+    let mut segments: Vec<(FileNumber, u64)> = entries
         .iter()
         .filter_map(|entry| match FileName::parse(&entry.name) {
-            Some(FileName::Log(number)) if number >= state.log_number => Some(number),
+            Some(FileName::Log(number)) if number >= state.log_number => Some((number, entry.len)),
             _ => None,
         })
         .collect();
-    numbers.sort_unstable();
-    let rings = if numbers.is_empty() { Rings::new() } else { rings(env, dir, store, &entries)? };
+    segments.sort_unstable();
+    let rings = if segments.is_empty() { Rings::new() } else { rings(env, dir, store, &entries)? };
+    let mut ready = Vec::new();
+    let bytes = segments.iter().map(|(_, len)| len).sum::<u64>();
+    if at_once && segments.len() > 1 && (TWO_THREADS..=KEPT as u64).contains(&bytes) {
+        ready = read_at_once(env, dir, &segments, &rings);
+    }
+    let mut ready = ready.into_iter();
     let mut scanner = Scanner {
         env,
         store,
         state,
         scan: Scan { clean: true, rings, ..Scan::default() },
+        kept: 0,
         good: state.flushed_seqno,
         expected: None,
         passed: Vec::new(),
@@ -111,17 +137,19 @@ pub(crate) fn scan(env: &dyn Env, dir: &Path, store: StoreId, state: &State) -> 
     };
     // One segment is read ahead: it says where the one before it ended.
     let mut ahead: Option<File> = None;
-    for number in numbers.into_iter().map(Some).chain([None]) {
-        let next = number.map(|number| scanner.read(dir, number)).transpose()?;
+    for number in segments.into_iter().map(|(number, _)| Some(number)).chain([None]) {
+        let read = |number| ready.next().unwrap_or_else(|| scanner.read(dir, number));
+        let next = number.map(read).transpose()?;
         if number.is_some() && next.as_ref().is_none_or(|next| never_begun(next, store)) {
             // Its name is there, and nothing was ever written behind its prologue. But that can
             // still land, if its process was killed: the log must go on above it.
             scanner.scan.clean = false;
             continue;
         }
-        if let Some(file) = &ahead {
+        if let Some(file) = ahead {
             let successor_says = next.as_ref().and_then(|next| next.says_of(file.number, store));
-            scanner.segment(file, successor_says)?;
+            scanner.segment(&file, successor_says)?;
+            scanner.keep(file);
         }
         ahead = next;
     }
@@ -136,19 +164,69 @@ pub(crate) fn scan(env: &dyn Env, dir: &Path, store: StoreId, state: &State) -> 
     Ok(scan)
 }
 
+fn read_segment(env: &dyn Env, dir: &Path, number: FileNumber, rings: &Rings) -> Result<File> {
+    let path = dir.join(FileName::Log(number).to_string());
+    let (bytes, whole) = read(env, &path, rings)?;
+    Ok(File { number, path, bytes, whole })
+}
+
+/// Reads all segments, half of the bytes each of two threads, and looks at their frames.
+fn read_at_once(
+    env: &dyn Env,
+    dir: &Path,
+    segments: &[(FileNumber, u64)],
+    rings: &Rings,
+) -> Vec<Result<File>> {
+    let half = segments.iter().map(|(_, len)| len).sum::<u64>() / 2;
+    let mut before = 0;
+    let middle = segments.iter().take_while(|(_, len)| {
+        before += len;
+        before <= half
+    });
+    let (one, other) = segments.split_at(middle.count());
+    let read = |number: FileNumber| {
+        let mut file = read_segment(env, dir, number, rings)?;
+        if let Some((id, _)) = log::identity(&file.bytes) {
+            let walk = Walk::new(&file.bytes, log::PROLOGUE_LEN, u64::MAX, id);
+            let mut walk = walk.knowing_whole(file.whole);
+            walk.to_last();
+            file.whole = walk.end();
+        }
+        Ok(file)
+    };
+    let read_all = |part: &[(FileNumber, u64)]| -> Vec<Result<File>> {
+        part.iter().map(|(number, _)| read(*number)).collect()
+    };
+    let (mut files, mut rest) = join(|| read_all(one), || read_all(other));
+    files.append(&mut rest);
+    files
+}
+
 impl Scanner<'_> {
     fn seen(&self, number: FileNumber) -> bool {
         self.scan.live.iter().any(|live| live.number == number)
     }
 
     fn read(&self, dir: &Path, number: FileNumber) -> Result<File> {
-        let path = dir.join(FileName::Log(number).to_string());
-        let bytes = read(self.env, &path, &self.scan.rings)?;
-        Ok(File { number, path, bytes })
+        read_segment(self.env, dir, number, &self.scan.rings)
+    }
+
+    /// Keeps what is good of a segment, while that is not too much.
+    fn keep(&mut self, file: File) {
+        let Some(live) = self.scan.live.last_mut().filter(|live| live.number == file.number) else {
+            return;
+        };
+        let mut bytes = file.bytes;
+        bytes.truncate(usize::try_from(live.end).unwrap_or(usize::MAX));
+        bytes.shrink_to_fit();
+        if self.kept + bytes.len() <= KEPT {
+            self.kept += bytes.len();
+            live.bytes = Some(Arc::new(bytes));
+        }
     }
 
     fn segment(&mut self, file: &File, successor_says: Option<u64>) -> Result<()> {
-        let File { number, path, bytes } = file;
+        let File { number, path, bytes, .. } = file;
         let fail = |source| Error::decode(path, source);
         let (header, segment) =
             log::decode_prologue(bytes, *number, Some(self.store)).map_err(fail)?;
@@ -243,7 +321,7 @@ impl Scanner<'_> {
         id: FileId,
         first_seqno: Seqno,
     ) -> Result<()> {
-        let File { number, path, bytes } = file;
+        let File { number, path, bytes, whole } = file;
         let fail = |source| Error::decode(path, source);
         let known = self.state.segment_ends.iter().find(|end| end.number == *number);
         let known = known.map(|end| end.end);
@@ -252,7 +330,7 @@ impl Scanner<'_> {
         let used = usize::try_from(limit).ok().and_then(|limit| bytes.get(..limit));
         let used = used.unwrap_or(bytes);
         let mut expected = first_seqno;
-        let mut walk = Walk::new(bytes, log::PROLOGUE_LEN, limit, id);
+        let mut walk = Walk::new(bytes, log::PROLOGUE_LEN, limit, id).knowing_whole(*whole);
         for frame in walk.by_ref() {
             check_group(&frame, expected).map_err(fail)?;
             expected = frame.first + u64::from(frame.count);
@@ -263,7 +341,7 @@ impl Scanner<'_> {
         self.scan.last_seqno = self.scan.last_seqno.max(expected.saturating_sub(1));
         self.scan.clean &= known.is_some();
         let damage = walk.stop().cloned();
-        self.scan.live.push(Live { number: *number, path: path.clone(), id, end });
+        self.scan.live.push(Live { number: *number, path: path.clone(), id, end, bytes: None });
         if known.is_some() {
             return if end == limit { Ok(()) } else { Err(fail(missing(damage, end, limit))) };
         }
@@ -333,19 +411,20 @@ fn rings(env: &dyn Env, dir: &Path, store: StoreId, entries: &[DirEntry]) -> Res
     Ok(rings)
 }
 
-/// A segment's file, completed with what is on a stage.
-fn read(env: &dyn Env, path: &Path, rings: &Rings) -> Result<Vec<u8>> {
+/// A segment's file, completed with what is on a stage, and up to where its frames were looked at for that.
+fn read(env: &dyn Env, path: &Path, rings: &Rings) -> Result<(Vec<u8>, u64)> {
     let read = super::read(env, path, MAX_FRAMED_FILE_LEN);
-    seeded!(ReadErrorIsEnd => return Ok(read.unwrap_or_default()));
+    seeded!(ReadErrorIsEnd => return Ok((read.unwrap_or_default(), 0)));
     let mut bytes = read?;
+    let mut whole = 0;
     if let Some((id, first)) = log::identity(&bytes) {
         for ring in rings {
-            stage::complete(&mut bytes, log::PROLOGUE_LEN, (&id, first), ring);
+            (_, whole) = stage::complete(&mut bytes, log::PROLOGUE_LEN, (&id, first), ring);
         }
     }
     seeded!(FrameUnchecked: bytes = crate::seeded::believed(bytes));
     seeded!(FirstUnchecked: bytes = crate::seeded::renumbered(bytes));
-    Ok(bytes)
+    Ok((bytes, whole))
 }
 
 /// Whether a segment was made and not begun.
@@ -354,28 +433,44 @@ fn never_begun(file: &File, store: StoreId) -> bool {
     log::was_never_begun(&file.bytes, file.number, Some(store))
 }
 
-/// Hands out the operations of every batch with a sequence number above `after`, in order.
+/// A batch of the log.
+pub(crate) struct Replayed<'a> {
+    pub(crate) seqno: Seqno,
+    pub(crate) ops: &'a [Op<'a>],
+    /// What keys and values of `ops` are slices of.
+    pub(crate) segment: &'a Arc<Vec<u8>>,
+}
+
+/// Hands out every batch with a sequence number above `after`, in order.
 pub(crate) fn visit(
     env: &dyn Env,
-    scan: &Scan,
+    scan: &mut Scan,
     after: Seqno,
-    mut batch: impl FnMut(Seqno, &[Op<'_>]) -> Result<()>,
+    mut batch: impl FnMut(Replayed<'_>) -> Result<()>,
 ) -> Result<()> {
-    for live in &scan.live {
+    for live in &mut scan.live {
         let path = &live.path;
-        let bytes = read(env, path, &scan.rings)?;
-        let mut walk = Walk::new(&bytes, log::PROLOGUE_LEN, live.end, live.id);
+        let (segment, whole) = match live.bytes.take() {
+            Some(bytes) => (bytes, live.end),
+            None => read(env, path, &scan.rings).map(|(bytes, whole)| (Arc::new(bytes), whole))?,
+        };
+        let walk = Walk::new(&segment, log::PROLOGUE_LEN, live.end, live.id);
+        let mut walk = walk.knowing_whole(whole);
+        let mut ops = Vec::new();
         for frame in walk.by_ref() {
             let base = frame.offset + frame::HEADER_LEN as u64;
             let fail = |source: DecodeError| Error::decode(path, source.at(base));
             let first = frame.first;
             seeded!(FirstUnchecked: first = crate::seeded::first_on_disk(env, path, &frame));
-            for (seqno, ops) in (first..).zip(batch::read_batches(frame.payload, frame.count)) {
-                if seqno > after {
-                    let ops: Vec<Op<'_>> =
-                        ops.map_err(fail)?.collect::<Result<_, _>>().map_err(fail)?;
-                    batch(seqno, &ops)?;
+            for (seqno, found) in (first..).zip(batch::read_batches(frame.payload, frame.count)) {
+                if seqno <= after {
+                    continue;
                 }
+                ops.clear();
+                for op in found.map_err(fail)? {
+                    ops.push(op.map_err(fail)?);
+                }
+                batch(Replayed { seqno, ops: &ops, segment: &segment })?;
             }
         }
         if walk.end() != live.end {

@@ -35,7 +35,7 @@ pub(crate) use self::spares::Spares;
 
 use self::outlet::in_doubt;
 use self::segment::Segment;
-use self::spares::Spare;
+use self::spares::{Spare, Wanted};
 use self::stage::Stage;
 use crate::env::LogFile;
 use crate::error::{Error, Result};
@@ -56,9 +56,9 @@ pub(crate) struct Group {
     pub(crate) first: Seqno,
 }
 
-/// When a part of the stage is pending it is handed to the device, also if nobody asks for it: so that one
-/// piece can be on its way while the next one fills.
-const PIECES: u64 = 4;
+/// When a part of the stage is pending it is handed to the device, also if nobody asks for it. While that
+/// is on its way the next ones gather, as many as have room: a device takes its time now and then.
+const PIECES: u64 = 8;
 
 /// A segment up to this size is filled with zeros at its beginning: then no commit in it makes the file
 /// system change what it knows of the file.
@@ -80,6 +80,8 @@ pub(crate) struct Log {
     spares: Arc<Spares>,
     /// The background should look whether a spare is wanted.
     news: bool,
+    /// The memtable that it feeds is to be sealed before the next group.
+    pub(crate) is_full: bool,
     /// The next segment has this number at least.
     next_number: FileNumber,
     /// The number of a segment that goes without, since a stage could not be made or written.
@@ -140,6 +142,7 @@ impl Log {
             largest: origin.segment_size,
             spares,
             news: false,
+            is_full: false,
             next_number: 0,
             unstaged: 0,
             unsynced: Vec::new(),
@@ -160,7 +163,10 @@ impl Log {
 
     /// Lets go of segments whose every batch is in an sstable: nobody reads them any more.
     pub(crate) fn forget_flushed(&mut self, log_number: FileNumber, durable: Seqno) {
-        self.unsynced.retain(|segment| segment.number >= log_number);
+        while self.unsynced.first().is_some_and(|segment| segment.number < log_number) {
+            self.spares.bury(self.unsynced.remove(0));
+            self.news = true;
+        }
         self.ended.retain(|segment| segment.number >= log_number);
         self.synced = self.synced.max(durable);
     }
@@ -247,7 +253,7 @@ impl Log {
         self.synced = self.synced.max(segment.synced());
         let synced = seeded!(SyncedOverstated => before, else self.synced.min(before));
         segment.finish(group, synced);
-        let is_piece = segment.pending() as u64 >= self.ring / PIECES;
+        let is_piece = segment.pending() as u64 >= (self.ring / PIECES).max(SECTOR);
         match durability {
             Durability::Memory if !is_piece => Ok(None),
             Durability::Memory | Durability::Buffered => self.shelter(is_piece),
@@ -266,10 +272,14 @@ impl Log {
         }
         let Some(segment) = &mut self.current else { return Err(Error::Closed) };
         let landing = segment.submit_all(true)?;
-        if segment.asks_for_spare() {
-            self.news |= self.spares.want(self.next_size);
-        }
+        self.ask_for_spare(true);
         Ok(landing)
+    }
+
+    fn ask_for_spare(&mut self, filled: bool) {
+        if self.current.as_mut().is_some_and(|segment| segment.asks_for_spare(filled)) {
+            self.news |= self.spares.want(Wanted { capacity: self.next_size, filled });
+        }
     }
 
     /// Brings what is pending where it outlives the process; if it is a piece, also on its way into the
@@ -288,10 +298,11 @@ impl Log {
         }
         let is_staged = self.put_on_stage();
         let Some(segment) = &mut self.current else { return Ok(None) };
-        if is_staged && !is_piece {
+        if is_staged && !(is_piece && segment.is_free()) {
             return Ok(None);
         }
         let landing = segment.submit_all(false)?;
+        self.ask_for_spare(false);
         Ok((!is_staged).then_some(landing))
     }
 
@@ -408,8 +419,8 @@ impl Log {
         if let Some(mut segment) = self.current.take() {
             segment.end_writing();
             if !segment.has_asked() {
-                // Nobody syncs so much that it matters.
-                self.spares.want(0);
+                // It was ended before its time.
+                self.spares.want_none();
             }
             self.predecessor = segment.number;
             self.predecessor_end = segment.end;
@@ -436,7 +447,7 @@ impl Log {
         // Until here nothing has changed.
         let ended = self.end_current();
         self.breaking(ended)?;
-        let Spare { number, path, id, file, capacity, is_filled } = spare;
+        let Spare { number, path, id, file, capacity, is_named, is_filled } = spare;
         let header = FileHeader { kind: FileKind::Log, store: self.store, number, id };
         let (predecessor, predecessor_end) = (self.predecessor, self.predecessor_end);
         let segment_header = SegmentHeader { predecessor, predecessor_end, first_seqno: first };
@@ -444,7 +455,7 @@ impl Log {
         prologue.extend_from_slice(&segment_header.encode(&id));
         let to_fill = if is_filled || capacity > ZEROED { SECTOR } else { capacity };
         prologue.resize(to_fill as usize, 0);
-        let begun = self.begin_segment(&path, file, prologue, is_filled);
+        let begun = self.begin_segment(&path, file, prologue, is_named);
         let file = self.breaking(begun)?;
         self.current = Some(Segment::begun((number, path, id), file, capacity));
         self.next_number = number + 1;
@@ -473,7 +484,7 @@ impl Log {
             _ => Err(error),
         });
         let (file, capacity) = created.map_err(|source| Error::io("create", &path, source))?;
-        Ok(Spare { number, path, id, file, capacity, is_filled: false })
+        Ok(Spare { number, path, id, file, capacity, is_named: false, is_filled: false })
     }
 
     /// A failure in here may leave a segment that counts: its successor would not know it.

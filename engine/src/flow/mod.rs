@@ -1,5 +1,6 @@
 //! Floor 5: one module for each journey.
 
+pub(crate) mod attach;
 pub(crate) mod background;
 pub(crate) mod close;
 pub(crate) mod collect;
@@ -12,4 +13,5 @@ pub(crate) mod room;
 pub(crate) mod scan;
 #[cfg(feature = "sim")]
 pub(crate) mod structure;
+pub(crate) mod tail;
 pub(crate) mod write;

@@ -4,23 +4,26 @@
 //! 2. lock the directory
 //! 3. superblock, manifest, tables: everything that the version names must be there
 //! 4. scan the log to its end; nothing has been changed so far
-//! 5. replay it into memtables
-//! 6. after a crash, flush these: what was replayed is on the device again before it is served;
-//!    load the catalog
+//! 5. replay it: into the memtable after a clean close; after a crash it is sorted and flushed, so that it is
+//!    on the device again before it is served
+//! 6. load the catalog
 //! 7. start a manifest of this open, which is surely on the device; then remove files that nobody
 //!    names
 //! 8. start the background
 //!
-//! A read-only open takes no lock and does 3, 4, 5 and loads the catalog; beside a live writer
-//! it starts over with the newer manifest when a file has gone meanwhile.
+//! A read-only open does a part of it (`attach`).
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
+use std::mem;
 use std::path::{Path, PathBuf};
 
+use orlop_formats::batch::Op;
 use orlop_formats::catalog::{CatalogKey, CatalogRecord};
 use orlop_formats::filename::FileName;
-use orlop_formats::ids::{FIRST_USER_DATABASE, FileId, FileNumber, Kind, SYSTEM_DATABASE, StoreId};
+use orlop_formats::ids::{
+    FIRST_USER_DATABASE, FileId, FileNumber, Kind, SYSTEM_DATABASE, Seqno, StoreId,
+};
 use orlop_formats::limits::SECTOR;
 use orlop_formats::superblock::Superblock;
 
@@ -28,12 +31,13 @@ use crate::env::{Env, Lock, LockError};
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
 use crate::files::manifest::{self, Manifest, State};
-use crate::files::segments::{self, Scan};
+use crate::files::segments::{self, Replayed, Scan};
 use crate::files::sstable::{Graveyard, Table};
 use crate::files::superblock;
 use crate::files::wal::{Log, Origin, Spares};
+use crate::flow::tail::Tail;
 use crate::flow::{flush, scan};
-use crate::options::Options;
+use crate::options::{Background, Options};
 use crate::state::catalog::Catalog;
 use crate::state::memtable::Memtable;
 use crate::state::queue::CommitQueue;
@@ -44,10 +48,6 @@ use crate::state::view::{View, ViewCell};
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, write};
 
-/// How often a read-only open starts over while no writer changes the set of live files; its square: in
-/// all.
-const READ_ONLY_TRIES: usize = 20;
-
 /// Bytes of a lock file, at most.
 const MAX_LOCK_LEN: u64 = 4096;
 
@@ -55,7 +55,7 @@ const MAX_LOCK_LEN: u64 = 4096;
 const SYNC_PARENT: &str = "sync the parent directory";
 
 /// What is at a path.
-enum Found {
+pub(super) enum Found {
     Store,
     /// A directory in which a store may be created.
     Vacant,
@@ -143,47 +143,7 @@ fn put_back(env: &dyn Env, lock_path: &Path, before: &std::io::Result<Vec<u8>>) 
     }
 }
 
-/// Opens for reading only. What a live writer does meanwhile can look like damage: a file that is
-/// gone, a segment that another one follows, a log that ends before its manifest's mark. So an error
-/// counts only if it stays, and no writer was at work.
-pub(crate) fn open_read_only(
-    env: Arc<dyn Env>,
-    dir: &Path,
-    options: Options,
-) -> Result<Arc<Shared>> {
-    options.check()?;
-    let mut outcome = Ok(None);
-    let (mut calm, mut tries) = (0, 0);
-    while calm < READ_ONLY_TRIES && tries < READ_ONLY_TRIES * READ_ONLY_TRIES {
-        tries += 1;
-        let before = roots(&*env, dir);
-        if !matches!(look(&*env, dir)?, Found::Store) {
-            return Err(Error::StoreMissing { path: dir.to_owned() });
-        }
-        outcome = attach(Directory::new(Arc::clone(&env), dir), &options);
-        if let Ok(Some(shared)) = outcome {
-            return Ok(shared);
-        }
-        // Whatever was amiss, the writer may have done.
-        calm += usize::from(before == roots(&*env, dir));
-        crate::sync::yield_now();
-    }
-    let at_rest = |_| {
-        let found = "a writer that flushed during each of them".to_owned();
-        let expected = format!("a moment of rest in {tries} tries");
-        Err(Error::InvalidArgument { what: "read-only open", expected, found })
-    };
-    if calm == 0 { at_rest(None) } else { outcome.and_then(at_rest) }
-}
-
-/// What changes whenever a writer changes the set of live files.
-fn roots(env: &dyn Env, dir: &Path) -> Option<(Superblock, u64)> {
-    let superblock = superblock::read(env, dir).ok()?;
-    let manifest = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
-    Some((superblock, env.len(&manifest).ok()?))
-}
-
-fn look(env: &dyn Env, dir: &Path) -> Result<Found> {
+pub(super) fn look(env: &dyn Env, dir: &Path) -> Result<Found> {
     let entries = match env.list(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -269,16 +229,16 @@ fn remove_leftovers(env: &dyn Env, dir: &Path) -> Result<()> {
 }
 
 /// What the files of a store say.
-struct Loaded {
-    superblock: Superblock,
-    state: State,
-    version: Version,
-    graveyard: Arc<Graveyard>,
-    scan: Scan,
+pub(super) struct Loaded {
+    pub(super) superblock: Superblock,
+    pub(super) state: State,
+    pub(super) version: Version,
+    pub(super) graveyard: Arc<Graveyard>,
+    pub(super) scan: Scan,
 }
 
 /// Steps 3 and 4.
-fn load(env: &dyn Env, dir: &Path) -> Result<Loaded> {
+pub(super) fn load(env: &dyn Env, dir: &Path, options: &Options) -> Result<Loaded> {
     let superblock = superblock::read(env, dir)?;
     let state = manifest::load(env, dir, &superblock)?;
     let graveyard: Arc<Graveyard> = Arc::default();
@@ -293,7 +253,8 @@ fn load(env: &dyn Env, dir: &Path) -> Result<Loaded> {
         let path = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
         Error::corrupt(&path, "manifest", 0, "a valid version", found)
     })?;
-    let scan = segments::scan(env, dir, superblock.store, &state)?;
+    let at_once = options.background == Background::Thread;
+    let scan = segments::scan(env, dir, superblock.store, &state, at_once)?;
     // New commits are numbered behind these: they must not sort below what tables hold.
     let known = state.last_seqno.max(state.flushed_seqno).max(scan.last_seqno);
     if let Some(table) = tables.iter().find(|table| table.meta().max_seqno > known) {
@@ -306,7 +267,8 @@ fn load(env: &dyn Env, dir: &Path) -> Result<Loaded> {
 
 /// Steps 3 to 8 of a writing open.
 fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
-    let Loaded { superblock, state, version, graveyard, scan } = load(&*dir.env, &dir.path)?;
+    let Loaded { superblock, state, version, graveyard, mut scan } =
+        load(&*dir.env, &dir.path, &options)?;
     let numbers = Arc::new(AtomicU64::new(next_number(&dir, &state)?));
     let last_in_log = seeded!(SeqnoNotAdvanced => 0, else scan.last_seqno);
     let last_seqno = state.last_seqno.max(state.flushed_seqno).max(last_in_log);
@@ -329,27 +291,20 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
     let shared = assemble(dir, options, parts, Memtable::new(old_floor), Some(manifest));
 
     seeded!(OrphansBeforeManifest => remove_orphans(&shared)?);
-    // 5. and 6. Replay; flush what is too large to keep, and after a crash everything.
-    replay(&shared, &scan, flushed, |shared| {
-        let limit = shared.options.memtable_size;
-        if shared.view.with(|view| view.active.live_bytes() >= limit) {
-            seal(shared, old_floor);
-            flush::run(shared)?;
-        }
-        Ok(())
-    })?;
+    // 5. Replay.
     let mut origin = Origin::nowhere(&shared.options, last_seqno);
     if seeded!(TailServedUnflushed => true, else scan.clean) {
+        replay(&shared, &mut scan, flushed, |batch| insert(&shared, batch))?;
         if let Some(last) = scan.live.last() {
             (origin.predecessor, origin.predecessor_end) = (last.number, last.end);
             origin.replayed = scan.live.len();
         }
     } else {
-        seal(&shared, shared.numbers.load(Ordering::Relaxed));
-        while flush::run(&shared)? {}
+        replay_and_flush(&shared, &mut scan, flushed, old_floor)?;
     }
     shared.durable.store(last_seqno, Ordering::Release);
 
+    // 6. The catalog.
     load_catalog(&shared)?;
 
     // 7. A manifest of this open; then what nobody names can go.
@@ -365,42 +320,20 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
     Ok(Arc::new(shared))
 }
 
-/// One try of a read-only open; `None` when the writer flushed while the log was read.
-fn attach(dir: Arc<Directory>, options: &Options) -> Result<Option<Arc<Shared>>> {
-    let Loaded { superblock, state, version, graveyard, scan } = load(&*dir.env, &dir.path)?;
-    let parts = Parts {
-        store: superblock.store,
-        numbers: Arc::new(AtomicU64::new(state.next_file_number)),
-        version,
-        graveyard,
-        last_seqno: state.last_seqno.max(state.flushed_seqno).max(scan.last_seqno),
-        durable: state.last_seqno.max(state.flushed_seqno),
-        next_database_id: state.next_database_id,
-        log_number: state.log_number,
-    };
-    let shared = assemble(Arc::clone(&dir), options.clone(), parts, Memtable::new(0), None);
-    replay(&shared, &scan, state.flushed_seqno, |_| Ok(()))?;
-    load_catalog(&shared)?;
-    // The segments were listed after the manifest was read: none of them may have gone between.
-    let (env, path) = (&*dir.env, &dir.path);
-    let now = manifest::load(env, path, &superblock::read(env, path)?)?;
-    Ok((now.log_number == state.log_number).then(|| Arc::new(shared)))
-}
-
 /// What [`assemble`] needs to know.
-struct Parts {
-    store: StoreId,
-    numbers: Arc<AtomicU64>,
-    version: Version,
-    graveyard: Arc<Graveyard>,
-    last_seqno: u64,
+pub(super) struct Parts {
+    pub(super) store: StoreId,
+    pub(super) numbers: Arc<AtomicU64>,
+    pub(super) version: Version,
+    pub(super) graveyard: Arc<Graveyard>,
+    pub(super) last_seqno: u64,
     /// Of these commits, those that are surely on the device.
-    durable: u64,
-    next_database_id: u32,
-    log_number: FileNumber,
+    pub(super) durable: u64,
+    pub(super) next_database_id: u32,
+    pub(super) log_number: FileNumber,
 }
 
-fn assemble(
+pub(super) fn assemble(
     dir: Arc<Directory>,
     options: Options,
     parts: Parts,
@@ -450,50 +383,73 @@ fn next_number(dir: &Directory, state: &State) -> Result<FileNumber> {
     Ok(used.max().map_or(1, |number| number + 1).max(state.next_file_number))
 }
 
-fn seal(shared: &Shared, floor: FileNumber) {
-    if shared.view.with(|view| view.active.is_empty() && view.active.log_floor() == floor) {
-        return;
+/// Sorts what the log holds, and brings it into sstables, as much at a time as a memtable holds.
+fn replay_and_flush(
+    shared: &Shared,
+    scan: &mut Scan,
+    flushed: Seqno,
+    old_floor: FileNumber,
+) -> Result<()> {
+    let mut tail = Tail::default();
+    replay(shared, scan, flushed, |batch| {
+        tail.add(&batch);
+        if tail.bytes() >= shared.options.memtable_size {
+            flush::run_of_tail(shared, &mem::take(&mut tail), old_floor)?;
+        }
+        Ok(())
+    })?;
+    let floor = shared.numbers.load(Ordering::Relaxed);
+    if tail.is_empty() && old_floor == floor {
+        return Ok(());
     }
-    shared.view.update(|view| View {
-        active: Arc::new(Memtable::new(floor)),
-        sealed: vec![Arc::clone(&view.active)],
-        version: Arc::clone(&view.version),
-    });
+    flush::run_of_tail(shared, &tail, floor)?;
+    let active = Arc::new(Memtable::new(floor));
+    shared.view.update(|view| View { active: Arc::clone(&active), ..view.clone() });
+    Ok(())
 }
 
-fn replay(
-    shared: &Shared,
-    scan: &Scan,
-    flushed: u64,
-    mut after_each: impl FnMut(&Shared) -> Result<()>,
-) -> Result<()> {
-    segments::visit(&*shared.dir.env, scan, flushed, |seqno, ops| {
-        shared.view.with(|view| {
-            let mut writer = view.active.writer();
-            for op in ops {
-                writer.insert(op.database, op.key, seqno, op.kind, op.value);
-            }
-        });
-        seeded!(DatabaseIdReused => return after_each(shared));
-        // Every id that was ever given out counts, also one whose database was dropped in the
-        // batch that created it: a database that got the id again would find its entries.
-        let mut catalog = write(&shared.catalog);
-        for op in ops {
-            catalog.reserve(op.database);
-            if op.database == SYSTEM_DATABASE
-                && op.kind == Kind::Put
-                && let Ok(record) = CatalogRecord::decode(op.value)
-            {
-                catalog.reserve(record.id);
-            }
+/// Puts a batch into the memtable.
+pub(super) fn insert(shared: &Shared, batch: Replayed<'_>) -> Result<()> {
+    shared.view.with(|view| {
+        let mut writer = view.active.writer();
+        for op in batch.ops {
+            writer.insert(op.database, op.key, batch.seqno, op.kind, op.value);
         }
-        drop(catalog);
-        after_each(shared)
+    });
+    Ok(())
+}
+
+/// Hands out what the log holds, and notes the ids of databases in it.
+pub(super) fn replay(
+    shared: &Shared,
+    scan: &mut Scan,
+    flushed: Seqno,
+    mut batch: impl FnMut(Replayed<'_>) -> Result<()>,
+) -> Result<()> {
+    segments::visit(&*shared.dir.env, scan, flushed, |replayed| {
+        note_ids(shared, replayed.ops);
+        batch(replayed)
     })
 }
 
+/// Every id that was ever given out counts, also one whose database was dropped in the batch that created
+/// it: a database that got the id again would find its entries.
+fn note_ids(shared: &Shared, ops: &[Op<'_>]) {
+    seeded!(DatabaseIdReused => return);
+    let mut catalog = write(&shared.catalog);
+    for op in ops {
+        catalog.reserve(op.database);
+        if op.database == SYSTEM_DATABASE
+            && op.kind == Kind::Put
+            && let Ok(record) = CatalogRecord::decode(op.value)
+        {
+            catalog.reserve(record.id);
+        }
+    }
+}
+
 /// Reads system database 0.
-fn load_catalog(shared: &Shared) -> Result<()> {
+pub(super) fn load_catalog(shared: &Shared) -> Result<()> {
     let view = shared.view.pin();
     let mut entries = scan::open(&view, SYSTEM_DATABASE, u64::MAX);
     let mut catalog = write(&shared.catalog);
@@ -513,10 +469,14 @@ fn load_catalog(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
+/// Removes what nobody names; by the background, where there is one: it may be much.
 fn remove_orphans(shared: &Shared) -> Result<()> {
     for path in orphans(shared)? {
-        // One that stays is found again by the next open.
-        let _ = shared.dir.env.remove(&path);
+        match shared.options.background {
+            Background::Thread => shared.graveyard.bury(path),
+            // One that stays is found again by the next open.
+            Background::Manual => drop(shared.dir.env.remove(&path)),
+        }
     }
     Ok(())
 }

@@ -18,7 +18,8 @@ use crate::sync::{Arc, Ordering};
 /// Returns when the active memtable can take a group.
 pub(crate) fn make(shared: &Shared, log: &mut Log) -> Result<()> {
     loop {
-        if !is_full(shared, log) {
+        // As of the last group, or the last seal.
+        if !log.is_full {
             return Ok(());
         }
         if !stalled(shared) {
@@ -32,14 +33,12 @@ pub(crate) fn make(shared: &Shared, log: &mut Log) -> Result<()> {
 
 /// Whether the active memtable has its size, or the log has become too long for so little: synced commits
 /// take a sector each.
-fn is_full(shared: &Shared, log: &Log) -> bool {
+pub(crate) fn is_full(shared: &Shared, view: &View, log: &Log) -> bool {
     let Options { memtable_size, segment_size, .. } = shared.options;
     let longest = LOG_SEGMENTS * segment_size.max(memtable_size as u64);
-    shared.view.with(|view| {
-        let too_long = || log.bytes_from(view.active.log_floor()) >= longest;
-        let is_due = || !view.active.is_empty() && view.sealed.is_empty() && too_long();
-        view.active.live_bytes() >= memtable_size || is_due()
-    })
+    let too_long = || log.bytes_from(view.active.log_floor()) >= longest;
+    let is_due = || !view.active.is_empty() && view.sealed.is_empty() && too_long();
+    view.active.live_bytes() >= memtable_size || is_due()
 }
 
 fn stalled(shared: &Shared) -> bool {
@@ -51,6 +50,7 @@ fn stalled(shared: &Shared) -> bool {
 /// Puts an empty memtable in front of the active one.
 pub(crate) fn seal(shared: &Shared, log: &mut Log) {
     let active = Arc::new(Memtable::new(log.floor()));
+    log.is_full = false;
     shared.view.pin().active.seal(shared.assigned.load(Ordering::Relaxed));
     shared.view.update(|view| {
         let mut sealed = Vec::with_capacity(view.sealed.len() + 1);

@@ -179,12 +179,34 @@ struct Commit {
     /// The outcome is final.
     done: bool,
     system: SystemWrites,
-    ids: Vec<DatabaseId>,
+    ids: Ids,
+}
+
+/// The databases that the writes of a commit go to.
+enum Ids {
+    Same(DatabaseId),
+    /// One for each write.
+    Each(Vec<DatabaseId>),
+}
+
+impl Ids {
+    const NONE: Self = Self::Each(Vec::new());
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Each(ids) if ids.is_empty())
+    }
+
+    fn get(&self, at: usize) -> Option<DatabaseId> {
+        match self {
+            Self::Same(id) => Some(*id),
+            Self::Each(ids) => ids.get(at).copied(),
+        }
+    }
 }
 
 impl Commit {
     fn of(writes: WriteSet, durability: Durability, ticket: Option<Arc<Ticket>>) -> Self {
-        let (system, ids) = (SystemWrites::new(), Vec::new());
+        let (system, ids) = (SystemWrites::new(), Ids::NONE);
         Self { writes, durability, ticket, outcome: Ok(0), done: false, system, ids }
     }
 }
@@ -280,7 +302,10 @@ fn write_group(mut leading: Leading<'_>, group: &mut [Commit]) -> Result<()> {
     shared.view.with(|view| {
         let mut writer = view.active.writer();
         group.iter().for_each(|commit| insert(&mut writer, commit));
+        drop(writer);
+        log.is_full = room::is_full(shared, view, log);
     });
+    shared.counters.count_group(group.len(), sync);
 
     // 5. Wait for the landing, without the log where that takes long.
     let mut flying = None;
@@ -288,7 +313,7 @@ fn write_group(mut leading: Leading<'_>, group: &mut [Commit]) -> Result<()> {
         flying = landing.synced().map(|_| leading.take_off());
         wait_for(shared, &landing)?;
     } else {
-        shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
+        note_durable(shared, log.synced());
     }
 
     // 6. Publish, if anybody is to be told.
@@ -301,7 +326,6 @@ fn write_group(mut leading: Leading<'_>, group: &mut [Commit]) -> Result<()> {
         queue.linger.group_is_synced(group.len(), waiting, begun.elapsed());
     }
     drop(flying);
-    shared.counters.count_group(group.len(), sync);
     if group.iter().any(|commit| commit.writes.has_catalog_ops) {
         background::search_dead(shared);
     }
@@ -326,7 +350,7 @@ fn wait_for(shared: &Shared, landing: &Landing) -> Result<()> {
     let landed = landing.wait();
     seeded!(LogGoesOnWhenFull => if let Err(Error::DiskFull { .. }) = landed { return landed });
     landed.inspect_err(|error| shared.poison(error))?;
-    shared.durable.fetch_max(landing.synced().unwrap_or(0), Ordering::AcqRel);
+    note_durable(shared, landing.synced().unwrap_or(0));
     Ok(())
 }
 
@@ -334,6 +358,14 @@ fn wait_for(shared: &Shared, landing: &Landing) -> Result<()> {
 /// its way still: what it promises, that one has reached, too.
 fn publish(shared: &Shared, last: Seqno) {
     shared.visible.fetch_max(last, Ordering::AcqRel);
+}
+
+/// Everything up to a commit is on the device.
+fn note_durable(shared: &Shared, last: Seqno) {
+    // Seldom news to a commit that is not synced, and looking is cheaper than writing.
+    if last > shared.durable() {
+        shared.durable.fetch_max(last, Ordering::AcqRel);
+    }
 }
 
 /// Passes a result of the log on; a failure that leaves its contents unknown poisons the store.
@@ -362,7 +394,7 @@ fn encode(shared: &Shared, commit: &mut Commit, frame: &mut Group) {
         return;
     }
     if let Err(error) = resolve(shared, commit, seqno) {
-        commit.ids.clear();
+        commit.ids = Ids::NONE;
         commit.outcome = Err(error);
         return;
     }
@@ -415,25 +447,28 @@ fn resolve(shared: &Shared, commit: &mut Commit, seqno: Seqno) -> Result<()> {
     }
     commit.system = staged.system_writes();
     staged.commit(seqno, oldest);
-    commit.ids = ids;
+    commit.ids = Ids::Each(ids);
     Ok(())
 }
 
 /// The common case: no change of the catalog, every target an existing database.
-fn resolve_bound(writes: &WriteSet) -> Option<Vec<DatabaseId>> {
+fn resolve_bound(writes: &WriteSet) -> Option<Ids> {
     if writes.has_catalog_ops {
         return None;
     }
     let bound = |target: &Target| match target {
-        Target::Slot(slot) if !slot.dropped() => slot.latest(),
-        _ => None,
+        Target::Slot(slot) => slot.latest(),
+        Target::Name(_) => None,
     };
+    if let [target] = writes.targets.as_slice() {
+        return bound(target).map(Ids::Same);
+    }
     let of_targets: Vec<DatabaseId> = writes.targets.iter().map(bound).collect::<Option<_>>()?;
     let id_of = |item: &Item| match item {
         Item::Write { target, .. } => of_targets.get(*target).copied(),
         Item::Catalog(_) => None,
     };
-    writes.items.iter().map(id_of).collect()
+    writes.items.iter().map(id_of).collect::<Option<_>>().map(Ids::Each)
 }
 
 /// The entries of a resolved commit, in the order they are written: its own, then the catalog's.
@@ -444,12 +479,9 @@ fn operations(commit: &Commit) -> impl Iterator<Item = Op<'_>> {
         Item::Write { kind, key, value, .. } => Some((*kind, key, value)),
         Item::Catalog(_) => None,
     });
-    let own = writes.zip(&commit.ids).map(move |((kind, key, value), id)| Op {
-        kind,
-        database: *id,
-        key: slice(key),
-        value: slice(value),
-        expiry: None,
+    let own = writes.enumerate().map_while(move |(at, (kind, key, value))| {
+        let database = commit.ids.get(at)?;
+        Some(Op { kind, database, key: slice(key), value: slice(value), expiry: None })
     });
     let system = commit.system.iter().map(|(key, record)| {
         let (kind, value) = match record {

@@ -89,9 +89,9 @@ impl Slot {
         }
     }
 
-    /// The id after every change so far: for the leader.
+    /// The id after every change so far: for the leader. `None` also when it was dropped.
     pub(crate) fn latest(&self) -> Option<DatabaseId> {
-        self.state.lock().history.last().and_then(|(_, id)| *id)
+        u32::try_from(self.current.load(Ordering::Acquire)).ok().map(DatabaseId)
     }
 
     /// From `seqno` on this slot is `id`. What no snapshot sees is forgotten; a reader without one

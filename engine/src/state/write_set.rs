@@ -7,7 +7,7 @@ use orlop_formats::ids::Kind;
 use orlop_formats::limits::{MAX_BATCH_LEN, MAX_KEY_LEN, MAX_VALUE_LEN};
 
 use crate::error::{Error, Result};
-use crate::state::catalog::{CatalogOp, Target};
+use crate::state::catalog::{CatalogOp, Slot, Target};
 use crate::sync::Arc;
 
 /// What one item costs in the log at most, beside its key and value.
@@ -76,14 +76,30 @@ impl WriteSet {
     ) -> Result<()> {
         check_key(key)?;
         too_large("value", MAX_VALUE_LEN, value.len())?;
-        let target_index = self.target(target);
+        let target = self.target(target);
+        self.add(target, kind, key, value)
+    }
+
+    /// Whether the last target is this slot: [`WriteSet::write_there`] writes to it without a look at others.
+    pub(crate) fn ends_in(&self, slot: &Arc<Slot>) -> bool {
+        matches!(self.targets.last(), Some(Target::Slot(last)) if Arc::ptr_eq(last, slot))
+    }
+
+    /// A write to the last target.
+    pub(crate) fn write_there(&mut self, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
+        check_key(key)?;
+        too_large("value", MAX_VALUE_LEN, value.len())?;
+        self.add(self.targets.len() - 1, kind, key, value)
+    }
+
+    fn add(&mut self, target: usize, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
         self.grow(key.len() + value.len() + ITEM_OVERHEAD)?;
         let start = self.data.len();
         self.data.extend_from_slice(key);
         let middle = self.data.len();
         self.data.extend_from_slice(value);
         self.items.push(Item::Write {
-            target: target_index,
+            target,
             kind,
             key: start..middle,
             value: middle..self.data.len(),

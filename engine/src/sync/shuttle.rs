@@ -38,6 +38,11 @@ pub(crate) fn yield_until(_: Duration, enough: impl Fn() -> bool) {
     (0..turns).take_while(|_| !enough()).for_each(|_| yield_now());
 }
 
+/// One thing after the other: neither waits for the other one.
+pub(crate) fn join<A, B>(one: impl FnOnce() -> A, other: impl FnOnce() -> B) -> (A, B) {
+    (one(), other())
+}
+
 /// In these runs nothing takes any time.
 pub(crate) struct Stopwatch;
 

@@ -7,6 +7,8 @@ pub(crate) use std::sync::{
 };
 pub(crate) use std::thread::{Builder, JoinHandle, panicking, yield_now};
 
+use std::panic::resume_unwind;
+use std::thread::scope;
 use std::time::{Duration, Instant};
 
 /// A place where a model checker may let another thread run; here it is nothing.
@@ -36,4 +38,16 @@ impl Stopwatch {
     pub(crate) fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// Does two things at the same time.
+pub(crate) fn join<A, B: Send>(
+    one: impl FnOnce() -> A,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    scope(|scope| {
+        let other = scope.spawn(other);
+        let one = one();
+        (one, other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }

@@ -14,6 +14,7 @@ use crate::checksum::crc;
 use crate::error::Result;
 use crate::ids::FileId;
 use crate::layout::{Field, Fixed, Layout, field, set};
+use crate::varint::u32_at;
 
 /// Bytes of a frame's header.
 pub const HEADER_LEN: usize = 40;
@@ -159,6 +160,18 @@ pub fn decode<'a>(bytes: &'a [u8], offset: u64, file: &FileId) -> Result<Frame<'
 
 /// The same on the bytes from the frame on; offsets of errors count from the frame.
 fn decode_at<'a>(bytes: &'a [u8], offset: u64, file: &FileId) -> Result<Frame<'a>> {
+    decode_if(bytes, offset, |payload_end| {
+        let computed = crc(&[&file.0, &bytes[KIND..payload_end]]);
+        (u32_at(bytes, CRC) != Some(computed)).then_some(computed)
+    })
+}
+
+/// The same, where `wrong` looks at the checksum: given where the payload ends, it says what would be right.
+fn decode_if(
+    bytes: &[u8],
+    offset: u64,
+    wrong: impl FnOnce(usize) -> Option<u32>,
+) -> Result<Frame<'_>> {
     let header = Fixed::new(&LAYOUT, bytes)?;
     // The fields that a frame at this place must have come before the checksum: they are cheap,
     // and they keep a search over all boundaries from hashing the rest of the file at each.
@@ -171,10 +184,9 @@ fn decode_at<'a>(bytes: &'a [u8], offset: u64, file: &FileId) -> Result<Frame<'a
         let found = format!("{len} bytes, and {} are left", bytes.len() - HEADER_LEN);
         return Err(header.corrupt(PAYLOAD_LEN, "a payload inside the file", found));
     };
-    let (stored, computed) = (header.u32(CRC), crc(&[&file.0, &bytes[KIND..HEADER_LEN + len]]));
-    if stored != computed {
-        let expected = format!("crc {computed:08x}");
-        return Err(header.corrupt(CRC, expected, format!("{stored:08x}")));
+    if let Some(computed) = wrong(HEADER_LEN + len) {
+        let (expected, found) = (format!("crc {computed:08x}"), format!("{:08x}", header.u32(CRC)));
+        return Err(header.corrupt(CRC, expected, found));
     }
     let Some(kind) = FrameKind::from_byte(header.u8(KIND)) else {
         return Err(header.corrupt(KIND, "kind 1 or 2", header.u8(KIND).to_string()));

@@ -4,6 +4,7 @@ use crc32fast::Hasher;
 
 use super::{
     ALIGN, CRC, FIRST, Frame, HEADER_LEN, KIND, OFFSET, PAYLOAD_LEN, PREVIOUS_END, SYNCED, decode,
+    decode_if,
 };
 use crate::checksum::crc;
 use crate::error::{DecodeError, Result};
@@ -22,6 +23,10 @@ pub struct Walk<'a> {
     file: FileId,
     end: u64,
     first: Option<u64>,
+    /// Frames that end at or before this are whole.
+    whole: u64,
+    /// What is wrong with the two places where a frame could follow, if these are two.
+    refused: Option<(DecodeError, Option<DecodeError>)>,
     stop: Option<DecodeError>,
     done: bool,
 }
@@ -31,7 +36,15 @@ impl<'a> Walk<'a> {
     /// from its first byte; frames end at or before `limit`: the end that a clean close recorded,
     /// or `u64::MAX` for the end of the file.
     pub fn new(bytes: &'a [u8], prologue_end: u64, limit: u64, file: FileId) -> Self {
-        Self { bytes, limit, file, end: prologue_end, first: None, stop: None, done: false }
+        let (first, whole, refused, stop, done) = (None, 0, None, None, false);
+        Self { bytes, limit, file, end: prologue_end, first, whole, refused, stop, done }
+    }
+
+    /// The same over bytes that another walk has gone through up to `end`: the checksums of these frames are
+    /// not looked at again.
+    #[must_use]
+    pub fn knowing_whole(self, end: u64) -> Self {
+        Self { whole: end, ..self }
     }
 
     /// The same, where the first frame must have this `first`.
@@ -53,7 +66,7 @@ impl<'a> Walk<'a> {
 
     /// The frame at a boundary, if it is the one that follows.
     fn candidate(&self, offset: u64) -> Result<Frame<'a>> {
-        let frame = decode(self.bytes, offset, &self.file)?;
+        let frame = self.frame_at(offset)?;
         let refuse = |expected, found| Err(DecodeError::corrupt("frame", offset, expected, found));
         if frame.previous_end != self.end {
             let found = format!("one behind {}", frame.previous_end);
@@ -68,6 +81,43 @@ impl<'a> Walk<'a> {
         Ok(frame)
     }
 
+    /// The next frame. Where there is none, the errors of the candidates are noted.
+    fn step(&mut self) -> Option<Frame<'a>> {
+        let (near, far) = boundaries(self.end);
+        let near_error = match self.candidate(near) {
+            Ok(frame) => return Some(self.accept(frame)),
+            Err(error) => error,
+        };
+        let far = if far == near { None } else { Some(self.candidate(far)) };
+        let far_error = match far.transpose() {
+            Ok(Some(frame)) => return Some(self.accept(frame)),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        self.refused = Some((near_error, far_error));
+        None
+    }
+
+    /// Goes to the last frame and gives it, without a look at what is behind it.
+    pub fn to_last(&mut self) -> Option<Frame<'a>> {
+        let mut last = None;
+        while let Some(frame) = self.step() {
+            last = Some(frame);
+        }
+        last
+    }
+
+    fn frame_at(&self, offset: u64) -> Result<Frame<'a>> {
+        if offset < self.whole
+            && let Some(bytes) = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..))
+            && let Ok(frame) = decode_if(bytes, offset, |_| None)
+            && frame.end() <= self.whole
+        {
+            return Ok(frame);
+        }
+        decode(self.bytes, offset, &self.file)
+    }
+
     fn accept(&mut self, frame: Frame<'a>) -> Frame<'a> {
         self.end = frame.end();
         self.first = Some(frame.next_first());
@@ -80,7 +130,7 @@ impl<'a> Walk<'a> {
         let from = usize::try_from(self.end.min(len)).unwrap_or(usize::MAX);
         let to = usize::try_from(self.limit.min(len)).unwrap_or(usize::MAX);
         let rest = self.bytes.get(from..to).unwrap_or_default();
-        let Some(dirty) = rest.iter().position(|&byte| byte != 0) else {
+        let Some(dirty) = first_not_zero(rest) else {
             let missing = self.limit != u64::MAX && self.limit > len || self.end > len;
             return missing.then(|| {
                 let expected = format!("{} bytes", self.limit);
@@ -103,6 +153,15 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Where the first byte is that is not zero. Free space can be long.
+fn first_not_zero(bytes: &[u8]) -> Option<usize> {
+    const PIECE: usize = 256;
+    let is_zero = |piece: &[u8]| piece.iter().fold(0, |all, byte| all | byte) == 0;
+    let clean = bytes.chunks(PIECE).take_while(|piece| is_zero(piece)).count() * PIECE;
+    let at = bytes.get(clean..)?.iter().position(|&byte| byte != 0)?;
+    Some(clean + at)
+}
+
 /// The two places where a frame can follow one that ends at `end`.
 fn boundaries(end: u64) -> (u64, u64) {
     let align = |to: u64| end.checked_next_multiple_of(to).unwrap_or(u64::MAX);
@@ -116,18 +175,12 @@ impl<'a> Iterator for Walk<'a> {
         if self.done {
             return None;
         }
-        let (near, far) = boundaries(self.end);
-        let (near_error, far_error) = match (self.candidate(near), far == near) {
-            (Ok(frame), _) => return Some(self.accept(frame)),
-            (Err(error), true) => (error, None),
-            (Err(error), false) => match self.candidate(far) {
-                Ok(frame) => return Some(self.accept(frame)),
-                Err(far_error) => (error, Some(far_error)),
-            },
-        };
-        self.done = true;
-        self.stop = self.reason(near_error, far_error);
-        None
+        let next = self.step();
+        if next.is_none() {
+            self.done = true;
+            self.stop = self.refused.take().and_then(|(near, far)| self.reason(near, far));
+        }
+        next
     }
 }
 

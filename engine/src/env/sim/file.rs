@@ -146,6 +146,8 @@ struct Flight {
     bytes: Vec<u8>,
     sync: bool,
     unit: u64,
+    /// Somebody has asked whether it has landed: it takes its time, and the next time it has.
+    asked: bool,
 }
 
 impl LogFile for SimLog {
@@ -163,12 +165,17 @@ impl LogFile for SimLog {
         let unit = disk.change_in_flight(self.file.written(offset, &bytes))?;
         self.file.spoil(&mut disk, unit, begun);
         drop(disk);
-        self.in_flight = Some(Flight { bytes, sync, unit });
+        self.in_flight = Some(Flight { bytes, sync, unit, asked: false });
         Ok(())
     }
 
+    fn has_landed(&mut self) -> bool {
+        self.in_flight.as_mut().is_none_or(|flight| std::mem::replace(&mut flight.asked, true))
+    }
+
     fn reap(&mut self) -> io::Result<Vec<u8>> {
-        let Flight { bytes, sync, unit } = self.in_flight.take().ok_or_else(nothing_in_flight)?;
+        let Flight { bytes, sync, unit, .. } =
+            self.in_flight.take().ok_or_else(nothing_in_flight)?;
         let mut disk = self.file.env.disk();
         let verb = if sync { Verb::Sync } else { Verb::Other };
         let asked = if sync { " sync" } else { "" };

@@ -176,6 +176,12 @@ impl<K: Kernel> Ring<K> {
         }
     }
 
+    /// Whether the completion of entry `n` is there.
+    pub(super) fn has_come(&mut self, n: u64) -> bool {
+        self.drain();
+        !matches!(self.expected.get(&n), Some(None))
+    }
+
     /// Takes all completions there are.
     pub(super) fn drain(&mut self) {
         let Ring { kernel, expected, .. } = self;

@@ -21,8 +21,11 @@ use crate::env::{Env, WriteFile};
 use crate::error::{Error, Result};
 use crate::options::Options;
 
-/// Bytes gathered before a write.
-const WRITE_BYTES: usize = 256 << 10;
+/// Bytes of a write, but for the last one: whole sectors, which go past the page cache.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// Bytes between two syncs: while the device makes a large part durable, what a commit wants of it waits.
+const SYNC_BYTES: u64 = 8 << 20;
 
 /// One entry on its way into a table.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +54,8 @@ pub(crate) struct TableWriter {
     /// Bytes not written yet; the first stands at `written` in the file.
     buffer: Vec<u8>,
     written: u64,
+    /// Bytes before this are on the device.
+    synced: u64,
     block_size: usize,
     block: BlockBuilder,
     index: BlockBuilder,
@@ -88,6 +93,7 @@ impl TableWriter {
             file,
             buffer: header.encode().to_vec(),
             written: 0,
+            synced: 0,
             block_size: options.block_size,
             block: BlockBuilder::new(compression),
             index: BlockBuilder::new(Compression::None),
@@ -262,7 +268,7 @@ impl TableWriter {
         seeded!(PlaceUnbound: place = crate::seeded::unbound("data block", place.0, offset));
         checksum::seal(body, 0, place.0, place.1);
         self.buffer.extend_from_slice(body);
-        self.write_out(WRITE_BYTES)?;
+        self.write_out()?;
         let len = u32::try_from(sealed_len).map_err(|_| Error::TooLarge {
             what: "sstable block",
             limit: u64::from(u32::MAX),
@@ -277,19 +283,29 @@ impl TableWriter {
         self.pad_to(offset);
         checksum::seal(&mut body, 0, &self.place, offset);
         self.buffer.extend_from_slice(&body);
-        self.write_out(WRITE_BYTES)?;
+        self.write_out()?;
         Ok((offset, body.len() as u64))
     }
 
-    fn write_out(&mut self, at_least: usize) -> Result<()> {
-        if self.buffer.len() < at_least {
+    /// Writes what is whole.
+    fn write_out(&mut self) -> Result<()> {
+        self.write(self.buffer.len() / WRITE_BYTES * WRITE_BYTES)
+    }
+
+    /// Writes the first `len` bytes of the buffer.
+    fn write(&mut self, len: usize) -> Result<()> {
+        if len == 0 {
             return Ok(());
         }
-        self.file
-            .write_at(self.written, &self.buffer)
-            .map_err(|source| Error::io("write", &self.path, source))?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
+        let bytes = self.buffer.get(..len).unwrap_or(&self.buffer);
+        let written = self.file.write_at(self.written, bytes);
+        written.map_err(|source| Error::io("write", &self.path, source))?;
+        self.written += len as u64;
+        self.buffer.drain(..len);
+        if self.written - self.synced >= SYNC_BYTES {
+            self.sync()?;
+            self.synced = self.written;
+        }
         Ok(())
     }
 
@@ -322,7 +338,7 @@ impl TableWriter {
             Footer { file_len: size, filter, partitions, properties, data_end, id: self.id };
         let bytes = footer.encode(&self.place);
         self.buffer.extend_from_slice(&bytes);
-        self.write_out(0)?;
+        self.write(self.buffer.len())?;
         self.sync()?;
         Ok(TableMeta {
             level,

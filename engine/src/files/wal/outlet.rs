@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
 /// The largest buffer that is kept for the next piece, in bytes.
-const SPARE: usize = 2 << 20;
+const SPARE: usize = 4 << 20;
 
 /// See the module.
 pub(super) struct Outlet {
@@ -125,6 +125,12 @@ impl Outlet {
         self.failing(&mut state, submitted.map_err(|source| in_doubt(&self.path, source)))?;
         state.flight = Some(flight);
         Ok((self.landing(flight), mem::take(&mut state.spare)))
+    }
+
+    /// Whether a write can be handed over without waiting for the one before.
+    pub(super) fn is_free(&self) -> bool {
+        let Some(mut state) = self.state.try_lock() else { return false };
+        state.flight.is_none() || state.file.has_landed()
     }
 
     /// Waits for the write on its way.

@@ -38,8 +38,16 @@ pub(super) struct Segment {
     staged: u64,
     /// What comes behind `written`.
     pending: Vec<u8>,
-    /// A spare was asked for to follow it.
-    has_asked: bool,
+    /// The spare that was asked for to follow it.
+    asked: Asked,
+}
+
+/// See [`Segment::asks_for_spare`].
+#[derive(PartialEq, PartialOrd)]
+enum Asked {
+    Nothing,
+    Named,
+    Filled,
 }
 
 impl Segment {
@@ -61,7 +69,7 @@ impl Segment {
             handed_over: end,
             staged: end,
             pending: Vec::new(),
-            has_asked: false,
+            asked: Asked::Nothing,
         }
     }
 
@@ -71,16 +79,19 @@ impl Segment {
         self.outlet.synced()
     }
 
-    /// Whether it is time to have a spare to follow: once, when a quarter is used.
-    pub(super) fn asks_for_spare(&mut self) -> bool {
-        let is_time = !self.has_asked && self.written * 4 > self.capacity;
-        self.has_asked |= is_time;
+    /// Whether it is time to have a spare to follow, `filled` or not: when a quarter is used, and once each.
+    pub(super) fn asks_for_spare(&mut self, filled: bool) -> bool {
+        let asks = if filled { Asked::Filled } else { Asked::Named };
+        let is_time = asks > self.asked && self.written * 4 > self.capacity;
+        if is_time {
+            self.asked = asks;
+        }
         is_time
     }
 
     /// Whether a spare was asked for to follow it.
     pub(super) fn has_asked(&self) -> bool {
-        self.has_asked
+        self.asked > Asked::Nothing
     }
 
     /// Whether a frame with `len` bytes of batches has room.
@@ -175,6 +186,11 @@ impl Segment {
     /// The sync of everything in it, of which nothing is pending.
     pub(super) fn sync_of_all(&self) -> Landing {
         self.outlet.landing(Flight { end: self.handed_over, synced: Some(self.last_seqno) })
+    }
+
+    /// Whether what is pending can be handed over without waiting for what was.
+    pub(super) fn is_free(&self) -> bool {
+        self.outlet.is_free()
     }
 
     /// Waits for what was handed over.

@@ -1,11 +1,12 @@
 //! Segments that are ready before they are needed.
 //!
 //! A commit that is to be on the device costs one write and one flush there, if its sectors were written
-//! before: the file system has nothing to note. So a segment of synced commits is filled with zeros
-//! ahead of its time, by the background; or one of this open that nobody needs any more gets another
-//! name and is used again. Frames of its earlier life are under another file id.
+//! before: the file system has nothing to note. So a segment for synced commits is filled with zeros
+//! ahead of its time, by the background; one for others has its space and its name. Or one of this open that
+//! nobody needs any more gets another name and is used again. Frames of its earlier life are under another
+//! file id.
 //!
-//! 1. the log wants a spare of a size, once synced commits have filled a part of their segment
+//! 1. the log wants a spare of a size, once a part of its segment is used
 //! 2. the background makes one, or the next flush recycles a segment into one: a spare is durable under
 //!    its number before it is offered, and its prologue says that it was not begun (SPEC "log")
 //! 3. the log takes it when its segment is full. Numbers only ascend, so that a spare whose number was
@@ -22,6 +23,7 @@ use orlop_formats::ids::{FileId, FileNumber, StoreId};
 use orlop_formats::limits::SECTOR;
 use orlop_formats::log::SegmentHeader;
 
+use super::segment::Segment;
 use crate::env::LogFile;
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
@@ -40,8 +42,9 @@ pub(super) struct Spare {
     pub(super) id: FileId,
     pub(super) file: Box<dyn LogFile>,
     pub(super) capacity: u64,
-    /// Its name is durable, and no sector of it need be filled. False for one that was made for a commit
-    /// that waits.
+    /// Its name is durable. False for one that was made for a commit that waits.
+    pub(super) is_named: bool,
+    /// Every sector of it was written.
     pub(super) is_filled: bool,
 }
 
@@ -55,11 +58,30 @@ pub(crate) struct Spares {
     state: Mutex<State>,
 }
 
+/// What the next segment should be.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(super) struct Wanted {
+    /// Bytes; 0: none is wanted.
+    pub(super) capacity: u64,
+    /// Every sector should have been written.
+    pub(super) filled: bool,
+}
+
+impl Wanted {
+    const NONE: Self = Self { capacity: 0, filled: false };
+
+    fn is_met_by(self, spare: &Spare) -> bool {
+        spare.capacity >= self.capacity && (spare.is_filled || !self.filled)
+    }
+}
+
 #[derive(Default)]
 struct State {
-    /// The size that is wanted; 0: none is.
-    wanted: u64,
+    wanted: Wanted,
     ready: VecDeque<Spare>,
+    /// Segments that nobody needs any more: the last handle of a file that has no name gives its space back,
+    /// which can take a while.
+    bin: Vec<Segment>,
     /// The log has ended.
     closed: bool,
 }
@@ -70,13 +92,23 @@ impl Spares {
         Arc::new(Self { dir, store, numbers, first, state: Mutex::default() })
     }
 
-    /// Says that a spare of so many bytes will be needed; 0: none. True if that is news to the background.
-    pub(super) fn want(&self, capacity: u64) -> bool {
+    /// Says what spare will be needed. True if that is news to the background.
+    pub(super) fn want(&self, wanted: Wanted) -> bool {
         let mut state = self.state.lock();
-        let capacity = if state.closed { 0 } else { capacity };
-        let news = capacity > 0 && (state.wanted != capacity || state.ready.is_empty());
-        state.wanted = capacity;
+        let wanted = if state.closed { Wanted::NONE } else { wanted };
+        let news = wanted.capacity > 0 && (state.wanted != wanted || state.ready.is_empty());
+        state.wanted = wanted;
         news
+    }
+
+    /// No spare will be needed.
+    pub(super) fn want_none(&self) {
+        self.state.lock().wanted = Wanted::NONE;
+    }
+
+    /// Takes a segment that nobody needs any more. The background has time to close it.
+    pub(super) fn bury(&self, segment: Segment) {
+        self.state.lock().bin.push(segment);
     }
 
     /// The oldest spare with a number from `first` on, if it holds so many bytes. Others before it go.
@@ -94,17 +126,19 @@ impl Spares {
     /// Makes a spare if one is wanted and none is there; false when there is nothing to do. One that cannot
     /// be made is not wanted any more, until a segment asks again: the log can do without.
     pub(crate) fn prepare(&self) -> bool {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let wanted = state.wanted;
-        let too_many = state.ready.len() > if wanted > 0 { MOST } else { 0 };
-        let enough = state.ready.iter().any(|spare| spare.capacity >= wanted);
+        let too_many = state.ready.len() > if wanted.capacity > 0 { MOST } else { 0 };
+        let enough = state.ready.iter().any(|spare| wanted.is_met_by(spare));
+        let bin = std::mem::take(&mut state.bin);
         drop(state);
+        drop(bin);
         if too_many {
             let unwanted = self.state.lock().ready.pop_front();
             unwanted.inspect(|spare| self.remove(&spare.path));
             return true;
         }
-        if wanted == 0 || enough {
+        if wanted.capacity == 0 || enough {
             return false;
         }
         match self.make(wanted) {
@@ -114,7 +148,9 @@ impl Spares {
             }
             Err(_) => {
                 let mut state = self.state.lock();
-                state.wanted = if state.wanted == wanted { 0 } else { state.wanted };
+                if state.wanted == wanted {
+                    state.wanted = Wanted::NONE;
+                }
                 false
             }
         }
@@ -122,12 +158,12 @@ impl Spares {
 
     /// Makes a spare; `None` if nobody wants it any more before it is ready. Then, and after an error,
     /// nothing is left of it.
-    fn make(&self, capacity: u64) -> Result<Option<Spare>> {
+    fn make(&self, wanted: Wanted) -> Result<Option<Spare>> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.path_of(FileName::Log(number));
-        let file = self.dir.env.create_log(&path, capacity);
+        let file = self.dir.env.create_log(&path, wanted.capacity);
         let file = file.map_err(|source| Error::io("create", &path, source))?;
-        let made = self.fill(number, &path, file, capacity);
+        let made = self.fill(number, &path, file, wanted);
         if !matches!(made, Ok(Some(_))) {
             self.remove(&path);
         }
@@ -139,15 +175,20 @@ impl Spares {
         number: FileNumber,
         path: &Path,
         mut file: Box<dyn LogFile>,
-        capacity: u64,
+        Wanted { capacity, filled }: Wanted,
     ) -> Result<Option<Spare>> {
         let id = self.begin(number, path, &mut file)?;
         self.dir.sync()?;
-        let fail = |source| Error::io("write", path, source);
+        let path = path.to_owned();
+        if !filled {
+            let (is_named, is_filled) = (true, false);
+            return Ok(Some(Spare { number, path, id, file, capacity, is_named, is_filled }));
+        }
+        let fail = |source| Error::io("write", &path, source);
         let mut zeros = vec![0; PIECE];
         let mut at = SECTOR;
         while at < capacity {
-            if self.state.lock().wanted == 0 {
+            if !self.state.lock().wanted.filled {
                 return Ok(None);
             }
             zeros.resize((capacity - at).min(PIECE as u64) as usize, 0);
@@ -155,15 +196,16 @@ impl Spares {
             zeros = file.reap().map_err(fail)?;
             at += zeros.len() as u64;
         }
-        file.sync().map_err(|source| Error::io("sync", path, source))?;
-        Ok(Some(Spare { number, path: path.to_owned(), id, file, capacity, is_filled: true }))
+        file.sync().map_err(|source| Error::io("sync", &path, source))?;
+        Ok(Some(Spare { number, path, id, file, capacity, is_named: true, is_filled: true }))
     }
 
     /// Makes a spare of a segment that nobody needs any more; false if none is wanted like it. Then, and
     /// after an error, it has still to be removed.
     pub(crate) fn recycle(&self, number: FileNumber, len: u64) -> bool {
         let state = self.state.lock();
-        let fits = number >= self.first && len == state.wanted && state.ready.len() < MOST;
+        let fits = number >= self.first && len == state.wanted.capacity;
+        let fits = fits && state.ready.len() < MOST;
         drop(state);
         fits && self.rename(number, len).is_ok()
     }
@@ -178,7 +220,9 @@ impl Spares {
         let renamed = self.dir.env.rename(&path, &new);
         renamed.map_err(|source| Error::io("rename", &path, source))?;
         self.dir.sync().inspect_err(|_| self.remove(&new))?;
-        self.offer(Spare { number, path: new, id, file, capacity, is_filled: true });
+        // It was written to its end, or nearly: what is left is noted when it is used.
+        let (is_named, is_filled) = (true, true);
+        self.offer(Spare { number, path: new, id, file, capacity, is_named, is_filled });
         Ok(())
     }
 
@@ -202,7 +246,7 @@ impl Spares {
 
     fn offer(&self, spare: Spare) {
         let mut state = self.state.lock();
-        if state.wanted == 0 {
+        if state.wanted.capacity == 0 {
             drop(state);
             return self.remove(&spare.path);
         }
@@ -222,9 +266,10 @@ impl Spares {
     /// Removes all of them, until one is wanted again.
     pub(crate) fn clear(&self) {
         let mut state = self.state.lock();
-        state.wanted = 0;
-        let left = std::mem::take(&mut state.ready);
+        state.wanted = Wanted::NONE;
+        let (left, bin) = (std::mem::take(&mut state.ready), std::mem::take(&mut state.bin));
         drop(state);
+        drop(bin);
         left.iter().for_each(|spare| self.remove(&spare.path));
     }
 

@@ -20,6 +20,38 @@ use crate::state::iter::{Merge, is_live};
 use crate::state::shared::Shared;
 use crate::sync::Ordering;
 
+/// What is rewritten: entries in order, of each key the newest version first.
+pub(crate) trait Input {
+    /// The entry that it stands on; its value behind [`Input::load_value`].
+    fn entry(&self) -> Option<Entry<'_>>;
+
+    fn load_value(&mut self) -> Result<()>;
+
+    fn next(&mut self) -> Result<()>;
+}
+
+impl Input for Merge {
+    fn entry(&self) -> Option<Entry<'_>> {
+        let source = self.entry()?;
+        Some(Entry {
+            database: source.database(),
+            key: source.key(),
+            seqno: source.seqno(),
+            kind: source.kind(),
+            expiry: source.expiry(),
+            value: source.value(),
+        })
+    }
+
+    fn load_value(&mut self) -> Result<()> {
+        self.load_value()
+    }
+
+    fn next(&mut self) -> Result<()> {
+        self.next()
+    }
+}
+
 /// Where the new tables will stand, and what may be left out of them.
 pub(crate) struct Plan<'a> {
     pub(crate) level: u8,
@@ -61,15 +93,25 @@ impl Output {
         }
     }
 
+    /// Tables of the same run, behind these.
+    pub(crate) fn append(&mut self, mut behind: Output) {
+        self.tables.append(&mut behind.tables);
+        self.paths.append(&mut behind.paths);
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.tables.iter().map(|table| table.size).sum()
     }
 }
 
-/// Writes what survives of `merge`; see the module. On an error nothing is left behind.
-pub(crate) fn rewrite(shared: &Shared, merge: &mut Merge, mut plan: Plan<'_>) -> Result<Output> {
+/// Writes what survives of `input`; see the module. On an error nothing is left behind.
+pub(crate) fn rewrite(
+    shared: &Shared,
+    input: &mut impl Input,
+    mut plan: Plan<'_>,
+) -> Result<Output> {
     let mut output = Output::default();
-    match fill(shared, merge, &mut plan, &mut output) {
+    match fill(shared, input, &mut plan, &mut output) {
         Ok(()) => Ok(output),
         Err(error) => {
             output.discard(shared);
@@ -80,26 +122,26 @@ pub(crate) fn rewrite(shared: &Shared, merge: &mut Merge, mut plan: Plan<'_>) ->
 
 fn fill(
     shared: &Shared,
-    merge: &mut Merge,
+    input: &mut impl Input,
     plan: &mut Plan<'_>,
     output: &mut Output,
 ) -> Result<()> {
     let mut writer: Option<TableWriter> = None;
     let mut current: Option<(DatabaseId, Vec<u8>)> = None;
     let mut read: u64 = 0;
-    while let Some(source) = merge.entry() {
+    while let Some(entry) = input.entry() {
         read += 1;
         if read.is_multiple_of(PAUSE_ENTRIES) {
             (plan.pause)()?;
         }
-        let (database, seqno, kind) = (source.database(), source.seqno(), source.kind());
+        let Entry { database, key, seqno, kind, .. } = entry;
         if seqno > shared.assigned.load(Ordering::Relaxed) {
             // A table with such an entry could not be opened.
             let expected = "a sequence number that was given out";
             return Err(Error::corrupt(&shared.dir.path, "entry", 0, expected, seqno.to_string()));
         }
         let same_database = current.as_ref().is_some_and(|(last, _)| *last == database);
-        let same_key = same_database && current.as_ref().is_some_and(|(_, k)| k == source.key());
+        let same_key = same_database && current.as_ref().is_some_and(|(_, k)| k == key);
         let may_cut = seeded!(KeySplit => true, else !same_key);
         if may_cut && cut_here(shared, writer.as_ref(), same_database) {
             end(plan, &mut writer, output)?;
@@ -109,31 +151,24 @@ fn fill(
             let (last_database, last_key) = current.get_or_insert((database, Vec::new()));
             *last_database = database;
             last_key.clear();
-            last_key.extend_from_slice(source.key());
+            last_key.extend_from_slice(key);
         }
-        let bottom = || (plan.bottom)(database, source.key());
+        let bottom = || (plan.bottom)(database, key);
         if plan.liveness.is_dead(database) || !plan.fold.keep(seqno, kind, bottom) {
-            merge.next()?;
+            input.next()?;
             continue;
         }
         // A kind that this version does not write is refused rather than lost.
         is_live(kind)?;
-        merge.load_value()?;
-        if let Some(source) = merge.entry() {
+        input.load_value()?;
+        if let Some(entry) = input.entry() {
             let writer = match &mut writer {
                 Some(writer) => writer,
                 None => writer.insert(begin(shared, plan.level, output)?),
             };
-            writer.add(Entry {
-                database,
-                key: source.key(),
-                seqno,
-                kind,
-                expiry: source.expiry(),
-                value: source.value(),
-            })?;
+            writer.add(entry)?;
         }
-        merge.next()?;
+        input.next()?;
     }
     end(plan, &mut writer, output)?;
     if output.tables.is_empty() {

@@ -1,0 +1,234 @@
+//! What the log holds behind the last flush, sorted for a run of sstables.
+//!
+//! Entries stay where they were read. To sort them, each has a *window*: the sixteen bytes behind what all
+//! keys begin with, in which most of them differ; the rest of the keys is looked at only where these are the
+//! same. A large tail is cut at a key into two halves, which are sorted and written at the same time.
+
+use std::cmp::Reverse;
+
+use orlop_formats::ids::{DatabaseId, Kind, Seqno};
+
+use crate::error::Result;
+use crate::files::segments::Replayed;
+use crate::files::sstable::Entry;
+use crate::flow::compact::rewrite::Input;
+use crate::sync::Arc;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Tail {
+    segments: Vec<Arc<Vec<u8>>>,
+    items: Vec<Item>,
+    /// Bytes of keys and values, and what an entry takes beside them.
+    bytes: usize,
+    last_seqno: Seqno,
+    /// How many bytes all keys have in common, their database in front.
+    common: usize,
+}
+
+/// A version of a key.
+struct Item {
+    seqno: Seqno,
+    segment: u32,
+    /// Where the key begins in the segment; the value follows it.
+    key_at: u32,
+    key_len: u32,
+    value_len: u32,
+    database: DatabaseId,
+    kind: Kind,
+}
+
+/// An item's place in the order.
+#[derive(Clone, Copy)]
+struct Place {
+    window: u128,
+    item: u32,
+}
+
+/// Bytes of a window.
+const WINDOW: usize = size_of::<u128>();
+
+/// Bytes of the database in front of a key.
+const DATABASE: usize = size_of::<u32>();
+
+/// Places that are looked at to find the middle.
+const SAMPLE: usize = 1023;
+
+impl Tail {
+    /// Whether nothing was added.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Bytes of what was added.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The highest sequence number that was added.
+    pub(crate) fn last_seqno(&self) -> Seqno {
+        self.last_seqno
+    }
+
+    /// Adds a batch, newer than all before.
+    pub(crate) fn add(&mut self, batch: &Replayed<'_>) {
+        let Replayed { seqno, ops, segment } = *batch;
+        if !self.segments.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
+            self.segments.push(Arc::clone(segment));
+        }
+        let start = segment.as_ptr().addr();
+        for op in ops {
+            let item = Item {
+                seqno,
+                segment: (self.segments.len() - 1) as u32,
+                key_at: (op.key.as_ptr().addr() - start) as u32,
+                key_len: op.key.len() as u32,
+                value_len: op.value.len() as u32,
+                database: op.database,
+                kind: op.kind,
+            };
+            self.common = match self.items.first() {
+                Some(first) => shared(self, first, &item, self.common),
+                None => DATABASE + op.key.len(),
+            };
+            self.bytes += op.key.len() + op.value.len() + size_of::<(Item, Place)>();
+            self.items.push(item);
+        }
+        self.last_seqno = seqno;
+    }
+
+    fn bytes_of(&self, item: &Item, start: u32, len: u32) -> &[u8] {
+        let segment = self.segments.get(item.segment as usize).map(|segment| segment.as_slice());
+        let start = start as usize;
+        segment.and_then(|bytes| bytes.get(start..start + len as usize)).unwrap_or_default()
+    }
+
+    fn key(&self, item: &Item) -> &[u8] {
+        self.bytes_of(item, item.key_at, item.key_len)
+    }
+
+    fn value(&self, item: &Item) -> &[u8] {
+        self.bytes_of(item, item.key_at + item.key_len, item.value_len)
+    }
+
+    /// The bytes of a key behind what all have in common, as a number that orders as they do; behind the
+    /// end are zeros.
+    fn window(&self, item: &Item) -> u128 {
+        let (database, key) = (item.database.0.to_be_bytes(), self.key(item));
+        let (head, tail) = match self.common.checked_sub(DATABASE) {
+            Some(common) => (&[][..], key.get(common..).unwrap_or_default()),
+            None => (&database[self.common..], key),
+        };
+        let mut window = [0; WINDOW];
+        let (front, back) = window.split_at_mut(head.len());
+        front.copy_from_slice(head);
+        let len = tail.len().min(back.len());
+        back[..len].copy_from_slice(&tail[..len]);
+        u128::from_be_bytes(window)
+    }
+
+    /// All places, in lists whose order is to be found: each comes before the next.
+    fn places(&self, halves: bool) -> Vec<Vec<Place>> {
+        let items = self.items.iter().zip(0..);
+        let mut all: Vec<Place> =
+            items.map(|(item, at)| Place { window: self.window(item), item: at }).collect();
+        let mut sample: Vec<u128> =
+            all.iter().step_by((all.len() / SAMPLE).max(1)).map(|place| place.window).collect();
+        let middle = sample.len() / 2;
+        if !halves || sample.is_empty() {
+            return vec![all];
+        }
+        let (_, middle, _) = sample.select_nth_unstable(middle);
+        // Keys that the window does not tell apart stay together, and so do all versions of one.
+        let upper = all.extract_if(.., |place| place.window >= *middle).collect();
+        vec![all, upper]
+    }
+
+    /// All of it, in parts of which each comes before the next: two if `halves`.
+    pub(crate) fn parts(&self, halves: bool) -> Vec<Part<'_>> {
+        let parts = self.places(halves).into_iter();
+        parts.map(|places| Part { tail: self, places }).collect()
+    }
+}
+
+/// A part of a tail, in no order.
+pub(crate) struct Part<'a> {
+    tail: &'a Tail,
+    places: Vec<Place>,
+}
+
+impl<'a> Part<'a> {
+    /// A cursor over it: by key, of each the newest version first.
+    pub(crate) fn sorted(self) -> TailCursor<'a> {
+        let Self { tail, mut places } = self;
+        let rest = |place: &Place| {
+            let item = tail.items.get(place.item as usize);
+            (item.map(|item| (item.database, tail.key(item))), Reverse(place.item))
+        };
+        places.sort_unstable_by(|a, b| a.window.cmp(&b.window).then_with(|| rest(a).cmp(&rest(b))));
+        TailCursor { tail, places, at: 0 }
+    }
+}
+
+/// How many of the first `most` bytes two keys have in common, their database in front.
+fn shared(tail: &Tail, a: &Item, b: &Item, most: usize) -> usize {
+    if a.database != b.database {
+        let (a, b) = (a.database.0.to_be_bytes(), b.database.0.to_be_bytes());
+        return a.iter().zip(b).take_while(|(a, b)| *a == b).count().min(most);
+    }
+    let (a, b) = (tail.key(a), tail.key(b));
+    let of_keys = most.saturating_sub(DATABASE);
+    let common = match (a.get(..of_keys), b.get(..of_keys)) {
+        (Some(a), Some(b)) if a == b => of_keys,
+        _ => a.iter().zip(b).take(of_keys).take_while(|(a, b)| a == b).count(),
+    };
+    (DATABASE + common).min(most)
+}
+
+/// Goes over a part of a tail in order, every version once.
+pub(crate) struct TailCursor<'a> {
+    tail: &'a Tail,
+    places: Vec<Place>,
+    at: usize,
+}
+
+impl<'a> TailCursor<'a> {
+    fn item(&self) -> Option<&'a Item> {
+        let place = self.places.get(self.at)?;
+        self.tail.items.get(place.item as usize)
+    }
+}
+
+impl Input for TailCursor<'_> {
+    fn entry(&self) -> Option<Entry<'_>> {
+        let item = self.item()?;
+        Some(Entry {
+            database: item.database,
+            key: self.tail.key(item),
+            seqno: item.seqno,
+            kind: item.kind,
+            expiry: None,
+            value: self.tail.value(item),
+        })
+    }
+
+    fn load_value(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Of two writes of a key in one batch the later one counts, which comes first here.
+    fn next(&mut self) -> Result<()> {
+        let Some(last) = self.item() else { return Ok(()) };
+        loop {
+            self.at += 1;
+            let same = |item: &Item| {
+                item.seqno == last.seqno
+                    && item.database == last.database
+                    && self.tail.key(item) == self.tail.key(last)
+            };
+            if !self.item().is_some_and(same) {
+                return Ok(());
+            }
+        }
+    }
+}
