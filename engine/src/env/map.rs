@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes that the system is asked to read at a time. Of more it may take a part, and forget the rest.
-const READ_AHEAD: usize = 128 << 10;
+const READ_AHEAD: usize = 512 << 10;
 
 /// The bytes of a finished file. Cheap to clone; the bytes live as long as the last clone, also
 /// after the file was removed.
