@@ -5,7 +5,8 @@
 //! ```
 //!
 //! First futexes alone: two threads that wake each other in turn, on one processor and on two, and a wake-up
-//! that nobody waits for. Then writers that each commit again at once, in groups: who finds nobody
+//! that nobody waits for. Then a group that is told that it is done: by a condition variable for each, or by
+//! one for all. Then writers that each commit again at once, in groups: who finds nobody
 //! leading leads, writes 4 KiB past the page cache, sleeps for the device, and wakes its group and the
 //! next leader. Before the write it lingers, until as many writers are there as the last group let go and
 //! left waiting, or until a share of a sync has passed. Medians of rounds in random orders.
@@ -99,6 +100,60 @@ fn futexes() -> Result<(), Box<dyn Error>> {
     println!("| wake and switch, two processors | {:.0} |", median(last)?);
     println!("| wake with nobody waiting | {vain:.0} |\n");
     Ok(())
+}
+
+/// Those who sleep are this many.
+const GROUP: usize = 16;
+
+/// Wakes a group again and again. Microseconds: what it costs who wakes, and until all have run. `each`: with
+/// a condition variable for each.
+fn group(each: bool) -> [f64; 2] {
+    let places: Vec<(Mutex<u64>, Condvar)> =
+        (0..if each { GROUP } else { 1 }).map(|_| (Mutex::new(0), Condvar::new())).collect();
+    let (ran, rounds) = (AtomicUsize::new(0), 500);
+    let (mut told, mut all) = (Vec::new(), Vec::new());
+    thread::scope(|scope| {
+        for sleeper in 0..GROUP {
+            let (places, ran) = (&places, &ran);
+            scope.spawn(move || {
+                let (lock, woken) = &places[sleeper % places.len()];
+                for round in 1..=rounds {
+                    let mut now = lock.lock().unwrap_or_else(PoisonError::into_inner);
+                    while *now < round {
+                        now = woken.wait(now).unwrap_or_else(PoisonError::into_inner);
+                    }
+                    drop(now);
+                    ran.fetch_add(1, Ordering::AcqRel);
+                }
+            });
+        }
+        for round in 1..=rounds {
+            // All of them sleep.
+            thread::sleep(Duration::from_micros(500));
+            let begun = Instant::now();
+            for (lock, woken) in &places {
+                *lock.lock().unwrap_or_else(PoisonError::into_inner) = round;
+                woken.notify_all();
+            }
+            told.push(begun.elapsed().as_secs_f64() * 1e6);
+            while ran.load(Ordering::Acquire) < GROUP * round as usize {
+                thread::yield_now();
+            }
+            all.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+    });
+    [quantile(&mut told, 0.5), quantile(&mut all, 0.5)]
+}
+
+fn groups(rounds: usize) {
+    println!("| {GROUP} sleepers, µs | told | all have run |\n|---|---|---|");
+    for (name, each) in [("a condition variable each", true), ("one for all", false)] {
+        let found: Vec<[f64; 2]> = (0..rounds).map(|_| group(each)).collect();
+        let median =
+            |at: usize| quantile(&mut found.iter().map(|row| row[at]).collect::<Vec<_>>(), 0.5);
+        println!("| {name} | {:.0} | {:.0} |", median(0), median(1));
+    }
+    println!();
 }
 
 #[derive(Default)]
@@ -204,6 +259,7 @@ fn measure(writers: usize, cap: f64, args: &Args) -> Result<[f64; 4], Box<dyn Er
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     futexes()?;
+    groups(args.rounds);
     let cases = [1, 4, 16].map(|n| [0.0, 0.08, 0.3, 1.0].map(|cap| (n, cap))).concat();
     let mut rounds = vec![Vec::new(); cases.len()];
     for _ in 0..args.rounds {

@@ -6,6 +6,7 @@ use crate::database::{Database, check_name};
 use crate::error::{Error, Result};
 use crate::flow::write;
 use crate::options::Durability;
+use crate::pending::Pending;
 use crate::state::catalog::{CatalogOp, DatabaseOptions, Target};
 use crate::state::write_set::WriteSet;
 use crate::store::Core;
@@ -140,6 +141,21 @@ impl Batch {
         write::commit(&self.core.shared, self.writes, durability)?;
         self.unbound.iter().for_each(Database::bind);
         Ok(())
+    }
+
+    /// Commits as [`Batch::commit`], and does not wait for it. Only what is not synced, and finds nobody else
+    /// committing, is done at once: it is faster than a wait would be, unless it needs room in memory.
+    ///
+    /// Where the store has no thread of its own
+    /// ([`Background::Manual`](crate::Background::Manual)), it is always done at once.
+    pub fn submit(self) -> Pending {
+        let durability = self.durability.unwrap_or(self.core.shared.options.durability);
+        self.submit_with(durability)
+    }
+
+    /// The same with a durability of the caller's choice.
+    pub fn submit_with(self, durability: Durability) -> Pending {
+        Pending::new(self.core.submit(self.writes, durability), self.unbound)
     }
 
     fn write(&mut self, database: &Database, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {

@@ -68,6 +68,7 @@ mod flow;
 mod batch;
 mod cursor;
 mod database;
+mod pending;
 mod snapshot;
 mod store;
 
@@ -80,6 +81,7 @@ pub use database::Database;
 pub use error::{Error, Result};
 pub use flow::background::Progress;
 pub use options::{Background, Compression, Durability};
+pub use pending::Pending;
 pub use snapshot::Snapshot;
 pub use state::catalog::DatabaseOptions;
 pub use state::value::Value;

@@ -7,13 +7,15 @@ use crate::database::{Database, check_name};
 use crate::env::{Env, Lock, MemoryEnv, default_env};
 use crate::error::{Error, Result};
 use crate::flow::background::Progress;
+use crate::flow::write::Submitted;
 use crate::flow::{attach, background, close, recover, room, write};
 use crate::options::{Background, Compression, Durability, Options};
 use crate::snapshot::Snapshot;
 use crate::state::catalog::DatabaseOptions;
 use crate::state::shared::Shared;
+use crate::state::write_set::WriteSet;
 use crate::stats::{LevelStats, RunStats, Stats};
-use crate::sync::{Arc, JoinHandle, Mutex, OnceLock, Ordering, read};
+use crate::sync::{Arc, JoinHandle, Mutex, OnceLock, Ordering, is_this_thread, read, spawn};
 
 /// An open store. Cheap to clone; `Send`, `Sync`, `'static`.
 ///
@@ -41,9 +43,21 @@ pub struct Store {
 pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     worker: Mutex<Option<JoinHandle<()>>>,
+    deputy: Mutex<DeputyThread>,
     lock: Mutex<Option<Box<dyn Lock>>>,
     /// The outcome of the first close.
     closed: OnceLock<Result<()>>,
+}
+
+/// The thread that leads for those who do not wait.
+#[derive(Debug, Default)]
+enum DeputyThread {
+    /// Nobody has asked for it yet.
+    #[default]
+    None,
+    Running(JoinHandle<()>),
+    /// The store is closing.
+    Ended,
 }
 
 impl std::fmt::Debug for Box<dyn Lock> {
@@ -61,10 +75,48 @@ impl Core {
     fn close(&self) -> Result<()> {
         let outcome = self.closed.get_or_init(|| {
             let outcome = close::run(&self.shared, &self.worker);
+            self.end_deputy();
             self.lock.lock().take();
             outcome
         });
         outcome.clone()
+    }
+
+    /// Puts a batch in line; see [`Batch::submit`].
+    pub(crate) fn submit(self: &Arc<Self>, writes: WriteSet, durability: Durability) -> Submitted {
+        if self.has_deputy() {
+            let store: Arc<Self> = Arc::clone(self);
+            return write::submit(&self.shared, writes, durability, store);
+        }
+        Submitted::Done(write::commit(&self.shared, writes, durability))
+    }
+
+    /// Whether there is a thread that leads for others; starts it if need be.
+    fn has_deputy(&self) -> bool {
+        if self.shared.options.background == Background::Manual || self.shared.read_only {
+            return false;
+        }
+        let mut deputy = self.deputy.lock();
+        if matches!(*deputy, DeputyThread::None) {
+            let shared = Arc::clone(&self.shared);
+            let started = spawn("orlop-commits", move || write::lead_for_others(&shared));
+            // Without a thread every commit is waited for.
+            let Ok(started) = started else { return false };
+            *deputy = DeputyThread::Running(started);
+        }
+        matches!(*deputy, DeputyThread::Running(_))
+    }
+
+    fn end_deputy(&self) {
+        let deputy = std::mem::replace(&mut *self.deputy.lock(), DeputyThread::Ended);
+        self.shared.deputy.end();
+        // The last handle of a store may be dropped by a waker, which that thread has called.
+        if let DeputyThread::Running(thread) = deputy
+            && !is_this_thread(&thread)
+        {
+            // It ends by itself, and panics are not ours to pass on inside a drop.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -421,6 +473,7 @@ impl Builder {
         let (shared, lock) = recover::open(env, path.as_ref(), self.options)?;
         let core = Core {
             worker: Mutex::new(None),
+            deputy: Mutex::default(),
             lock: Mutex::new(Some(lock)),
             closed: OnceLock::new(),
             shared,
@@ -439,7 +492,8 @@ impl Builder {
         let env = self.env.unwrap_or_else(default_env);
         let shared = attach::open_read_only(env, path.as_ref(), self.options)?;
         let closed = OnceLock::new();
-        let core = Core { worker: Mutex::new(None), lock: Mutex::new(None), closed, shared };
+        let (worker, deputy, lock) = (Mutex::new(None), Mutex::default(), Mutex::new(None));
+        let core = Core { worker, deputy, lock, closed, shared };
         Ok(Store { core: Arc::new(core) })
     }
 

@@ -101,3 +101,8 @@ pub(crate) fn spawn(
 ) -> std::io::Result<JoinHandle<()>> {
     primitive::Builder::new().name(name.to_owned()).spawn(body)
 }
+
+/// Whether it is this thread that a handle stands for.
+pub(crate) fn is_this_thread(thread: &JoinHandle<()>) -> bool {
+    thread.thread().id() == primitive::current().id()
+}

@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod background;
 pub(crate) mod close;
 pub(crate) mod collect;
+mod commit;
 pub(crate) mod compact;
 pub(crate) mod flush;
 pub(crate) mod install;

@@ -359,6 +359,7 @@ pub(super) fn assemble(
         spares: None,
         stepping: Mutex::default(),
         queue: Mutex::new(CommitQueue::refusing(Error::ReadOnly)),
+        deputy: Arc::default(),
         manifest: Mutex::new(manifest),
         catalog: RwLock::new(Catalog::new(parts.next_database_id)),
         snapshots: Snapshots::default(),

@@ -4,28 +4,29 @@
 //! (`state/queue.rs`). A group, by its leader:
 //!
 //! 1. make room: seal a full memtable, wait for flushes, reserve space in the log
-//! 2. resolve databases, assign sequence numbers, encode the batches into one frame
+//! 2. resolve databases, assign sequence numbers, encode the batches into one frame (`commit`)
 //! 3. append the frame to the log, as far as the strongest durability in the group asks
 //! 4. insert into the memtable while a write is in flight
 //! 5. a synced group hands the log on, and waits for its landing
 //! 6. publish: readers see the group; then wake its writers
 
-use std::slice;
+use std::any::Any;
+use std::{mem, slice};
 
-use orlop_formats::batch::{self as format, Op};
-use orlop_formats::ids::{DatabaseId, Kind, SYSTEM_DATABASE, Seqno};
-use orlop_formats::limits::MAX_SEQNO;
+use orlop_formats::ids::Seqno;
 
 use crate::error::{Error, Result};
-use crate::files::wal::{Group, Landing, Log};
+use crate::files::wal::{Landing, Log};
+#[cfg(feature = "seeded-bugs")]
+use crate::flow::commit;
+use crate::flow::commit::{Commit, Group, encode, insert};
 use crate::flow::{background, room};
 use crate::options::{Durability, GROUP_BYTES};
-use crate::state::catalog::{Staged, SystemWrites, Target};
-use crate::state::memtable::Writer;
-use crate::state::queue::{CommitQueue, Ticket, TicketState, Work};
+use crate::state::queue::{CommitQueue, Work};
 use crate::state::shared::Shared;
-use crate::state::write_set::{Item, WriteSet};
-use crate::sync::{Arc, Ordering, Stopwatch, panicking, write, yield_until};
+use crate::state::ticket::{self, Ticket, TicketState};
+use crate::state::write_set::WriteSet;
+use crate::sync::{Arc, Ordering, Stopwatch, panicking, yield_until};
 
 /// Commits a batch and returns its sequence number; an empty batch takes none and gets what is
 /// visible. Returns when the commit has reached its durability and is visible.
@@ -41,8 +42,7 @@ pub(crate) fn commit(shared: &Shared, writes: WriteSet, durability: Durability) 
         drop(queue);
         return alone(Leading::of(shared, log), Commit::of(writes, durability, None));
     }
-    let ticket = Ticket::new();
-    queue.enter(Work::Commit { writes, durability }, &ticket)?;
+    let ticket = queue.enter(Work::Commit { writes, durability })?;
     drop(queue);
     loop {
         match ticket.wait() {
@@ -53,16 +53,51 @@ pub(crate) fn commit(shared: &Shared, writes: WriteSet, durability: Durability) 
     }
 }
 
+/// What becomes of a commit that nobody waits for.
+pub(crate) enum Submitted {
+    /// It was faster than a wait would have been.
+    Done(Result<Seqno>),
+    InLine(Arc<Ticket>),
+}
+
+/// Puts a batch in line, and does not wait for the device. `store` stays open until the commit is done.
+pub(crate) fn submit(
+    shared: &Shared,
+    writes: WriteSet,
+    durability: Durability,
+    store: Arc<dyn Any + Send + Sync>,
+) -> Submitted {
+    if let Err(error) = shared.check_poison() {
+        return Submitted::Done(Err(error));
+    }
+    let mut queue = shared.queue.lock();
+    if durability != Durability::Synced
+        && let Ok(Some(log)) = queue.take_log(false)
+    {
+        drop(queue);
+        let done = alone(Leading::of(shared, log), Commit::of(writes, durability, None));
+        return Submitted::Done(done);
+    }
+    let in_line = queue.leave(Work::Commit { writes, durability }, &shared.deputy, store);
+    in_line.map_or_else(|error| Submitted::Done(Err(error)), Submitted::InLine)
+}
+
+/// Leads for those who do not wait, until the store closes.
+pub(crate) fn lead_for_others(shared: &Shared) {
+    while let Some(log) = shared.deputy.next() {
+        lead(Leading::of(shared, log));
+    }
+}
+
 /// Commits where nobody leads and nobody waits.
 fn alone(leading: Leading<'_>, mut commit: Commit) -> Result<Seqno> {
     lead_group(leading, slice::from_mut(&mut commit));
-    std::mem::replace(&mut commit.outcome, Ok(0))
+    mem::replace(&mut commit.outcome, Ok(0))
 }
 
 /// Runs `work` with the log in hand, after every commit that was queued before it.
 pub(crate) fn with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> Result<R> {
-    let ticket = Ticket::new();
-    enqueue(shared, Work::Lead, &ticket)?;
+    let ticket = enter_to_lead(shared)?;
     match ticket.wait() {
         TicketState::Lead(log) => {
             shared.queue.lock().waiting.pop_front();
@@ -83,14 +118,12 @@ pub(crate) fn try_with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R)
 /// Takes the log away for good, after every commit queued before; later ones get
 /// [`Error::Closed`].
 pub(crate) fn close(shared: &Shared) -> Result<Box<Log>> {
-    let ticket = Ticket::new();
-    enqueue(shared, Work::Lead, &ticket)?;
+    let ticket = enter_to_lead(shared)?;
     let TicketState::Lead(log) = ticket.wait() else {
         return Err(Error::Closed);
     };
-    let mut queue = shared.queue.lock();
-    queue.waiting.pop_front();
-    queue.refuse(&Error::Closed);
+    shared.queue.lock().waiting.pop_front();
+    refuse(shared, &Error::Closed);
     Ok(log)
 }
 
@@ -99,8 +132,14 @@ pub(crate) fn sync(shared: &Shared) -> Result<()> {
     commit(shared, WriteSet::default(), Durability::Synced).map(|_| ())
 }
 
-fn enqueue(shared: &Shared, work: Work, ticket: &Arc<Ticket>) -> Result<()> {
-    shared.queue.lock().enter(work, ticket)
+fn enter_to_lead(shared: &Shared) -> Result<Arc<Ticket>> {
+    shared.queue.lock().enter(Work::Lead)
+}
+
+/// Answers all that wait, and whoever comes.
+fn refuse(shared: &Shared, why: &Error) {
+    let refused = shared.queue.lock().refuse(why);
+    ticket::tell(refused.into_iter().map(|ticket| (ticket, Err(why.clone()))));
 }
 
 /// Possession of the log. Dropping it gives the log to the first in the queue, or lays it down.
@@ -153,7 +192,7 @@ fn abandoned(shared: &Shared, unwinding_before: bool) -> bool {
     if abandoned {
         let cause = "a thread panicked while it committed".to_owned();
         let _ = shared.poison.set(cause.clone());
-        shared.queue.lock().refuse(&Error::Poisoned { cause });
+        refuse(shared, &Error::Poisoned { cause });
     }
     abandoned
 }
@@ -168,69 +207,13 @@ impl Drop for Leading<'_> {
     }
 }
 
-/// A commit of the current group.
-struct Commit {
-    writes: WriteSet,
-    durability: Durability,
-    /// Where the writer waits, if it is not the one who leads.
-    ticket: Option<Arc<Ticket>>,
-    /// Set in step 2.
-    outcome: Result<Seqno>,
-    /// The outcome is final.
-    done: bool,
-    system: SystemWrites,
-    ids: Ids,
-}
-
-/// The databases that the writes of a commit go to.
-enum Ids {
-    Same(DatabaseId),
-    /// One for each write.
-    Each(Vec<DatabaseId>),
-}
-
-impl Ids {
-    const NONE: Self = Self::Each(Vec::new());
-
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Each(ids) if ids.is_empty())
-    }
-
-    fn get(&self, at: usize) -> Option<DatabaseId> {
-        match self {
-            Self::Same(id) => Some(*id),
-            Self::Each(ids) => ids.get(at).copied(),
-        }
-    }
-}
-
-impl Commit {
-    fn of(writes: WriteSet, durability: Durability, ticket: Option<Arc<Ticket>>) -> Self {
-        let (system, ids) = (SystemWrites::new(), Ids::NONE);
-        Self { writes, durability, ticket, outcome: Ok(0), done: false, system, ids }
-    }
-}
-
-impl Drop for Commit {
-    /// Tells the writer, also when a panic has ended the group.
-    fn drop(&mut self) {
-        std::mem::take(&mut self.writes).let_go();
-        let Some(ticket) = &self.ticket else { return };
-        let outcome = if self.done {
-            std::mem::replace(&mut self.outcome, Ok(0))
-        } else {
-            Err(Error::Poisoned { cause: "a panic ended the commit".to_owned() })
-        };
-        ticket.tell(TicketState::Done(outcome));
-    }
-}
-
 /// Commits one group from the front of the queue.
 fn lead(leading: Leading<'_>) {
     linger(leading.shared);
     let group = leading.shared.queue.lock().take_group(GROUP_BYTES);
     let commit = |(writes, durability, ticket)| Commit::of(writes, durability, Some(ticket));
-    lead_group(leading, &mut group.into_iter().map(commit).collect::<Vec<_>>());
+    let mut group = Group(group.into_iter().map(commit).collect());
+    lead_group(leading, &mut group.0);
 }
 
 /// Waits for more writers where the next group is to be synced and they are on their way.
@@ -377,130 +360,6 @@ pub(crate) fn judge<T>(shared: &Shared, log: &Log, result: Result<T>) -> Result<
     })
 }
 
-/// Step 2 for one commit: resolves its databases, gives it the next sequence number and appends
-/// its batch to the frame. A commit that cannot be takes no part in the group.
-fn encode(shared: &Shared, commit: &mut Commit, frame: &mut Group) {
-    if commit.writes.is_empty() {
-        commit.outcome = Ok(shared.assigned.load(Ordering::Relaxed));
-        return;
-    }
-    let seqno = shared.assigned.load(Ordering::Relaxed) + 1;
-    if seqno > MAX_SEQNO {
-        commit.outcome = Err(Error::InvalidArgument {
-            what: "commit",
-            expected: format!("fewer than {MAX_SEQNO} in the life of a store"),
-            found: "one more; copy what it holds into a new store".to_owned(),
-        });
-        return;
-    }
-    if let Err(error) = resolve(shared, commit, seqno) {
-        commit.ids = Ids::NONE;
-        commit.outcome = Err(error);
-        return;
-    }
-    if commit.ids.is_empty() && commit.system.is_empty() {
-        // Such as the clear of a database that does not exist.
-        commit.outcome = Ok(seqno - 1);
-        return;
-    }
-    let start = format::begin(&mut frame.bytes);
-    let mut count = 0;
-    for op in operations(commit) {
-        seeded!(CatalogChangeUnlogged: op = unless_catalog_change(commit, op));
-        format::push(&mut frame.bytes, &op);
-        count += 1;
-    }
-    format::finish(&mut frame.bytes, start, count);
-    if frame.count == 0 {
-        frame.first = seqno;
-    }
-    frame.count += 1;
-    shared.assigned.store(seqno, Ordering::Relaxed);
-    commit.outcome = Ok(seqno);
-}
-
-/// Finds the id of every item's database, as of this commit.
-fn resolve(shared: &Shared, commit: &mut Commit, seqno: Seqno) -> Result<()> {
-    if let Some(ids) = resolve_bound(&commit.writes) {
-        commit.ids = ids;
-        return Ok(());
-    }
-    let oldest = shared.snapshots.oldest(&shared.visible);
-    let mut catalog = write(&shared.catalog);
-    let mut staged = Staged::new(&mut catalog);
-    let mut ids = Vec::with_capacity(commit.writes.items.len());
-    let mut walk = || {
-        for item in &commit.writes.items {
-            match item {
-                Item::Write { target, .. } => {
-                    let target = &commit.writes.targets[*target];
-                    ids.push(staged.resolve(target)?);
-                }
-                Item::Catalog(op) => staged.apply(op)?,
-            }
-        }
-        Ok(())
-    };
-    if let Err(error) = walk() {
-        staged.cancel();
-        return Err(error);
-    }
-    commit.system = staged.system_writes();
-    staged.commit(seqno, oldest);
-    commit.ids = Ids::Each(ids);
-    Ok(())
-}
-
-/// The common case: no change of the catalog, every target an existing database.
-fn resolve_bound(writes: &WriteSet) -> Option<Ids> {
-    if writes.has_catalog_ops {
-        return None;
-    }
-    let bound = |target: &Target| match target {
-        Target::Slot(slot) => slot.latest(),
-        Target::Name(_) => None,
-    };
-    if let [target] = writes.targets.as_slice() {
-        return bound(target).map(Ids::Same);
-    }
-    let of_targets: Vec<DatabaseId> = writes.targets.iter().map(bound).collect::<Option<_>>()?;
-    let id_of = |item: &Item| match item {
-        Item::Write { target, .. } => of_targets.get(*target).copied(),
-        Item::Catalog(_) => None,
-    };
-    writes.items.iter().map(id_of).collect::<Option<_>>().map(Ids::Each)
-}
-
-/// The entries of a resolved commit, in the order they are written: its own, then the catalog's.
-fn operations(commit: &Commit) -> impl Iterator<Item = Op<'_>> {
-    let data = &commit.writes.data;
-    let slice = |range: &std::ops::Range<usize>| data.get(range.clone()).unwrap_or_default();
-    let writes = commit.writes.items.iter().filter_map(|item| match item {
-        Item::Write { kind, key, value, .. } => Some((*kind, key, value)),
-        Item::Catalog(_) => None,
-    });
-    let own = writes.enumerate().map_while(move |(at, (kind, key, value))| {
-        let database = commit.ids.get(at)?;
-        Some(Op { kind, database, key: slice(key), value: slice(value), expiry: None })
-    });
-    let system = commit.system.iter().map(|(key, record)| {
-        let (kind, value) = match record {
-            Some(record) => (Kind::Put, record.as_slice()),
-            None => (Kind::Delete, &[][..]),
-        };
-        Op { kind, database: SYSTEM_DATABASE, key, value, expiry: None }
-    });
-    own.chain(system)
-}
-
-/// Step 4 for one commit.
-fn insert(writer: &mut Writer<'_>, commit: &Commit) {
-    let Ok(seqno) = commit.outcome else { return };
-    for op in operations(commit) {
-        writer.insert(op.database, op.key, seqno, op.kind, op.value);
-    }
-}
-
 /// The durability, or none if a database was dropped lately.
 #[cfg(feature = "seeded-bugs")]
 fn unless_dropped(shared: &Shared, durability: Durability) -> Durability {
@@ -516,22 +375,7 @@ fn insert_and_seal(shared: &Shared, log: &mut Log, group: &[Commit]) {
         return;
     }
     let mut writer = view.active.writer();
-    for commit in group {
-        let Ok(seqno) = commit.outcome else { continue };
-        let count = operations(commit).count();
-        for op in operations(commit).take(count.saturating_sub(1)) {
-            writer.insert(op.database, op.key, seqno, op.kind, op.value);
-        }
-    }
+    group.iter().for_each(|commit| commit::insert_all_but_one(&mut writer, commit));
     drop(writer);
     room::seal(shared, log);
-}
-
-/// The operation, or one that changes nothing in place of a change of the catalog.
-#[cfg(feature = "seeded-bugs")]
-fn unless_catalog_change<'a>(commit: &Commit, op: Op<'a>) -> Op<'a> {
-    if !commit.writes.has_catalog_ops || op.database != SYSTEM_DATABASE {
-        return op;
-    }
-    Op { kind: Kind::Delete, key: b"", value: b"", ..op }
 }

@@ -7,6 +7,7 @@ pub(crate) mod memtable;
 pub(crate) mod queue;
 pub(crate) mod shared;
 pub(crate) mod snapshots;
+pub(crate) mod ticket;
 pub(crate) mod value;
 pub(crate) mod version;
 pub(crate) mod view;

@@ -8,16 +8,16 @@
 //! less go on meanwhile. Who needs the device, too, stands in a line of its own, and so the next group
 //! gathers. When the group has arrived, that line is put behind the other one.
 
+use std::any::Any;
 use std::collections::VecDeque;
-
-use orlop_formats::ids::Seqno;
 
 use crate::error::{Error, Result};
 use crate::files::wal::Log;
 use crate::options::Durability;
 use crate::state::linger::Linger;
+use crate::state::ticket::{Bell, Deputy, Ticket};
 use crate::state::write_set::WriteSet;
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::Arc;
 
 /// Writers that wait, and the log while nobody leads.
 pub(crate) struct CommitQueue<L = Log> {
@@ -27,6 +27,8 @@ pub(crate) struct CommitQueue<L = Log> {
     flying: bool,
     /// Who waits until it has arrived.
     behind: VecDeque<Request<L>>,
+    /// Where those sleep who come now and are not the first in their line.
+    bell: Arc<Bell>,
     pub(crate) log: Option<Box<L>>,
     pub(crate) linger: Linger,
     /// The answer to whoever comes, once no more commits are taken.
@@ -65,51 +67,6 @@ impl Work {
     }
 }
 
-/// Where a waiting writer hears of its turn or its result.
-pub(crate) struct Ticket<L = Log> {
-    state: Mutex<TicketState<L>>,
-    woken: Condvar,
-    /// Somebody sleeps on `woken`. A wake-up is a system call even when nobody hears it, and a
-    /// writer alone never sleeps.
-    asleep: AtomicBool,
-}
-
-/// What a waiting writer is told.
-pub(crate) enum TicketState<L = Log> {
-    Waiting,
-    Lead(Box<L>),
-    Done(Result<Seqno>),
-}
-
-impl<L> Ticket<L> {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(TicketState::Waiting),
-            woken: Condvar::default(),
-            asleep: AtomicBool::new(false),
-        })
-    }
-
-    pub(crate) fn tell(&self, state: TicketState<L>) {
-        let mut current = self.state.lock();
-        *current = state;
-        // Written under the lock that the sleeper holds until it sleeps.
-        if self.asleep.load(Ordering::Relaxed) {
-            self.woken.notify_all();
-        }
-    }
-
-    /// Waits for leadership or for the result.
-    pub(crate) fn wait(&self) -> TicketState<L> {
-        let mut state = self.state.lock();
-        while matches!(*state, TicketState::Waiting) {
-            self.asleep.store(true, Ordering::Relaxed);
-            state = self.woken.wait(state);
-        }
-        std::mem::replace(&mut *state, TicketState::Waiting)
-    }
-}
-
 impl<L> CommitQueue<L> {
     pub(crate) fn new(log: L) -> Self {
         Self { log: Some(Box::new(log)), ..Self::empty() }
@@ -120,6 +77,7 @@ impl<L> CommitQueue<L> {
             waiting: VecDeque::new(),
             flying: false,
             behind: VecDeque::new(),
+            bell: Bell::new(),
             log: None,
             linger: Linger::default(),
             closed: None,
@@ -140,28 +98,44 @@ impl<L> CommitQueue<L> {
         }
     }
 
-    /// Puts a writer in line; where nobody leads, it does.
-    pub(crate) fn enter(&mut self, work: Work, ticket: &Arc<Ticket<L>>) -> Result<()> {
+    /// Puts a writer in line that will wait; where nobody leads, it does.
+    pub(crate) fn enter(&mut self, work: Work) -> Result<Arc<Ticket<L>>> {
+        let line = if self.flying && work.needs_device() { &self.behind } else { &self.waiting };
+        let bell = if line.is_empty() { Bell::new() } else { Arc::clone(&self.bell) };
+        self.line_up(work, Ticket::at(bell))
+    }
+
+    /// Puts the work of a writer in line that goes on; where nobody leads, its deputy does.
+    pub(crate) fn leave(
+        &mut self,
+        work: Work,
+        deputy: &Arc<Deputy<L>>,
+        store: Arc<dyn Any + Send + Sync>,
+    ) -> Result<Arc<Ticket<L>>> {
+        self.line_up(work, Ticket::handle(Arc::clone(deputy), store))
+    }
+
+    fn line_up(&mut self, work: Work, ticket: Arc<Ticket<L>>) -> Result<Arc<Ticket<L>>> {
         if let Some(why) = &self.closed {
             return Err(why.clone());
         }
-        let request = Request { work, ticket: Arc::clone(ticket) };
+        let request = Request { work, ticket: Arc::clone(&ticket) };
         if self.flying && request.needs_device() {
             self.behind.push_back(request);
-            return Ok(());
+            return Ok(ticket);
         }
         self.waiting.push_back(request);
         // The log lies here only while nobody waits: then the new request is the first.
         if let Some(log) = self.log.take() {
-            ticket.tell(TicketState::Lead(log));
+            ticket.lead(log);
         }
-        Ok(())
+        Ok(ticket)
     }
 
     /// Takes the log from who has led: the first in line gets it, or it lies down here.
     pub(crate) fn pass_on(&mut self, log: Box<L>) {
         match self.waiting.front() {
-            Some(next) => next.ticket.tell(TicketState::Lead(log)),
+            Some(next) => next.ticket.lead(log),
             None => self.log = Some(log),
         }
     }
@@ -210,6 +184,7 @@ impl<L> CommitQueue<L> {
         }
         left.append(&mut self.waiting);
         self.waiting = left;
+        self.bell = Bell::new();
         group
     }
 
@@ -223,12 +198,12 @@ impl<L> CommitQueue<L> {
             .count()
     }
 
-    /// Answers everybody that waits, and whoever comes, with `why`.
-    pub(crate) fn refuse(&mut self, why: &Error) {
+    /// Answers whoever comes with `why`. Gives those who wait: they are to be told.
+    #[must_use]
+    pub(crate) fn refuse(&mut self, why: &Error) -> Vec<Arc<Ticket<L>>> {
         self.closed = Some(why.clone());
-        for request in self.waiting.drain(..).chain(self.behind.drain(..)) {
-            request.ticket.tell(TicketState::Done(Err(why.clone())));
-        }
+        let waiting = self.waiting.drain(..).chain(self.behind.drain(..));
+        waiting.map(|request| request.ticket).collect()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::options::Options;
 use crate::state::catalog::{Catalog, Liveness};
 use crate::state::queue::CommitQueue;
 use crate::state::snapshots::Snapshots;
+use crate::state::ticket::Deputy;
 use crate::state::view::{View, ViewCell};
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, read};
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     /// Taken for a step of background work; before all others.
     pub(crate) stepping: Mutex<()>,
     pub(crate) queue: Mutex<CommitQueue>,
+    /// Leads for those who do not wait for their commits.
+    pub(crate) deputy: Arc<Deputy>,
     /// `None` in read-only opens.
     pub(crate) manifest: Mutex<Option<Manifest>>,
     pub(crate) catalog: RwLock<Catalog>,

@@ -7,7 +7,7 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64};
 pub(crate) use loom::sync::{
     Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
-pub(crate) use loom::thread::{Builder, JoinHandle, panicking, yield_now};
+pub(crate) use loom::thread::{Builder, JoinHandle, current, panicking, yield_now};
 /// No kernel under test has one.
 pub(crate) use std::sync::OnceLock;
 

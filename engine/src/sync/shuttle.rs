@@ -8,7 +8,7 @@ pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64};
 pub(crate) use shuttle::sync::{
     Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
-pub(crate) use shuttle::thread::{Builder, JoinHandle, panicking, yield_now};
+pub(crate) use shuttle::thread::{Builder, JoinHandle, current, panicking, yield_now};
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;

@@ -5,7 +5,7 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
-pub(crate) use std::thread::{Builder, JoinHandle, panicking, yield_now};
+pub(crate) use std::thread::{Builder, JoinHandle, current, panicking, yield_now};
 
 use std::panic::resume_unwind;
 use std::thread::scope;

@@ -5,6 +5,9 @@ use loom::cell::UnsafeCell;
 use loom::thread;
 
 use super::*;
+use crate::state::ticket::{TicketState, tell};
+use crate::sync::Mutex;
+use orlop_formats::ids::Seqno;
 
 /// The stand-in for the log.
 struct Tail {
@@ -36,9 +39,8 @@ fn commit(queue: &Queue) -> Result<Seqno> {
 
 /// A commit that expects company, and so takes its place in the line even if nobody leads.
 fn commit_in_line(queue: &Queue) -> Result<Seqno> {
-    let ticket = Ticket::new();
     let work = Work::Commit { writes: WriteSet::default(), durability: Durability::Memory };
-    queue.lock().enter(work, &ticket)?;
+    let ticket = queue.lock().enter(work)?;
     loop {
         match ticket.wait() {
             TicketState::Done(result) => return result,
@@ -56,22 +58,25 @@ fn lead(queue: &Queue, mut log: Box<Tail>) {
         group.extend(line.waiting.pop_front());
     }
     drop(line);
+    let mut done = Vec::new();
     for request in group {
         log.bytes.with_mut(|_| ());
         log.last += 1;
-        request.ticket.tell(TicketState::Done(Ok(log.last)));
+        done.push((request.ticket, Ok(log.last)));
     }
     queue.lock().pass_on(log);
+    tell(done);
 }
 
 /// The end of the queue, as `flow::write::close` does it.
 fn close(queue: &Queue) -> Seqno {
-    let ticket = Ticket::new();
-    queue.lock().enter(Work::Lead, &ticket).unwrap();
+    let ticket = queue.lock().enter(Work::Lead).unwrap();
     let TicketState::Lead(log) = ticket.wait() else { panic!("refused before the close") };
     let mut line = queue.lock();
     line.waiting.pop_front();
-    line.refuse(&Error::Closed);
+    let refused = line.refuse(&Error::Closed);
+    drop(line);
+    tell(refused.into_iter().map(|ticket| (ticket, Err(Error::Closed))));
     log.bytes.with_mut(|_| ());
     log.last
 }
@@ -131,9 +136,8 @@ fn synced(queue: &Queue) -> Result<Seqno> {
         drop(line);
         return Ok(fly(queue, log, Vec::new()));
     }
-    let ticket = Ticket::new();
     let work = Work::Commit { writes: WriteSet::default(), durability: Durability::Synced };
-    line.enter(work, &ticket)?;
+    let ticket = line.enter(work)?;
     drop(line);
     loop {
         match ticket.wait() {
@@ -155,9 +159,7 @@ fn fly(queue: &Queue, mut log: Box<Tail>, group: Vec<Arc<Ticket<Tail>>>) -> Seqn
     let last = log.last;
     queue.lock().take_off(log);
     queue.lock().land();
-    for (number, ticket) in (first..).zip(group) {
-        ticket.tell(TicketState::Done(Ok(number)));
-    }
+    tell(group.into_iter().zip((first..).map(Ok)));
     last
 }
 
@@ -176,5 +178,49 @@ fn the_log_is_found_again_behind_groups_that_fly() {
         numbers.sort_unstable();
         assert_eq!(numbers, [1, 2, 3]);
         assert!(queue.lock().log.is_some(), "nobody leads, and it lies there");
+    });
+}
+
+/// Three who wait for one group: the first by itself, two at one bell.
+#[test]
+fn everybody_at_a_bell_is_woken() {
+    loom::model(|| {
+        let queue = queue();
+        let log = queue.lock().log.take().unwrap();
+        let line_up = || {
+            let work = Work::Commit { writes: WriteSet::default(), durability: Durability::Memory };
+            queue.lock().enter(work).unwrap()
+        };
+        let (first, second, third) = (line_up(), line_up(), line_up());
+        let waiting = [second, third].map(|ticket| thread::spawn(move || ticket.wait()));
+        queue.lock().pass_on(log);
+        let TicketState::Lead(log) = first.wait() else { panic!("the first leads") };
+        lead(&queue, log);
+        for writer in waiting {
+            assert!(matches!(writer.join().unwrap(), TicketState::Done(Ok(_))));
+        }
+    });
+}
+
+/// A writer that goes on: its deputy leads, and its result is found by whoever asks.
+#[test]
+fn a_deputy_leads_for_a_writer_that_is_gone() {
+    loom::model(|| {
+        let queue = queue();
+        let deputy: Arc<Deputy<Tail>> = Arc::default();
+        let (desk, line) = (Arc::clone(&deputy), Arc::clone(&queue));
+        let leading = thread::spawn(move || {
+            while let Some(log) = desk.next() {
+                lead(&line, log);
+            }
+        });
+        let work = Work::Commit { writes: WriteSet::default(), durability: Durability::Memory };
+        let ticket = queue.lock().leave(work, &deputy, Arc::new(())).unwrap();
+        let mine = commit(&queue).unwrap();
+        let theirs = ticket.result().unwrap();
+        assert_eq!(mine + theirs, 3);
+        assert_eq!(ticket.poll(None).unwrap().unwrap(), theirs, "it stays");
+        deputy.end();
+        leading.join().unwrap();
     });
 }

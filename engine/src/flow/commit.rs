@@ -1,0 +1,230 @@
+//! One commit of a group: from its writes to bytes of the log and entries of the memtable.
+
+use std::mem;
+
+use orlop_formats::batch::{self as format, Op};
+use orlop_formats::ids::{DatabaseId, Kind, SYSTEM_DATABASE, Seqno};
+use orlop_formats::limits::MAX_SEQNO;
+
+use crate::error::{Error, Result};
+use crate::files::wal;
+use crate::options::Durability;
+use crate::state::catalog::{Staged, SystemWrites, Target};
+use crate::state::memtable::Writer;
+use crate::state::shared::Shared;
+use crate::state::ticket::{self, Ticket};
+use crate::state::write_set::{Item, WriteSet};
+use crate::sync::{Arc, Ordering, write};
+
+/// A commit of the current group.
+pub(super) struct Commit {
+    pub(super) writes: WriteSet,
+    pub(super) durability: Durability,
+    /// Where the writer waits, if it is not the one who leads.
+    pub(super) ticket: Option<Arc<Ticket>>,
+    /// Set when it is encoded.
+    pub(super) outcome: Result<Seqno>,
+    /// The outcome is final.
+    pub(super) done: bool,
+    system: SystemWrites,
+    ids: Ids,
+}
+
+/// The databases that the writes of a commit go to.
+enum Ids {
+    Same(DatabaseId),
+    /// One for each write.
+    Each(Vec<DatabaseId>),
+}
+
+impl Ids {
+    const NONE: Self = Self::Each(Vec::new());
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Each(ids) if ids.is_empty())
+    }
+
+    fn get(&self, at: usize) -> Option<DatabaseId> {
+        match self {
+            Self::Same(id) => Some(*id),
+            Self::Each(ids) => ids.get(at).copied(),
+        }
+    }
+}
+
+impl Commit {
+    pub(super) fn of(
+        writes: WriteSet,
+        durability: Durability,
+        ticket: Option<Arc<Ticket>>,
+    ) -> Self {
+        let (system, ids) = (SystemWrites::new(), Ids::NONE);
+        Self { writes, durability, ticket, outcome: Ok(0), done: false, system, ids }
+    }
+}
+
+/// The commits of a group whose writers are somewhere else.
+pub(super) struct Group(pub(super) Vec<Commit>);
+
+impl Drop for Group {
+    /// Tells the writers, also when a panic has ended the group.
+    fn drop(&mut self) {
+        ticket::tell(self.0.drain(..).filter_map(|mut commit| {
+            let outcome = if commit.done {
+                mem::replace(&mut commit.outcome, Ok(0))
+            } else {
+                Err(Error::Poisoned { cause: "a panic ended the commit".to_owned() })
+            };
+            Some((commit.ticket.take()?, outcome))
+        }));
+    }
+}
+
+impl Drop for Commit {
+    fn drop(&mut self) {
+        mem::take(&mut self.writes).let_go();
+    }
+}
+
+/// Resolves its databases, gives it the next sequence number and appends
+/// its batch to the frame. A commit that cannot be takes no part in the group.
+pub(super) fn encode(shared: &Shared, commit: &mut Commit, frame: &mut wal::Group) {
+    if commit.writes.is_empty() {
+        commit.outcome = Ok(shared.assigned.load(Ordering::Relaxed));
+        return;
+    }
+    let seqno = shared.assigned.load(Ordering::Relaxed) + 1;
+    if seqno > MAX_SEQNO {
+        commit.outcome = Err(Error::InvalidArgument {
+            what: "commit",
+            expected: format!("fewer than {MAX_SEQNO} in the life of a store"),
+            found: "one more; copy what it holds into a new store".to_owned(),
+        });
+        return;
+    }
+    if let Err(error) = resolve(shared, commit, seqno) {
+        commit.ids = Ids::NONE;
+        commit.outcome = Err(error);
+        return;
+    }
+    if commit.ids.is_empty() && commit.system.is_empty() {
+        // Such as the clear of a database that does not exist.
+        commit.outcome = Ok(seqno - 1);
+        return;
+    }
+    let start = format::begin(&mut frame.bytes);
+    let mut count = 0;
+    for op in operations(commit) {
+        seeded!(CatalogChangeUnlogged: op = unless_catalog_change(commit, op));
+        format::push(&mut frame.bytes, &op);
+        count += 1;
+    }
+    format::finish(&mut frame.bytes, start, count);
+    if frame.count == 0 {
+        frame.first = seqno;
+    }
+    frame.count += 1;
+    shared.assigned.store(seqno, Ordering::Relaxed);
+    commit.outcome = Ok(seqno);
+}
+
+/// Finds the id of every item's database, as of this commit.
+fn resolve(shared: &Shared, commit: &mut Commit, seqno: Seqno) -> Result<()> {
+    if let Some(ids) = resolve_bound(&commit.writes) {
+        commit.ids = ids;
+        return Ok(());
+    }
+    let oldest = shared.snapshots.oldest(&shared.visible);
+    let mut catalog = write(&shared.catalog);
+    let mut staged = Staged::new(&mut catalog);
+    let mut ids = Vec::with_capacity(commit.writes.items.len());
+    let mut walk = || {
+        for item in &commit.writes.items {
+            match item {
+                Item::Write { target, .. } => {
+                    let target = &commit.writes.targets[*target];
+                    ids.push(staged.resolve(target)?);
+                }
+                Item::Catalog(op) => staged.apply(op)?,
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = walk() {
+        staged.cancel();
+        return Err(error);
+    }
+    commit.system = staged.system_writes();
+    staged.commit(seqno, oldest);
+    commit.ids = Ids::Each(ids);
+    Ok(())
+}
+
+/// The common case: no change of the catalog, every target an existing database.
+fn resolve_bound(writes: &WriteSet) -> Option<Ids> {
+    if writes.has_catalog_ops {
+        return None;
+    }
+    let bound = |target: &Target| match target {
+        Target::Slot(slot) => slot.latest(),
+        Target::Name(_) => None,
+    };
+    if let [target] = writes.targets.as_slice() {
+        return bound(target).map(Ids::Same);
+    }
+    let of_targets: Vec<DatabaseId> = writes.targets.iter().map(bound).collect::<Option<_>>()?;
+    let id_of = |item: &Item| match item {
+        Item::Write { target, .. } => of_targets.get(*target).copied(),
+        Item::Catalog(_) => None,
+    };
+    writes.items.iter().map(id_of).collect::<Option<_>>().map(Ids::Each)
+}
+
+/// The entries of a resolved commit, in the order they are written: its own, then the catalog's.
+fn operations(commit: &Commit) -> impl Iterator<Item = Op<'_>> {
+    let data = &commit.writes.data;
+    let slice = |range: &std::ops::Range<usize>| data.get(range.clone()).unwrap_or_default();
+    let writes = commit.writes.items.iter().filter_map(|item| match item {
+        Item::Write { kind, key, value, .. } => Some((*kind, key, value)),
+        Item::Catalog(_) => None,
+    });
+    let own = writes.enumerate().map_while(move |(at, (kind, key, value))| {
+        let database = commit.ids.get(at)?;
+        Some(Op { kind, database, key: slice(key), value: slice(value), expiry: None })
+    });
+    let system = commit.system.iter().map(|(key, record)| {
+        let (kind, value) = match record {
+            Some(record) => (Kind::Put, record.as_slice()),
+            None => (Kind::Delete, &[][..]),
+        };
+        Op { kind, database: SYSTEM_DATABASE, key, value, expiry: None }
+    });
+    own.chain(system)
+}
+
+/// Puts its entries into the memtable.
+pub(super) fn insert(writer: &mut Writer<'_>, commit: &Commit) {
+    let Ok(seqno) = commit.outcome else { return };
+    for op in operations(commit) {
+        writer.insert(op.database, op.key, seqno, op.kind, op.value);
+    }
+}
+
+/// The operation, or one that changes nothing in place of a change of the catalog.
+#[cfg(feature = "seeded-bugs")]
+fn unless_catalog_change<'a>(commit: &Commit, op: Op<'a>) -> Op<'a> {
+    if !commit.writes.has_catalog_ops || op.database != SYSTEM_DATABASE {
+        return op;
+    }
+    Op { kind: Kind::Delete, key: b"", value: b"", ..op }
+}
+
+/// Puts all of its entries but the last into the memtable.
+#[cfg(feature = "seeded-bugs")]
+pub(super) fn insert_all_but_one(writer: &mut Writer<'_>, commit: &Commit) {
+    let Ok(seqno) = commit.outcome else { return };
+    let count = operations(commit).count();
+    for op in operations(commit).take(count.saturating_sub(1)) {
+        writer.insert(op.database, op.key, seqno, op.kind, op.value);
+    }
+}

@@ -1,0 +1,200 @@
+//! Where a writer in line hears of its turn and of its result.
+//!
+//! A writer that waits sleeps at a [`Bell`]. The first in a line, who will lead, has one of its own; all
+//! behind it share one, so that a group is woken by one system call. Whoever is woken looks at its own
+//! ticket, and sleeps on if it was not meant.
+//!
+//! A writer that does not wait has a handle: its result stays here until somebody asks for it. If it is to
+//! lead, its [`Deputy`] does.
+
+use std::any::Any;
+use std::mem;
+use std::task::Waker;
+
+use orlop_formats::ids::Seqno;
+
+use crate::error::Result;
+use crate::files::wal::Log;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// What a writer is told.
+pub(crate) enum TicketState<L = Log> {
+    Waiting,
+    Lead(Box<L>),
+    Done(Result<Seqno>),
+}
+
+/// See the module.
+pub(crate) struct Ticket<L = Log> {
+    state: Mutex<TicketState<L>>,
+    bell: Arc<Bell>,
+    handle: Option<Handle<L>>,
+}
+
+/// What a ticket has in place of a writer that waits.
+struct Handle<L> {
+    deputy: Arc<Deputy<L>>,
+    until_done: Mutex<UntilDone>,
+}
+
+struct UntilDone {
+    waker: Option<Waker>,
+    /// The store stays open as long as it has a commit in line.
+    store: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Where writers sleep.
+#[derive(Default)]
+pub(crate) struct Bell {
+    sleepers: Mutex<usize>,
+    woken: Condvar,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Wakes those who sleep. A wake-up is a system call even when nobody hears it.
+    fn ring(&self) {
+        if *self.sleepers.lock() > 0 {
+            self.woken.notify_all();
+        }
+    }
+
+    fn sleep<'a>(&self, mut sleepers: MutexGuard<'a, usize>) -> MutexGuard<'a, usize> {
+        *sleepers += 1;
+        let mut sleepers = self.woken.wait(sleepers);
+        *sleepers -= 1;
+        sleepers
+    }
+}
+
+impl<L> Ticket<L> {
+    /// For a writer that sleeps there.
+    pub(crate) fn at(bell: Arc<Bell>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(TicketState::Waiting), bell, handle: None })
+    }
+
+    /// For a writer that does not wait.
+    pub(crate) fn handle(deputy: Arc<Deputy<L>>, store: Arc<dyn Any + Send + Sync>) -> Arc<Self> {
+        let until_done = Mutex::new(UntilDone { waker: None, store: Some(store) });
+        let handle = Handle { deputy, until_done };
+        let state = Mutex::new(TicketState::Waiting);
+        Arc::new(Self { state, bell: Bell::new(), handle: Some(handle) })
+    }
+
+    /// Gives the log to whoever leads for this writer.
+    pub(crate) fn lead(&self, log: Box<L>) {
+        match &self.handle {
+            Some(handle) => handle.deputy.hand_over(log),
+            None => {
+                *self.state.lock() = TicketState::Lead(log);
+                self.bell.ring();
+            }
+        }
+    }
+
+    /// Waits for leadership or for the result.
+    pub(crate) fn wait(&self) -> TicketState<L> {
+        let mut sleepers = self.bell.sleepers.lock();
+        loop {
+            // Told before the bell is rung, and the bell is held from here to the sleep.
+            let told = mem::replace(&mut *self.state.lock(), TicketState::Waiting);
+            if !matches!(told, TicketState::Waiting) {
+                return told;
+            }
+            sleepers = self.bell.sleep(sleepers);
+        }
+    }
+
+    /// The result, if it is there; it stays. Otherwise `waker` is called when it is.
+    pub(crate) fn poll(&self, waker: Option<&Waker>) -> Option<Result<Seqno>> {
+        if let (Some(handle), Some(waker)) = (&self.handle, waker) {
+            // Before the look: a result that comes in between finds it.
+            handle.until_done.lock().waker = Some(waker.clone());
+        }
+        match &*self.state.lock() {
+            TicketState::Done(result) => Some(result.clone()),
+            _ => None,
+        }
+    }
+
+    /// Waits for the result, which stays.
+    pub(crate) fn result(&self) -> Result<Seqno> {
+        let mut sleepers = self.bell.sleepers.lock();
+        loop {
+            if let Some(result) = self.poll(None) {
+                return result;
+            }
+            sleepers = self.bell.sleep(sleepers);
+        }
+    }
+}
+
+/// Tells writers their results. Not behind a lock: wakers are others' code, and the store may close here.
+pub(crate) fn tell<L>(results: impl IntoIterator<Item = (Arc<Ticket<L>>, Result<Seqno>)>) {
+    let mut bells: Vec<Arc<Bell>> = Vec::new();
+    let (mut wakers, mut stores) = (Vec::new(), Vec::new());
+    for (ticket, result) in results {
+        // A log that was meant for a writer that is refused goes with what is dropped here.
+        let before = mem::replace(&mut *ticket.state.lock(), TicketState::Done(result));
+        drop(before);
+        if !bells.last().is_some_and(|last| Arc::ptr_eq(last, &ticket.bell)) {
+            bells.push(Arc::clone(&ticket.bell));
+        }
+        if let Some(handle) = &ticket.handle {
+            let mut until_done = handle.until_done.lock();
+            wakers.extend(until_done.waker.take());
+            stores.extend(until_done.store.take());
+        }
+    }
+    bells.iter().for_each(|bell| bell.ring());
+    wakers.into_iter().for_each(Waker::wake);
+    drop(stores);
+}
+
+/// Leads for writers that do not wait: a thread that sleeps until it is handed the log.
+pub(crate) struct Deputy<L = Log> {
+    desk: Mutex<Desk<L>>,
+    woken: Condvar,
+}
+
+struct Desk<L> {
+    log: Option<Box<L>>,
+    /// Nobody will hand the log over any more.
+    ended: bool,
+}
+
+impl<L> Default for Deputy<L> {
+    fn default() -> Self {
+        Self { desk: Mutex::new(Desk { log: None, ended: false }), woken: Condvar::default() }
+    }
+}
+
+impl<L> Deputy<L> {
+    fn hand_over(&self, log: Box<L>) {
+        self.desk.lock().log = Some(log);
+        self.woken.notify_all();
+    }
+
+    /// Waits for the log; `None` at the end.
+    pub(crate) fn next(&self) -> Option<Box<L>> {
+        let mut desk = self.desk.lock();
+        loop {
+            if let Some(log) = desk.log.take() {
+                return Some(log);
+            }
+            if desk.ended {
+                return None;
+            }
+            desk = self.woken.wait(desk);
+        }
+    }
+
+    /// Lets the thread go.
+    pub(crate) fn end(&self) {
+        self.desk.lock().ended = true;
+        self.woken.notify_all();
+    }
+}
