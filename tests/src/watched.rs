@@ -91,6 +91,10 @@ impl Env for WatchedEnv {
         self.env.map(path)
     }
 
+    fn warm(&self, path: &Path, go_on: &mut dyn FnMut() -> bool) {
+        self.env.warm(path, go_on);
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         (self.watch)("rename");
         self.env.rename(from, to)

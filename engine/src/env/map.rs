@@ -75,24 +75,12 @@ impl Mapping {
         }
     }
 
-    /// Has the system read all of it, while nobody waits.
-    pub fn fetch(&self) {
-        self.pieces().for_each(|piece| self.will_need(piece));
-    }
-
-    /// Has the system read all of it, and waits for that: piece by piece, so that what others want of the
-    /// device meanwhile does not wait for all.
-    pub fn fetch_gently(&self) {
-        for piece in self.pieces() {
-            let last = piece.end - 1;
-            self.will_need(piece);
-            std::hint::black_box(self.bytes().get(last));
-        }
-    }
-
-    fn pieces(&self) -> impl Iterator<Item = Range<usize>> {
+    /// Says so of all bytes.
+    pub fn will_need_all(&self) {
         let len = self.bytes().len();
-        (0..len).step_by(READ_AHEAD).map(move |start| start..(start + READ_AHEAD).min(len))
+        for start in (0..len).step_by(READ_AHEAD) {
+            self.will_need(start..(start + READ_AHEAD).min(len));
+        }
     }
 
     /// All bytes of the file.
@@ -163,29 +151,43 @@ impl StageMap {
 
 /// Whether a file system never needs new space to write where it has written before: ext2 to 4 and memory
 /// do not, as far as is known. XFS does where a copy of the file shares its space.
-#[cfg(target_os = "linux")]
 fn overwrites_in_place(file: &File) -> bool {
+    matches!(file_system(file), Some(EXT | TMPFS))
+}
+
+/// Whether a file system says rightly where data is. Others have called data a hole that was written a moment
+/// before, which would pass for the end of a log.
+#[cfg(target_os = "linux")]
+fn tells_data(file: &File) -> bool {
+    matches!(file_system(file), Some(EXT | TMPFS | XFS))
+}
+
+const EXT: i64 = 0xEF53;
+const TMPFS: i64 = 0x0102_1994;
+#[cfg(target_os = "linux")]
+const XFS: i64 = 0x5846_5342;
+
+/// The number of the file system that a file is on.
+#[cfg(target_os = "linux")]
+fn file_system(file: &File) -> Option<i64> {
     use std::mem::MaybeUninit;
     use std::os::fd::AsRawFd;
 
-    const EXT: i64 = 0xEF53;
-    const TMPFS: i64 = 0x0102_1994;
     let mut found = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: the pointer is to a place for what the call writes, and the descriptor is open as long as
     // `file` is borrowed here.
     if unsafe { libc::fstatfs(file.as_raw_fd(), found.as_mut_ptr()) } != 0 {
-        return false;
+        return None;
     }
     // SAFETY: the call has succeeded, so it has written it.
     let found = unsafe { found.assume_init() };
     #[allow(clippy::unnecessary_cast, reason = "its type differs between processors")]
-    let kind = found.f_type as i64;
-    matches!(kind, EXT | TMPFS)
+    Some(found.f_type as i64)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn overwrites_in_place(_: &File) -> bool {
-    false
+fn file_system(_: &File) -> Option<i64> {
+    None
 }
 
 /// Reserves the first `len` bytes of a new file, which then read as zeros and count to its length. False
@@ -221,43 +223,83 @@ pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
 }
 
 /// The bytes of a whole file. Where it has no data, nothing is read: a segment has its space before it has
-/// anything in it. A file that somebody cuts short meanwhile is shorter.
+/// anything in it. A file that somebody cuts short meanwhile is shorter. `None` where the file system is not
+/// known to say rightly where data is.
 #[cfg(target_os = "linux")]
-pub(super) fn read_data(file: &File) -> io::Result<Vec<u8>> {
+pub(super) fn read_data(file: &File) -> Option<io::Result<Vec<u8>>> {
+    tells_data(file).then(|| {
+        let len = file.metadata()?.len();
+        let mut bytes = zeros(len)?;
+        // All at once, and nothing ahead: behind the data there is none.
+        advise(file, 0, 0, libc::POSIX_FADV_RANDOM);
+        fill(file, &mut bytes)?;
+        let now = file.metadata()?.len();
+        bytes.truncate(usize::try_from(now).unwrap_or(usize::MAX));
+        Ok(bytes)
+    })
+}
+
+/// So many zeros, which take no memory before they are looked at; an error where there is no room for them.
+#[cfg(target_os = "linux")]
+fn zeros(len: u64) -> io::Result<Vec<u8>> {
+    let too_long = || io::Error::from(io::ErrorKind::OutOfMemory);
+    let len = usize::try_from(len).map_err(|_| too_long())?;
+    Vec::<u8>::new().try_reserve_exact(len).map_err(|_| too_long())?;
+    Ok(vec![0; len])
+}
+
+/// Reads what is data.
+#[cfg(target_os = "linux")]
+fn fill(file: &File, bytes: &mut [u8]) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
 
-    let Ok(len) = usize::try_from(file.metadata()?.len()) else {
-        return Err(io::ErrorKind::OutOfMemory.into());
-    };
-    // All at once, and nothing ahead: behind the data there is none. Advice that is refused changes speed,
-    // not results.
-    advise_random(file);
-    let mut bytes = vec![0; len];
     let mut end = 0;
-    while let Some(start) = seek(file, end, libc::SEEK_DATA)?.filter(|start| *start < len) {
-        end = seek(file, start, libc::SEEK_HOLE)?.unwrap_or(len).clamp(start, len);
+    while let Some(start) = seek(file, end, libc::SEEK_DATA)?.filter(|start| *start < bytes.len()) {
+        let hole = seek(file, start, libc::SEEK_HOLE)?.filter(|hole| *hole > start);
+        end = hole.map_or(bytes.len(), |hole| hole.min(bytes.len()));
         let mut at = start;
         while at < end {
             match file.read_at(&mut bytes[at..end], at as u64) {
-                Ok(0) => {
-                    bytes.truncate(at);
-                    return Ok(bytes);
-                }
+                // It has been cut short.
+                Ok(0) => return Ok(()),
                 Ok(read) => at += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
     }
-    Ok(bytes)
+    Ok(())
 }
 
+/// Brings a file into the page cache; see [`Env::warm`](super::Env::warm). Its pages are not mapped here: what a
+/// device cannot read is an error to whoever asks for it by name.
+#[cfg(unix)]
+pub(super) fn warm(file: &File, go_on: &mut dyn FnMut() -> bool) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+
+    let len = file.metadata()?.len();
+    for start in (0..len).step_by(READ_AHEAD) {
+        if !go_on() {
+            break;
+        }
+        let end = (start + READ_AHEAD as u64).min(len);
+        #[cfg(target_os = "linux")]
+        advise(file, start, end - start, libc::POSIX_FADV_WILLNEED);
+        // Whoever reads the last byte waits for it.
+        let _ = file.read_at(&mut [0], end - 1)?;
+    }
+    Ok(())
+}
+
+/// Advice that is refused changes speed, not results.
 #[cfg(target_os = "linux")]
-fn advise_random(file: &File) {
+fn advise(file: &File, start: u64, len: u64, what: libc::c_int) {
     use std::os::fd::AsRawFd;
 
+    let range = libc::off_t::try_from(start).ok().zip(libc::off_t::try_from(len).ok());
+    let Some((start, len)) = range else { return };
     // SAFETY: fadvise takes no pointers; the descriptor is open as long as `file` is borrowed here.
-    let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM) };
+    let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), start, len, what) };
 }
 
 /// Where data, or a hole, begins at or behind `from`. `None`: nowhere.
@@ -347,7 +389,10 @@ mod tests {
             for at in data {
                 file.write_all_at(&[7], *at).unwrap();
             }
-            assert_eq!(read_data(&file).unwrap(), std::fs::read(&path).unwrap());
+            let mut bytes = vec![0; len as usize];
+            fill(&file, &mut bytes).unwrap();
+            assert_eq!(bytes, std::fs::read(&path).unwrap());
+            assert!(read_data(&file).is_none_or(|read| read.unwrap() == bytes));
         }
     }
 }

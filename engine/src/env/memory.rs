@@ -221,6 +221,8 @@ impl Env for MemoryEnv {
         Ok(Mapping::image(Arc::clone(&bytes)))
     }
 
+    fn warm(&self, _: &Path, _: &mut dyn FnMut() -> bool) {}
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, to) = (normal(from), normal(to));
         let mut tree = self.tree();

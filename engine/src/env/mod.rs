@@ -95,6 +95,11 @@ pub trait Env: Debug + Send + Sync + 'static {
     /// The mapping outlives the file's name.
     fn map(&self, path: &Path) -> io::Result<Mapping>;
 
+    /// Brings a finished file that went past the page cache into it, a piece at a time, so that what others want
+    /// of the device does not wait for all; as long as `go_on` says so before each. What fails here changes
+    /// speed, not results.
+    fn warm(&self, path: &Path, go_on: &mut dyn FnMut() -> bool);
+
     /// Gives a file another name, atomically replacing a file that had it. When both are names
     /// of one file already, nothing happens (as POSIX has it).
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;

@@ -143,17 +143,22 @@ impl Env for PosixEnv {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         #[cfg(target_os = "linux")]
-        if fs::metadata(path)?.len() >= LARGE as u64 {
-            // A file system that cannot tell where data is.
-            if let Ok(bytes) = map::read_data(&File::open(path)?) {
-                return Ok(bytes);
-            }
+        if fs::metadata(path)?.len() >= SPARSE
+            && let Some(bytes) = map::read_data(&File::open(path)?)
+        {
+            return bytes;
         }
         fs::read(path)
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapping> {
         Mapping::of_file(&File::open(path)?)
+    }
+
+    fn warm(&self, path: &Path, go_on: &mut dyn FnMut() -> bool) {
+        if let Ok(file) = File::open(path) {
+            let _ = map::warm(&file, go_on);
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -301,6 +306,10 @@ impl Drop for PosixLock {
 /// written: it is large, and what writes back the page cache takes longer and costs more than the copy
 /// that is saved (docs/decisions/0013).
 const LARGE: usize = 256 << 10;
+
+/// A file of this length may be a segment of which little is used.
+#[cfg(target_os = "linux")]
+const SPARSE: u64 = 8 << 20;
 
 struct PosixFile {
     file: DirectFile,

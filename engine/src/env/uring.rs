@@ -107,6 +107,10 @@ impl Env for UringEnv {
         self.posix.map(path)
     }
 
+    fn warm(&self, path: &Path, go_on: &mut dyn FnMut() -> bool) {
+        self.posix.warm(path, go_on);
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.posix.rename(from, to)
     }

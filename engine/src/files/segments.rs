@@ -4,8 +4,8 @@
 //! is completed with what fits there. Stages are read first: beside a live writer a segment that is read
 //! later has everything that has left the stage meanwhile.
 //!
-//! [`scan`] checks every live segment without keeping anything and says how far each is good;
-//! [`visit`] then hands out the batches. Where a segment stops being good:
+//! [`scan`] checks every live segment and says how far each is good; what is good it keeps in memory, where
+//! that is not too much. [`visit`] then hands out the batches. Where a segment stops being good:
 //!
 //! 1. the manifest knows its end (clean close): it must be good up to there
 //! 2. otherwise its successor may say where it ended, and what is behind is free space; if a later
@@ -43,7 +43,7 @@ pub(crate) struct Live {
 }
 
 /// Bytes that are kept of segments, at most.
-const KEPT: usize = 256 << 20;
+pub(crate) const KEPT: usize = 256 << 20;
 
 /// A log of at least so many bytes is worth two threads.
 const TWO_THREADS: u64 = 1 << 20;
@@ -119,7 +119,7 @@ pub(crate) fn scan(
     segments.sort_unstable();
     let rings = if segments.is_empty() { Rings::new() } else { rings(env, dir, store, &entries)? };
     let mut ready = Vec::new();
-    let bytes = segments.iter().map(|(_, len)| len).sum::<u64>();
+    let bytes = segments.iter().fold(0, |sum: u64, (_, len)| sum.saturating_add(*len));
     if at_once && segments.len() > 1 && (TWO_THREADS..=KEPT as u64).contains(&bytes) {
         ready = read_at_once(env, dir, &segments, &rings);
     }
@@ -452,7 +452,11 @@ pub(crate) fn visit(
         let path = &live.path;
         let (segment, whole) = match live.bytes.take() {
             Some(bytes) => (bytes, live.end),
-            None => read(env, path, &scan.rings).map(|(bytes, whole)| (Arc::new(bytes), whole))?,
+            None => {
+                let (mut bytes, whole) = read(env, path, &scan.rings)?;
+                bytes.truncate(usize::try_from(live.end).unwrap_or(usize::MAX));
+                (Arc::new(bytes), whole.min(live.end))
+            }
         };
         let walk = Walk::new(&segment, log::PROLOGUE_LEN, live.end, live.id);
         let mut walk = walk.knowing_whole(whole);

@@ -1,7 +1,7 @@
 //! Work that nobody waits for, one step at a time.
 //!
 //! In production one thread loops over [`step`]; with [`Background::Manual`] the caller does, so
-//! that every run is the same run. The order of urgency: flush, prepare, compact, collect.
+//! that every run is the same run. The order of urgency: flush, prepare, remove, compact, collect.
 
 use std::time::Duration;
 
@@ -37,9 +37,11 @@ const PATIENCE: Duration = Duration::from_millis(200);
 pub(crate) fn step(shared: &Shared) -> Result<Progress> {
     let _stepping = shared.stepping.lock();
     work_off(shared).inspect_err(|error| {
-        // What is ready before it is needed has no claim to space that somebody needs now.
+        // What is ready before it is needed, or not needed any more, has no claim to space that somebody
+        // needs now.
         if let (Error::DiskFull { .. }, Some(spares)) = (error, &shared.spares) {
             spares.clear();
+            collect::remove_buried(shared);
         }
     })
 }
@@ -51,6 +53,9 @@ fn work_off(shared: &Shared) -> Result<Progress> {
     }
     if shared.spares.as_ref().is_some_and(|spares| spares.prepare()) {
         return Ok(Progress::Prepared);
+    }
+    if shared.graveyard.has_files() && collect::remove_buried(shared) {
+        return Ok(Progress::Collected);
     }
     if shared.dir.has_failed() {
         // Law 5, whoever met it.

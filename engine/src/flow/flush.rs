@@ -1,4 +1,4 @@
-//! From the oldest sealed memtable to a run of level 0.
+//! From the oldest sealed memtable, or from what an open found in the log, to a run of level 0.
 //!
 //! 1. write what survives of it into sstables, synced, their directory synced
 //! 2. make the edit durable: the tables in, the log released up to the next memtable's floor
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::files::manifest::State;
 use crate::flow::compact::fold::Fold;
 use crate::flow::compact::rewrite::{Input, Output, Plan, rewrite};
-use crate::flow::install::{Haste, install};
+use crate::flow::install::install;
 use crate::flow::tail::Tail;
 use crate::options::Background;
 use crate::state::iter::{Merge, Source};
@@ -38,33 +38,43 @@ pub(crate) fn run(shared: &Shared) -> Result<bool> {
     let done = Flushed { last_seqno: memtable.last_seqno(), log_number: next.log_floor() };
     finish(shared, output, &done, Some(memtable))?;
     remove_segments(shared, done.log_number)?;
+    shared.spares.as_ref().inspect(|spares| spares.empty_bin());
     shared.wake();
     Ok(true)
 }
 
-/// A tail of at least so many bytes is worth two threads.
-const TWO_THREADS: usize = 4 << 20;
+/// A tail of at least so many bytes is written as two tables, or one of half a memtable.
+const TWO_TABLES: usize = 4 << 20;
 
 /// The same for what was read back from the log. Segments below `log_number` have nothing else; they stay,
 /// for who removes all that an earlier open has left.
 pub(crate) fn run_of_tail(shared: &Shared, tail: &Tail, log_number: FileNumber) -> Result<()> {
     let view = shared.view.pin();
-    let at_once = tail.bytes() >= TWO_THREADS && shared.options.background == Background::Thread;
+    let in_two = tail.bytes() >= TWO_TABLES.min(shared.options.memtable_size / 2);
     let run = shared.next_number();
     let mut parts = tail
-        .parts(at_once)
+        .parts(in_two)
         .into_iter()
         .map(|part| || write_tables(shared, &view, &mut part.sorted(), Some(run)));
     let output = match (parts.next(), parts.next()) {
         (Some(lower), Some(upper)) => {
-            let (lower, upper) = join(lower, upper);
+            let (lower, upper) = match shared.options.background {
+                Background::Thread => join(lower, upper),
+                Background::Manual => (lower(), upper()),
+            };
             both(shared, lower, upper)?
         }
         (Some(all), None) => all()?,
         (None, _) => Output::default(),
     };
     finish(shared, output, &Flushed { last_seqno: tail.last_seqno(), log_number }, None)?;
-    obsolete_segments(shared, log_number).map(drop)
+    vouch_for_the_last(shared, &segments(shared)?, log_number)?;
+    // The tables went past the page cache, and whoever opens the store waits.
+    shared.view.with(|view| {
+        let tables = view.version.tables().filter(|table| table.meta().run == run);
+        tables.for_each(|table| table.mapping().will_need_all());
+    });
+    Ok(())
 }
 
 /// The outputs of two threads as one. Of a failure nothing is left.
@@ -107,8 +117,7 @@ fn finish(
         ..VersionEdit::default()
     };
     seeded!(SegmentsBeforeEdit => remove_segments(shared, log_number)?);
-    let haste = if memtable.is_some() { Haste::Calm } else { Haste::Urgent };
-    install(shared, output, edit, memtable, haste)?;
+    install(shared, output, edit, memtable)?;
     shared.durable.fetch_max(last_seqno, Ordering::AcqRel);
     shared.log_number.store(log_number, Ordering::Release);
     shared.counters.count_flush(bytes);
@@ -131,6 +140,7 @@ fn write_tables(
         fold: Fold::new(shared.snapshots.boundaries(&shared.visible)),
         liveness: shared.liveness(),
         bottom: &bottom,
+        warm: run.is_none(),
         pause: &mut || shared.check_poison(),
     };
     rewrite(shared, input, plan)
@@ -139,7 +149,9 @@ fn write_tables(
 /// Step 4. A segment becomes a spare, if one like it is wanted. One that cannot be removed is an orphan that
 /// the next open removes.
 fn remove_segments(shared: &Shared, log_number: FileNumber) -> Result<()> {
-    for (number, len) in obsolete_segments(shared, log_number)? {
+    let segments = segments(shared)?;
+    vouch_for_the_last(shared, &segments, log_number)?;
+    for (number, len) in segments.into_iter().filter(|(number, _)| *number < log_number) {
         let recycled = shared.spares.as_ref().is_some_and(|spares| spares.recycle(number, len));
         if !recycled {
             let _ = shared.dir.env.remove(&shared.dir.path_of(FileName::Log(number)));
@@ -148,9 +160,8 @@ fn remove_segments(shared: &Shared, log_number: FileNumber) -> Result<()> {
     Ok(())
 }
 
-/// Segments below `log_number`, which can be removed now, and their lengths. Where there are no others the
-/// superblock says so first.
-fn obsolete_segments(shared: &Shared, log_number: FileNumber) -> Result<Vec<(FileNumber, u64)>> {
+/// The segments that are no spares, and their lengths.
+fn segments(shared: &Shared) -> Result<Vec<(FileNumber, u64)>> {
     // In this order: one that is taken in between is counted as a spare.
     let spares = shared.spares.as_ref().map(|spares| spares.numbers()).unwrap_or_default();
     let entries = shared.dir.list()?;
@@ -158,14 +169,22 @@ fn obsolete_segments(shared: &Shared, log_number: FileNumber) -> Result<Vec<(Fil
         Some(FileName::Log(number)) if !spares.contains(&number) => Some((number, entry.len)),
         _ => None,
     });
-    let (old, needed): (Vec<_>, Vec<_>) = segments.partition(|(number, _)| *number < log_number);
-    if !old.is_empty() && needed.is_empty() {
-        let Some(manifest) = &mut *shared.manifest.lock() else { return Err(Error::ReadOnly) };
-        manifest.vouch().inspect_err(|error| {
-            if manifest.failed() {
-                shared.poison(error);
-            }
-        })?;
+    Ok(segments.collect())
+}
+
+/// Where no segment is left that will say which came before it, the superblock says how many edits there are.
+fn vouch_for_the_last(
+    shared: &Shared,
+    segments: &[(FileNumber, u64)],
+    log_number: FileNumber,
+) -> Result<()> {
+    if segments.is_empty() || segments.iter().any(|(number, _)| *number >= log_number) {
+        return Ok(());
     }
-    Ok(old)
+    let Some(manifest) = &mut *shared.manifest.lock() else { return Err(Error::ReadOnly) };
+    manifest.vouch().inspect_err(|error| {
+        if manifest.failed() {
+            shared.poison(error);
+        }
+    })
 }

@@ -27,12 +27,10 @@ pub(crate) fn install(
     output: Output,
     edit: impl FnOnce(&State) -> VersionEdit,
     flushed: Option<&Arc<Memtable>>,
-    haste: Haste,
 ) -> Result<()> {
     let mut manifest = shared.manifest.lock();
     let Some(manifest) = manifest.as_mut() else { return Err(Error::ReadOnly) };
-    let opened =
-        open_tables(shared, &output.tables, haste).inspect_err(|_| output.discard(shared))?;
+    let opened = open_tables(shared, &output.tables).inspect_err(|_| output.discard(shared))?;
     let edit = edit(manifest.state());
     // A log that ends before what is durable now has lost something.
     let durable = seeded!(MarkLeftOut => 0, else shared.durable());
@@ -53,26 +51,12 @@ pub(crate) fn install(
     replace_view(shared, &removed, &opened, flushed)
 }
 
-/// Tables are written past the page cache, and what was written lately is read.
-#[derive(Clone, Copy)]
-pub(crate) enum Haste {
-    /// Somebody waits: the tables come into the page cache by and by.
-    Urgent,
-    /// Only the background does. They come there before anybody reads them, and others' requests to the
-    /// device in between.
-    Calm,
-}
-
-fn open_tables(shared: &Shared, metas: &[TableMeta], haste: Haste) -> Result<Vec<Arc<Table>>> {
+fn open_tables(shared: &Shared, metas: &[TableMeta]) -> Result<Vec<Arc<Table>>> {
     let open = |meta: &TableMeta| {
         let path = shared.dir.path_of(FileName::Sstable(meta.number));
         let graveyard = Arc::clone(&shared.graveyard);
         let place = shared.place(meta.number);
         let table = Table::open(&*shared.dir.env, path, place, meta.clone(), graveyard)?;
-        match haste {
-            Haste::Urgent => table.mapping().fetch(),
-            Haste::Calm => table.mapping().fetch_gently(),
-        }
         Ok(Arc::new(table))
     };
     metas.iter().map(open).collect()

@@ -7,8 +7,8 @@
 //! 5. replay it: into the memtable after a clean close; after a crash it is sorted and flushed, so that it is
 //!    on the device again before it is served
 //! 6. load the catalog
-//! 7. start a manifest of this open, which is surely on the device; then remove files that nobody
-//!    names
+//! 7. start a manifest of this open, which is surely on the device; then remove files that nobody names, or
+//!    leave that to the background
 //! 8. start the background
 //!
 //! A read-only open does a part of it (`attach`).
@@ -36,7 +36,7 @@ use crate::files::sstable::{Graveyard, Table};
 use crate::files::superblock;
 use crate::files::wal::{Log, Origin, Spares};
 use crate::flow::tail::Tail;
-use crate::flow::{flush, scan};
+use crate::flow::{flush, room, scan};
 use crate::options::{Background, Options};
 use crate::state::catalog::Catalog;
 use crate::state::memtable::Memtable;
@@ -372,7 +372,8 @@ fn with_log(mut shared: Shared, origin: Origin) -> Shared {
     let (dir, numbers) = (Arc::clone(&shared.dir), Arc::clone(&shared.numbers));
     let spares = Spares::new(Arc::clone(&dir), shared.store, Arc::clone(&numbers));
     shared.spares = Some(Arc::clone(&spares));
-    let log = Log::new(dir, shared.store, numbers, spares, origin);
+    let mut log = Log::new(dir, shared.store, numbers, spares, origin);
+    log.is_full = shared.view.with(|view| room::is_full(&shared, view, &log));
     shared.queue = Mutex::new(CommitQueue::new(log));
     shared
 }
@@ -394,7 +395,7 @@ fn replay_and_flush(
     let mut tail = Tail::default();
     replay(shared, scan, flushed, |batch| {
         tail.add(&batch);
-        if tail.bytes() >= shared.options.memtable_size {
+        if tail.is_full(shared.options.memtable_size) {
             flush::run_of_tail(shared, &mem::take(&mut tail), old_floor)?;
         }
         Ok(())

@@ -62,6 +62,9 @@ fn check_files(shared: &Shared, version: &Version) -> Result<()> {
     let mut stages = 0;
     for entry in listed {
         let orphan = || broken(shared, "directory", "no orphans", entry.name.clone());
+        if shared.graveyard.holds(&shared.dir.path.join(&entry.name)) {
+            continue;
+        }
         let name = FileName::parse(&entry.name).ok_or_else(orphan)?;
         if name.number().is_some_and(|number| number >= next) {
             return Err(broken(shared, "file number", &format!("below {next}"), entry.name));

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use orlop_formats::ids::{DatabaseId, Kind, Seqno};
 
 use crate::error::Result;
-use crate::files::segments::Replayed;
+use crate::files::segments::{KEPT, Replayed};
 use crate::files::sstable::Entry;
 use crate::flow::compact::rewrite::Input;
 use crate::sync::Arc;
@@ -21,6 +21,8 @@ pub(crate) struct Tail {
     items: Vec<Item>,
     /// Bytes of keys and values, and what an entry takes beside them.
     bytes: usize,
+    /// Bytes of the segments that they are in.
+    held: usize,
     last_seqno: Seqno,
     /// How many bytes all keys have in common, their database in front.
     common: usize,
@@ -65,6 +67,11 @@ impl Tail {
         self.bytes
     }
 
+    /// Whether it has as much as a memtable has, or holds more of the log than is kept in memory anyway.
+    pub(crate) fn is_full(&self, memtable: usize) -> bool {
+        self.bytes >= memtable || self.held >= memtable.max(KEPT)
+    }
+
     /// The highest sequence number that was added.
     pub(crate) fn last_seqno(&self) -> Seqno {
         self.last_seqno
@@ -75,6 +82,7 @@ impl Tail {
         let Replayed { seqno, ops, segment } = *batch;
         if !self.segments.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
             self.segments.push(Arc::clone(segment));
+            self.held += segment.len();
         }
         let start = segment.as_ptr().addr();
         for op in ops {
@@ -88,7 +96,7 @@ impl Tail {
                 kind: op.kind,
             };
             self.common = match self.items.first() {
-                Some(first) => shared(self, first, &item, self.common),
+                Some(first) => in_common(self, first, &item, self.common),
                 None => DATABASE + op.key.len(),
             };
             self.bytes += op.key.len() + op.value.len() + size_of::<(Item, Place)>();
@@ -132,12 +140,12 @@ impl Tail {
         let items = self.items.iter().zip(0..);
         let mut all: Vec<Place> =
             items.map(|(item, at)| Place { window: self.window(item), item: at }).collect();
+        if !halves || all.is_empty() {
+            return vec![all];
+        }
         let mut sample: Vec<u128> =
             all.iter().step_by((all.len() / SAMPLE).max(1)).map(|place| place.window).collect();
         let middle = sample.len() / 2;
-        if !halves || sample.is_empty() {
-            return vec![all];
-        }
         let (_, middle, _) = sample.select_nth_unstable(middle);
         // Keys that the window does not tell apart stay together, and so do all versions of one.
         let upper = all.extract_if(.., |place| place.window >= *middle).collect();
@@ -171,7 +179,7 @@ impl<'a> Part<'a> {
 }
 
 /// How many of the first `most` bytes two keys have in common, their database in front.
-fn shared(tail: &Tail, a: &Item, b: &Item, most: usize) -> usize {
+fn in_common(tail: &Tail, a: &Item, b: &Item, most: usize) -> usize {
     if a.database != b.database {
         let (a, b) = (a.database.0.to_be_bytes(), b.database.0.to_be_bytes());
         return a.iter().zip(b).take_while(|(a, b)| *a == b).count().min(most);
@@ -230,5 +238,100 @@ impl Input for TailCursor<'_> {
                 return Ok(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orlop_formats::batch::Op;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    type Write = (u32, Vec<u8>, Vec<u8>);
+
+    /// Keys that are empty, beginnings of others, or alike for longer than a window.
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        let tail = || prop::collection::vec(0..3_u8, 0..6);
+        let long = tail().prop_map(|tail| [vec![7; 20], tail].concat());
+        prop_oneof![tail(), long]
+    }
+
+    fn batches() -> impl Strategy<Value = Vec<Vec<Write>>> {
+        let write =
+            (prop_oneof![Just(0), 16..18_u32], key(), prop::collection::vec(any::<u8>(), 0..5));
+        prop::collection::vec(prop::collection::vec(write, 1..6), 0..40)
+    }
+
+    /// A tail of batches that lie in segments of three each.
+    fn tail(batches: &[Vec<Write>]) -> Tail {
+        let mut tail = Tail::default();
+        for (segment, group) in batches.chunks(3).enumerate() {
+            let mut bytes = vec![0; 5];
+            for (_, key, value) in group.iter().flatten() {
+                bytes.extend(key);
+                bytes.extend(value);
+            }
+            let (bytes, mut at) = (Arc::new(bytes), 5);
+            for (number, batch) in group.iter().enumerate() {
+                let mut take = |len: usize| {
+                    at += len;
+                    &bytes[at - len..at]
+                };
+                let ops: Vec<Op<'_>> = batch
+                    .iter()
+                    .map(|(database, key, value)| Op {
+                        kind: Kind::Put,
+                        database: DatabaseId(*database),
+                        key: take(key.len()),
+                        value: take(value.len()),
+                        expiry: None,
+                    })
+                    .collect();
+                let seqno = (3 * segment + number + 1) as Seqno;
+                tail.add(&Replayed { seqno, ops: &ops, segment: &bytes });
+            }
+        }
+        tail
+    }
+
+    proptest! {
+        #[test]
+        fn a_tail_is_what_was_added_in_order(batches in batches(), halves: bool) {
+            let mut expected = BTreeMap::new();
+            for (batch, seqno) in batches.iter().zip(1..) {
+                for (database, key, value) in batch {
+                    expected.insert((*database, key.clone(), Reverse(seqno)), value.clone());
+                }
+            }
+            let tail = tail(&batches);
+            prop_assert_eq!(tail.is_empty(), expected.is_empty());
+            let mut found = Vec::new();
+            let mut ends: Vec<(u32, Vec<u8>)> = Vec::new();
+            for part in tail.parts(halves) {
+                let mut cursor = part.sorted();
+                let first = cursor.entry().map(|entry| (entry.database.0, entry.key.to_vec()));
+                // No key is in two parts.
+                prop_assert!(first.is_none_or(|first| ends.last().is_none_or(|end| *end < first)));
+                while let Some(Entry { database, key, seqno, value, .. }) = cursor.entry() {
+                    found.push(((database.0, key.to_vec(), Reverse(seqno)), value.to_vec()));
+                    cursor.next().unwrap();
+                }
+                ends.extend(found.last().map(|((database, key, _), _)| (*database, key.clone())));
+            }
+            prop_assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_large_tail_is_cut_near_its_middle() {
+        let batches: Vec<Vec<Write>> = (0..9_000_u32)
+            .map(|n| vec![(16, (n * 7919 % 9_001).to_be_bytes().to_vec(), vec![])])
+            .collect();
+        let tail = tail(&batches);
+        let sizes: Vec<usize> = tail.parts(true).iter().map(|part| part.places.len()).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), 9_000);
+        assert!(sizes.iter().all(|size| *size > 3_500), "{sizes:?}");
+        assert!(tail.is_full(1 << 10) && !tail.is_full(1 << 30));
     }
 }

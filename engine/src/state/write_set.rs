@@ -74,10 +74,11 @@ impl WriteSet {
         key: &[u8],
         value: &[u8],
     ) -> Result<()> {
-        check_key(key)?;
-        too_large("value", MAX_VALUE_LEN, value.len())?;
+        let overhead = if self.find(&target).is_some() { 0 } else { CATALOG_OVERHEAD };
+        self.make_room(key, value, overhead)?;
         let target = self.target(target);
-        self.add(target, kind, key, value)
+        self.add(target, kind, key, value);
+        Ok(())
     }
 
     /// Whether the last target is this slot: [`WriteSet::write_there`] writes to it without a look at others.
@@ -87,13 +88,19 @@ impl WriteSet {
 
     /// A write to the last target.
     pub(crate) fn write_there(&mut self, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
-        check_key(key)?;
-        too_large("value", MAX_VALUE_LEN, value.len())?;
-        self.add(self.targets.len() - 1, kind, key, value)
+        self.make_room(key, value, 0)?;
+        self.add(self.targets.len() - 1, kind, key, value);
+        Ok(())
     }
 
-    fn add(&mut self, target: usize, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
-        self.grow(key.len() + value.len() + ITEM_OVERHEAD)?;
+    /// Holds an item against the limits; all is as before if it is too large.
+    fn make_room(&mut self, key: &[u8], value: &[u8], overhead: usize) -> Result<()> {
+        check_key(key)?;
+        too_large("value", MAX_VALUE_LEN, value.len())?;
+        self.grow(key.len() + value.len() + ITEM_OVERHEAD + overhead)
+    }
+
+    fn add(&mut self, target: usize, kind: Kind, key: &[u8], value: &[u8]) {
         let start = self.data.len();
         self.data.extend_from_slice(key);
         let middle = self.data.len();
@@ -104,7 +111,6 @@ impl WriteSet {
             key: start..middle,
             value: middle..self.data.len(),
         });
-        Ok(())
     }
 
     pub(crate) fn catalog(&mut self, op: CatalogOp) -> Result<()> {
@@ -122,22 +128,18 @@ impl WriteSet {
 
     /// The index of a target; items of one database that follow each other share it.
     fn target(&mut self, target: Target) -> usize {
-        let same = |other: &Target| match (other, &target) {
+        self.find(&target).unwrap_or_else(|| {
+            self.targets.push(target);
+            self.targets.len() - 1
+        })
+    }
+
+    fn find(&self, target: &Target) -> Option<usize> {
+        self.targets.iter().rposition(|other| match (other, target) {
             (Target::Slot(a), Target::Slot(b)) => Arc::ptr_eq(a, b),
             (Target::Name(a), Target::Name(b)) => a == b,
             _ => false,
-        };
-        if let Some(last) = self.targets.last()
-            && same(last)
-        {
-            return self.targets.len() - 1;
-        }
-        if let Some(found) = self.targets.iter().rposition(same) {
-            return found;
-        }
-        self.encoded_bound += CATALOG_OVERHEAD;
-        self.targets.push(target);
-        self.targets.len() - 1
+        })
     }
 }
 
@@ -170,5 +172,19 @@ mod tests {
             assert_eq!((spare.encoded_bound, spare.has_catalog_ops), (0, false));
             assert_eq!(spare.data.capacity() > 0, len == 10);
         }
+    }
+
+    #[test]
+    fn a_write_that_is_too_large_leaves_no_trace() {
+        let (one, other) = (Target::Name("one".into()), Target::Name("other".into()));
+        let mut writes = WriteSet::default();
+        writes.write(one.clone(), Kind::Put, b"key", b"value").unwrap();
+        // Room for an item, but not for a database that is not named yet.
+        writes.encoded_bound = MAX_BATCH_LEN - CATALOG_OVERHEAD;
+        assert!(writes.write(other, Kind::Put, b"key", b"value").is_err());
+        assert_eq!((writes.targets.len(), writes.items.len()), (1, 1));
+        assert_eq!(writes.encoded_bound, MAX_BATCH_LEN - CATALOG_OVERHEAD);
+        writes.write(one, Kind::Put, b"key", b"value").unwrap();
+        assert!(matches!(&writes.items[1], Item::Write { target: 0, .. }));
     }
 }

@@ -8,6 +8,7 @@ pub(crate) use std::sync::{
 pub(crate) use std::thread::{Builder, JoinHandle, current, panicking, yield_now};
 
 use std::panic::resume_unwind;
+use std::sync::PoisonError;
 use std::thread::scope;
 use std::time::{Duration, Instant};
 
@@ -40,14 +41,23 @@ impl Stopwatch {
     }
 }
 
-/// Does two things at the same time.
+/// Does two things at the same time; one after the other where no thread can be had.
 pub(crate) fn join<A, B: Send>(
     one: impl FnOnce() -> A,
     other: impl FnOnce() -> B + Send,
 ) -> (A, B) {
+    let other = Mutex::new(Some(other));
+    let take = || other.lock().unwrap_or_else(PoisonError::into_inner).take();
     scope(|scope| {
-        let other = scope.spawn(other);
+        let thread = Builder::new().spawn_scoped(scope, || take().map(|other| other()));
         let one = one();
-        (one, other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        let done =
+            thread.ok().and_then(|thread| thread.join().unwrap_or_else(|p| resume_unwind(p)));
+        match (done, take()) {
+            (Some(other), _) => (one, other),
+            (None, Some(other)) => (one, other()),
+            // Whoever takes it does it, or does not come here.
+            (None, None) => unreachable!("it was taken and not done"),
+        }
     })
 }

@@ -187,3 +187,42 @@ proptest! {
         let _ = decode(&bytes, from, &FILE);
     }
 }
+
+/// A walk over damage may go on at the other boundary. One that is told that all is whole must not come to
+/// another end.
+#[test]
+fn what_is_known_to_be_whole_is_walked_in_the_same_way() {
+    let (mut bytes, offsets) = file(&[(100, false), (100, true), (100, false), (5_000, false)]);
+    for damaged in [None, Some(offsets[1]), Some(offsets[3])] {
+        if let Some(at) = damaged {
+            bytes[at as usize + 50] ^= 1;
+        }
+        let mut first = Walk::new(&bytes, PROLOGUE, u64::MAX, FILE);
+        let found: Vec<u64> = first.by_ref().map(|frame| frame.offset).collect();
+        for whole in [0, offsets[1], first.end(), u64::MAX] {
+            if whole > first.end() && damaged.is_some() {
+                continue;
+            }
+            let mut second = Walk::new(&bytes, PROLOGUE, u64::MAX, FILE).knowing_whole(whole);
+            let again: Vec<u64> = second.by_ref().map(|frame| frame.offset).collect();
+            assert_eq!((&again, second.end()), (&found, first.end()), "{damaged:?} {whole}");
+        }
+        let mut third = Walk::new(&bytes, PROLOGUE, u64::MAX, FILE);
+        assert_eq!(third.to_last().map(|frame| frame.offset), found.last().copied());
+        assert_eq!(third.end(), first.end());
+    }
+    // A frame at the near boundary that is damaged, and one at the far boundary that follows as well.
+    let (whole, offsets) = file(&[(100, true), (100, false)]);
+    let end = offsets[0] + (HEADER_LEN + 100) as u64;
+    let near = end.next_multiple_of(ALIGN) as usize;
+    assert!((near as u64) < offsets[1], "the second one is at the far boundary");
+    let mut forged = whole;
+    let second = forged[offsets[1] as usize..].to_vec();
+    forged[near..near + second.len().min(200)].copy_from_slice(&second[..second.len().min(200)]);
+    set(&mut forged, near + OFFSET, &(near as u32).to_le_bytes());
+    let mut honest = Walk::new(&forged, PROLOGUE, u64::MAX, FILE);
+    let found: Vec<u64> = honest.by_ref().map(|frame| frame.offset).collect();
+    let mut told = Walk::new(&forged, PROLOGUE, u64::MAX, FILE).knowing_whole(honest.end());
+    assert_eq!(told.by_ref().map(|frame| frame.offset).collect::<Vec<_>>(), found);
+    assert_eq!(found, offsets);
+}

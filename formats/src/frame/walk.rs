@@ -107,8 +107,19 @@ impl<'a> Walk<'a> {
         last
     }
 
+    /// Whether the other place where a frame could follow does not look as if one did: a walk may have passed
+    /// over damage at the first.
+    fn is_alone(&self, offset: u64) -> bool {
+        let (near, far) = boundaries(self.end);
+        let other = if offset == near { far } else { near };
+        let Ok(at) = usize::try_from(other) else { return true };
+        let field = |field: usize| u32_at(self.bytes, at.saturating_add(field)).map(u64::from);
+        other == offset || field(OFFSET) != Some(other) || field(PREVIOUS_END) != Some(self.end)
+    }
+
     fn frame_at(&self, offset: u64) -> Result<Frame<'a>> {
         if offset < self.whole
+            && self.is_alone(offset)
             && let Some(bytes) = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..))
             && let Ok(frame) = decode_if(bytes, offset, |_| None)
             && frame.end() <= self.whole

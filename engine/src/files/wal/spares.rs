@@ -95,7 +95,10 @@ impl Spares {
     /// Says what spare will be needed. True if that is news to the background.
     pub(super) fn want(&self, wanted: Wanted) -> bool {
         let mut state = self.state.lock();
-        let wanted = if state.closed { Wanted::NONE } else { wanted };
+        let mut wanted = if state.closed { Wanted::NONE } else { wanted };
+        // Who needs less does not undo what was begun for others.
+        wanted.filled |=
+            wanted.capacity > 0 && wanted.capacity == state.wanted.capacity && state.wanted.filled;
         let news = wanted.capacity > 0 && (state.wanted != wanted || state.ready.is_empty());
         state.wanted = wanted;
         news
@@ -123,16 +126,21 @@ impl Spares {
         }
     }
 
+    /// Closes what was buried.
+    pub(crate) fn empty_bin(&self) {
+        let bin = std::mem::take(&mut self.state.lock().bin);
+        drop(bin);
+    }
+
     /// Makes a spare if one is wanted and none is there; false when there is nothing to do. One that cannot
     /// be made is not wanted any more, until a segment asks again: the log can do without.
     pub(crate) fn prepare(&self) -> bool {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         let wanted = state.wanted;
         let too_many = state.ready.len() > if wanted.capacity > 0 { MOST } else { 0 };
         let enough = state.ready.iter().any(|spare| wanted.is_met_by(spare));
-        let bin = std::mem::take(&mut state.bin);
         drop(state);
-        drop(bin);
+        self.empty_bin();
         if too_many {
             let unwanted = self.state.lock().ready.pop_front();
             unwanted.inspect(|spare| self.remove(&spare.path));
@@ -220,7 +228,7 @@ impl Spares {
         let renamed = self.dir.env.rename(&path, &new);
         renamed.map_err(|source| Error::io("rename", &path, source))?;
         self.dir.sync().inspect_err(|_| self.remove(&new))?;
-        // It was written to its end, or nearly: what is left is noted when it is used.
+        // It was written to its end, in most cases; what was not is noted by the file system when it is used.
         let (is_named, is_filled) = (true, true);
         self.offer(Spare { number, path: new, id, file, capacity, is_named, is_filled });
         Ok(())
@@ -267,9 +275,9 @@ impl Spares {
     pub(crate) fn clear(&self) {
         let mut state = self.state.lock();
         state.wanted = Wanted::NONE;
-        let (left, bin) = (std::mem::take(&mut state.ready), std::mem::take(&mut state.bin));
+        let left = std::mem::take(&mut state.ready);
         drop(state);
-        drop(bin);
+        self.empty_bin();
         left.iter().for_each(|spare| self.remove(&spare.path));
     }
 

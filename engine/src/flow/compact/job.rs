@@ -17,7 +17,7 @@ use crate::flow::compact::fold::Fold;
 use crate::flow::compact::pick::{self, Action, Candidate, Job, Shape, Targets};
 use crate::flow::compact::rewrite::{Output, Plan, rewrite};
 use crate::flow::flush;
-use crate::flow::install::{Haste, install};
+use crate::flow::install::install;
 use crate::options::{Compression, FIRST_COMPRESSED_LEVEL, L0_COMPACT};
 use crate::state::catalog::Liveness;
 use crate::state::iter::{Merge, Source};
@@ -74,7 +74,7 @@ pub(crate) fn run(shared: &Shared, job: &Job) -> Result<()> {
     let bytes_out = output.bytes();
     let edit = |_: &State| VersionEdit { removed: job.inputs.clone(), ..VersionEdit::default() };
     seeded!(InputsBeforeEdit => if job.action == Action::Merge { remove_inputs(shared, &tables) });
-    install(shared, output, edit, None, Haste::Calm)?;
+    install(shared, output, edit, None)?;
     if job.action == Action::Merge {
         tables.iter().for_each(|table| table.mark_obsolete());
     }
@@ -117,6 +117,7 @@ fn merge(
         fold: Fold::new(shared.snapshots.boundaries(&shared.visible)),
         liveness: shared.liveness(),
         bottom: &bottom,
+        warm: true,
         pause: &mut || pause(shared),
     };
     rewrite(shared, &mut Merge::new(sources), plan)

@@ -61,6 +61,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) liveness: Liveness,
     /// Whether no older version of a key exists outside of the sources.
     pub(crate) bottom: &'a dyn Fn(DatabaseId, &[u8]) -> bool,
+    /// The tables go past the page cache; whether they are brought into it before anybody reads them.
+    pub(crate) warm: bool,
     /// Called now and then: does what is more urgent, or ends the job with an error.
     pub(crate) pause: &'a mut dyn FnMut() -> Result<()>,
 }
@@ -144,7 +146,7 @@ fn fill(
         let same_key = same_database && current.as_ref().is_some_and(|(_, k)| k == key);
         let may_cut = seeded!(KeySplit => true, else !same_key);
         if may_cut && cut_here(shared, writer.as_ref(), same_database) {
-            end(plan, &mut writer, output)?;
+            end(shared, plan, &mut writer, output)?;
         }
         if !same_key {
             plan.fold.next_key();
@@ -170,7 +172,7 @@ fn fill(
         }
         input.next()?;
     }
-    end(plan, &mut writer, output)?;
+    end(shared, plan, &mut writer, output)?;
     if output.tables.is_empty() {
         return Ok(());
     }
@@ -207,10 +209,23 @@ fn begin(shared: &Shared, level: u8, output: &mut Output) -> Result<TableWriter>
     TableWriter::create(&*shared.dir.env, path, shared.place(number), &shared.options, compression)
 }
 
-fn end(plan: &mut Plan<'_>, writer: &mut Option<TableWriter>, output: &mut Output) -> Result<()> {
-    if let Some(writer) = writer.take() {
-        let run = *plan.run.get_or_insert(writer.number());
-        output.tables.push(writer.finish(plan.level, run)?);
+fn end(
+    shared: &Shared,
+    plan: &mut Plan<'_>,
+    writer: &mut Option<TableWriter>,
+    output: &mut Output,
+) -> Result<()> {
+    let Some(writer) = writer.take() else { return Ok(()) };
+    let (number, run) = (writer.number(), *plan.run.get_or_insert(writer.number()));
+    output.tables.push(writer.finish(plan.level, run)?);
+    if !plan.warm {
+        return Ok(());
     }
-    Ok(())
+    let mut outcome = Ok(());
+    let mut go_on = || {
+        outcome = (plan.pause)();
+        outcome.is_ok() && !shared.background.lock().stop
+    };
+    shared.dir.env.warm(&shared.dir.path_of(FileName::Sstable(number)), &mut go_on);
+    outcome
 }
