@@ -64,6 +64,11 @@ pub struct Stats {
     pub log_path: String,
     /// Why io_uring does not serve the log, where it could have.
     pub log_path_fallback: Option<String>,
+    /// Why segments are written through the page cache, if one was since the open.
+    pub segment_fallback: Option<String>,
+    /// Why the stage of buffered commits is not memory that stays there, or why there was none, if that was so
+    /// since the open.
+    pub stage_fallback: Option<String>,
     /// The last commit that readers see.
     pub visible_seqno: u64,
     /// The last commit known to be on the device.

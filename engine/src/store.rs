@@ -336,12 +336,15 @@ fn stats(shared: &Shared) -> Stats {
     let view = shared.view.pin();
     let memtables = || std::iter::once(&view.active).chain(&view.sealed);
     let log_path = shared.dir.env.log_path();
+    let [segment_fallback, stage_fallback] = shared.ways.reasons();
     let state = shared.background.lock();
     let background_error = state.error.as_ref().map(ToString::to_string);
     drop(state);
     let mut stats = Stats {
         log_path: if shared.read_only { "none".to_owned() } else { log_path.name.to_owned() },
         log_path_fallback: log_path.fallback,
+        segment_fallback,
+        stage_fallback,
         visible_seqno: shared.visible.load(Ordering::Acquire),
         durable_seqno: shared.durable(),
         databases: read(&shared.catalog).len() as u64,

@@ -155,6 +155,10 @@ impl WriteFile for Watched<Box<dyn WriteFile>> {
 }
 
 impl StageFile for Watched<Box<dyn StageFile>> {
+    fn fallback(&self) -> Option<String> {
+        self.file.fallback()
+    }
+
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         (self.watch)("write");
         self.file.write(offset, bytes)
@@ -162,6 +166,10 @@ impl StageFile for Watched<Box<dyn StageFile>> {
 }
 
 impl LogFile for Watched<Box<dyn LogFile>> {
+    fn fallback(&self) -> Option<String> {
+        self.file.fallback()
+    }
+
     fn submit(&mut self, offset: u64, bytes: Vec<u8>, sync: bool) -> io::Result<()> {
         (self.watch)("submit");
         self.file.submit(offset, bytes, sync)

@@ -168,3 +168,38 @@ fn a_close_waits_for_what_is_on_its_way() {
     let (store, _) = open(&env);
     assert!(store.database("d").unwrap().contains("synced").unwrap());
 }
+
+/// The disk is full when a group of four needs a new segment: all are told, and nothing has happened.
+#[test]
+fn a_full_disk_is_told_to_everybody_in_the_group_and_harms_nothing() {
+    const WRITERS: u64 = 4;
+    let env = SimEnv::new(1);
+    let (store, next) = open(&env);
+    let database = store.database("d").unwrap();
+    let started = AtomicU64::new(0);
+    let write = |n: u64| {
+        started.fetch_add(1, Ordering::Release);
+        // Together they are more than the first segment holds.
+        store.database("d").unwrap().put(n.to_be_bytes(), vec![n as u8; 40 << 10])
+    };
+    thread::scope(|scope| {
+        let writers = meanwhile(&store, &next, || {
+            env.set_full(true);
+            let writers: Vec<_> = (0..WRITERS).map(|n| scope.spawn(move || write(n))).collect();
+            assert!(until(|| started.load(Ordering::Acquire) == WRITERS));
+            thread::sleep(Duration::from_millis(50));
+            writers
+        });
+        for writer in writers {
+            let error = writer.join().unwrap().unwrap_err();
+            assert!(matches!(error, Error::DiskFull { .. }), "{error}");
+        }
+    });
+    assert_eq!(store.stats().poisoned, None);
+    assert_eq!(database.iter().count(), 2, "what was there before");
+    let (image, _) = open(&env.crash(orlop::env::Keep::Nothing));
+    assert_eq!(image.database("d").unwrap().iter().count(), 2);
+    env.set_full(false);
+    (0..WRITERS).for_each(|n| write(n).unwrap());
+    assert_eq!(database.iter().count(), 2 + WRITERS as usize);
+}

@@ -43,6 +43,12 @@ impl DirectFile {
         self.direct.load(Ordering::Relaxed)
     }
 
+    /// Why not, if not.
+    pub(super) fn fallback(&self) -> Option<String> {
+        let why = "through the page cache: this file system lets nothing past it";
+        (!self.is_direct()).then(|| why.to_owned())
+    }
+
     /// Whether these bytes can go past the page cache.
     pub(super) fn takes(&self, offset: u64, len: usize) -> bool {
         let whole = offset.is_multiple_of(PAGE as u64) && len.is_multiple_of(PAGE);

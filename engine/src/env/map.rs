@@ -122,7 +122,11 @@ impl Debug for Mapping {
 
 /// A stage that is written in memory. The system has it, whatever becomes of the process.
 #[derive(Debug)]
-pub(super) struct StageMap(memmap2::MmapMut);
+pub(super) struct StageMap {
+    map: memmap2::MmapMut,
+    /// Why its pages are not locked in memory, if they are not.
+    unlocked: Option<String>,
+}
 
 impl StageMap {
     /// Maps a new file, if nothing can go wrong there: a page without a place on the device raises
@@ -137,13 +141,17 @@ impl StageMap {
         let map = unsafe { memmap2::MmapMut::map_mut(file) }.ok()?;
         // What stays in memory need not be read again from a device that has gone bad. A limit on
         // locked memory may forbid it: then that is left to chance.
-        let _ = map.lock();
-        Some(StageMap(map))
+        let unlocked = map.lock().err().map(|error| error.to_string());
+        Some(StageMap { map, unlocked })
+    }
+
+    pub(super) fn unlocked(&self) -> Option<&str> {
+        self.unlocked.as_deref()
     }
 
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let place = self.0.get_mut(start..start.saturating_add(bytes.len()));
+        let place = self.map.get_mut(start..start.saturating_add(bytes.len()));
         place.ok_or_else(super::outside_of_stage)?.copy_from_slice(bytes);
         Ok(())
     }

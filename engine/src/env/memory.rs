@@ -329,6 +329,10 @@ impl WriteFile for MemoryFile {
 }
 
 impl StageFile for MemoryFile {
+    fn fallback(&self) -> Option<String> {
+        None
+    }
+
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let len = locked(&self.node).len() as u64;
         if offset.saturating_add(bytes.len() as u64) > len {
@@ -345,6 +349,10 @@ struct MemoryLog {
 }
 
 impl LogFile for MemoryLog {
+    fn fallback(&self) -> Option<String> {
+        None
+    }
+
     fn submit(&mut self, offset: u64, bytes: Vec<u8>, _sync: bool) -> io::Result<()> {
         if self.in_flight.is_some() {
             return Err(write_in_flight());

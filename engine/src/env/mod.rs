@@ -173,12 +173,18 @@ pub trait LogFile: Send {
 
     /// Cuts the file or extends it with zeros. `InvalidInput` while a write is in flight.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
+
+    /// Why writes of whole sectors do not go past the page cache, if they do not.
+    fn fallback(&self) -> Option<String>;
 }
 
 /// A file whose bytes outlive the process as soon as they are written, and are never synced.
 pub trait StageFile: Send {
     /// Writes all of `bytes` at `offset`. `InvalidInput` where that is not inside of the file.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Why a write is not just a copy into memory that stays there, if it is not.
+    fn fallback(&self) -> Option<String>;
 }
 
 /// What a log is best written in: whole multiples of this many bytes.

@@ -347,6 +347,19 @@ enum PosixStage {
 }
 
 impl StageFile for PosixStage {
+    fn fallback(&self) -> Option<String> {
+        match self {
+            PosixStage::Mapped(map) => map.unlocked().map(|why| {
+                format!("mapped, but the system may take its pages out of memory: {why}")
+            }),
+            PosixStage::Written { .. } => Some(
+                "written by system calls: this file system may need new space to write \
+                      where it has written before"
+                    .to_owned(),
+            ),
+        }
+    }
+
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         match self {
             PosixStage::Mapped(map) => map.write(offset, bytes),
@@ -407,6 +420,10 @@ impl LogFile for PosixLog {
             return Err(write_in_flight());
         }
         self.file.file().set_len(len)
+    }
+
+    fn fallback(&self) -> Option<String> {
+        self.file.fallback()
     }
 }
 

@@ -361,6 +361,10 @@ impl<K: Kernel + Send> LogFile for UringLog<K> {
         }
         self.file.file().set_len(len)
     }
+
+    fn fallback(&self) -> Option<String> {
+        self.file.fallback()
+    }
 }
 
 impl<K: Kernel> Drop for UringLog<K> {

@@ -18,6 +18,7 @@ mod outlet;
 mod segment;
 mod spares;
 mod stage;
+mod ways;
 
 use std::io;
 use std::path::Path;
@@ -32,6 +33,7 @@ use orlop_formats::manifest::SegmentEnd;
 
 pub(crate) use self::outlet::Landing;
 pub(crate) use self::spares::Spares;
+pub(crate) use self::ways::Ways;
 
 use self::outlet::in_doubt;
 use self::segment::Segment;
@@ -78,6 +80,7 @@ pub(crate) struct Log {
     largest: u64,
     /// Segments that are ready before they are needed.
     spares: Arc<Spares>,
+    ways: Arc<Ways>,
     /// The background should look whether a spare is wanted.
     news: bool,
     /// The memtable that it feeds is to be sealed before the next group.
@@ -129,7 +132,7 @@ impl Log {
         dir: Arc<Directory>,
         store: StoreId,
         numbers: Arc<AtomicU64>,
-        spares: Arc<Spares>,
+        (spares, ways): (Arc<Spares>, Arc<Ways>),
         origin: Origin,
     ) -> Self {
         Self {
@@ -141,6 +144,7 @@ impl Log {
             ring: origin.stage_size,
             largest: origin.segment_size,
             spares,
+            ways,
             news: false,
             is_full: false,
             next_number: 0,
@@ -333,7 +337,9 @@ impl Log {
     /// has landed: it is that of an earlier segment.
     fn stage_for(&mut self, ring: u64) -> Result<()> {
         if self.stage.as_ref().map_or(0, Stage::ring) < ring {
-            let stage = Stage::create(&self.dir, self.store, &self.numbers, ring)?;
+            let stage = Stage::create(&self.dir, self.store, &self.numbers, ring)
+                .inspect_err(|error| self.ways.stage(Some(error.to_string())))?;
+            self.ways.stage(stage.fallback());
             if let Some(old) = self.stage.replace(stage) {
                 old.remove(&self.dir);
             }
@@ -457,6 +463,7 @@ impl Log {
         prologue.resize(to_fill as usize, 0);
         let begun = self.begin_segment(&path, file, prologue, is_named);
         let file = self.breaking(begun)?;
+        self.ways.segments(file.fallback());
         self.current = Some(Segment::begun((number, path, id), file, capacity));
         self.next_number = number + 1;
         self.next_size = (size * 2).min(self.largest);

@@ -357,6 +357,7 @@ pub(super) fn assemble(
         counters: Counters::default(),
         poison: OnceLock::new(),
         spares: None,
+        ways: Arc::default(),
         stepping: Mutex::default(),
         queue: Mutex::new(CommitQueue::refusing(Error::ReadOnly)),
         deputy: Arc::default(),
@@ -372,7 +373,7 @@ fn with_log(mut shared: Shared, origin: Origin) -> Shared {
     let (dir, numbers) = (Arc::clone(&shared.dir), Arc::clone(&shared.numbers));
     let spares = Spares::new(Arc::clone(&dir), shared.store, Arc::clone(&numbers));
     shared.spares = Some(Arc::clone(&spares));
-    let mut log = Log::new(dir, shared.store, numbers, spares, origin);
+    let mut log = Log::new(dir, shared.store, numbers, (spares, Arc::clone(&shared.ways)), origin);
     log.is_full = shared.view.with(|view| room::is_full(&shared, view, &log));
     shared.queue = Mutex::new(CommitQueue::new(log));
     shared

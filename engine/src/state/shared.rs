@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::files::directory::Directory;
 use crate::files::manifest::Manifest;
 use crate::files::sstable::Graveyard;
-use crate::files::wal::Spares;
+use crate::files::wal::{Spares, Ways};
 use crate::options::Options;
 use crate::state::catalog::{Catalog, Liveness};
 use crate::state::queue::CommitQueue;
@@ -31,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) graveyard: Arc<Graveyard>,
     /// Segments that are ready before the log needs them; `None` in read-only opens.
     pub(crate) spares: Option<Arc<Spares>>,
+    pub(crate) ways: Arc<Ways>,
 
     // Read without a lock.
     pub(crate) view: ViewCell,

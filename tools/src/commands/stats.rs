@@ -13,8 +13,8 @@ use crate::failure::{Answer, Failure};
 use crate::output::{Output, count, size};
 
 /// The kinds of files, in the order in which they are printed.
-const KINDS: [&str; 8] =
-    ["superblock", "manifest", "log", "sstable", "blob", "lock", "temporary", "other"];
+const KINDS: [&str; 9] =
+    ["superblock", "manifest", "log", "stage", "sstable", "blob", "lock", "temporary", "other"];
 
 pub(crate) fn run(args: &cli::StoreAndJson) -> Result<Answer, Failure> {
     let store = Store::open_read_only(&args.store)?;

@@ -118,6 +118,10 @@ impl WriteFile for SimFile {
 const STAGE_PENDING: usize = 4;
 
 impl StageFile for SimFile {
+    fn fallback(&self) -> Option<String> {
+        None
+    }
+
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let len = self.env.disk().cache.bytes(self.inode).len() as u64;
         if offset.saturating_add(bytes.len() as u64) > len {
@@ -151,6 +155,10 @@ struct Flight {
 }
 
 impl LogFile for SimLog {
+    fn fallback(&self) -> Option<String> {
+        None
+    }
+
     fn submit(&mut self, offset: u64, bytes: Vec<u8>, sync: bool) -> io::Result<()> {
         if self.in_flight.is_some() {
             return Err(write_in_flight());

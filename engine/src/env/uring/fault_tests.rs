@@ -340,3 +340,19 @@ fn a_ring_that_takes_no_entry_is_denied_at_once() {
     let seccomp = denied(&io::Error::from_raw_os_error(libc::EPERM)).to_string();
     assert!(seccomp.contains("io_uring_disabled"), "{seccomp}");
 }
+
+#[test]
+fn a_kernel_without_an_opcode_is_refused_by_its_name() {
+    use super::ring::needs;
+    use io_uring::opcode::{Fsync, Write};
+
+    assert!(needs(|_| true).is_ok());
+    for (missing, name) in [(Write::CODE, "WRITE"), (Fsync::CODE, "FSYNC")] {
+        let error = needs(|code| code != missing).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert!(error.to_string().contains(name), "{error}");
+        // Such an error is what a store tells that goes without a ring.
+        let env = crate::env::PosixEnv::instead_of_uring(&error);
+        assert!(crate::env::Env::log_path(&env).fallback.unwrap().contains(name));
+    }
+}

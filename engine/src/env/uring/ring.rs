@@ -106,14 +106,20 @@ impl Ring {
         let uring = IoUring::new(ENTRIES)?;
         let mut probe = io_uring::Probe::new();
         uring.submitter().register_probe(&mut probe)?;
-        if !probe.is_supported(opcode::Write::CODE) || !probe.is_supported(opcode::Fsync::CODE) {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "no WRITE or FSYNC in the ring",
-            ));
-        }
+        needs(|code| probe.is_supported(code))?;
         Ring::over(uring)
     }
+}
+
+/// Refuses a kernel that does not know all that is asked of a ring here.
+pub(super) fn needs(is_supported: impl Fn(u8) -> bool) -> io::Result<()> {
+    for (code, name) in [(opcode::Write::CODE, "WRITE"), (opcode::Fsync::CODE, "FSYNC")] {
+        if !is_supported(code) {
+            let why = format!("this kernel's ring has no {name}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+    }
+    Ok(())
 }
 
 impl<K: Kernel> Ring<K> {

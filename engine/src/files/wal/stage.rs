@@ -38,6 +38,11 @@ impl Stage {
         Ok(Self { file, path, ring })
     }
 
+    /// Why it is not memory that stays there, if it is not.
+    pub(super) fn fallback(&self) -> Option<String> {
+        self.file.fallback()
+    }
+
     /// Bytes that it can hold at a time.
     pub(super) fn ring(&self) -> u64 {
         self.ring

@@ -1,0 +1,85 @@
+//! Machines that do not give everything: what is missing is said, and the rest goes on.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(target_os = "linux")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use orlop::env::PosixEnv;
+use orlop::{Durability, Store};
+
+/// Where the child finds its store.
+const STORE: &str = "ORLOP_TEST_STORE";
+
+/// A user without rights, on every system.
+const NOBODY: u32 = 65_534;
+
+fn use_it(store: &Store) {
+    let database = store.database("d").unwrap();
+    for n in 0..2_000_u32 {
+        let durability = if n % 100 == 0 { Durability::Synced } else { Durability::Buffered };
+        database.put_with(n.to_be_bytes(), vec![n as u8; 500], durability).unwrap();
+    }
+    assert_eq!(database.iter().count(), 2_000);
+}
+
+/// The test as the other process sees it: an ordinary user that may lock no memory.
+#[test]
+fn as_the_child() {
+    let Some(path) = std::env::var_os(STORE) else { return };
+    let store = Store::open(PathBuf::from(path)).unwrap();
+    use_it(&store);
+    let stats = store.stats();
+    println!("log: {} {:?}", stats.log_path, stats.log_path_fallback);
+    println!("segments: {:?}", stats.segment_fallback);
+    println!("stage: {:?}", stats.stage_fallback);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_user_that_may_lock_no_memory_is_told_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+    // The program may stand where nobody else may look.
+    let program = dir.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new("prlimit");
+    command.arg("--memlock=0:0").arg(&program).args(["--exact", "as_the_child", "--nocapture"]);
+    command.env(STORE, dir.path().join("store")).current_dir(dir.path());
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => return println!("skipped: prlimit: {error}"),
+    };
+    let told = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}\n{errors}");
+    let stage = told.lines().find_map(|line| line.strip_prefix("stage: ")).unwrap();
+    assert_ne!(stage, "None", "{told}");
+    // What it has written is there for others.
+    let store = Store::open_read_only(dir.path().join("store")).unwrap();
+    assert_eq!(store.database("d").unwrap().iter().count(), 2_000);
+}
+
+#[test]
+fn plain_system_calls_are_enough_and_nothing_is_said_where_nothing_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Arc::new(PosixEnv::new());
+    let store = Store::builder().env(env).open(dir.path().join("store")).unwrap();
+    use_it(&store);
+    let stats = store.stats();
+    assert_eq!((stats.log_path.as_str(), stats.log_path_fallback), ("posix", None));
+    store.close().unwrap();
+    let store = Store::in_memory().unwrap();
+    use_it(&store);
+    let stats = store.stats();
+    assert_eq!((stats.segment_fallback, stats.stage_fallback), (None, None));
+}
