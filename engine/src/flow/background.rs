@@ -1,7 +1,8 @@
 //! Work that nobody waits for, one step at a time.
 //!
 //! In production one thread loops over [`step`]; with [`Background::Manual`] the caller does, so
-//! that every run is the same run. The order of urgency: flush, prepare, remove, compact, collect.
+//! that every run is the same run. The order of urgency: flush, prepare, remove what an
+//! earlier open has left, compact, collect.
 
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ pub(crate) fn step(shared: &Shared) -> Result<Progress> {
         // needs now.
         if let (Error::DiskFull { .. }, Some(spares)) = (error, &shared.spares) {
             spares.clear();
+            collect::remove_orphans(shared);
             collect::remove_buried(shared);
         }
     })
@@ -54,7 +56,7 @@ fn work_off(shared: &Shared) -> Result<Progress> {
     if shared.spares.as_ref().is_some_and(|spares| spares.prepare()) {
         return Ok(Progress::Prepared);
     }
-    if shared.graveyard.has_files() && collect::remove_buried(shared) {
+    if collect::remove_orphans(shared) {
         return Ok(Progress::Collected);
     }
     if shared.dir.has_failed() {

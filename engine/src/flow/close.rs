@@ -42,6 +42,7 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
     drop(log);
     shared.graveyard.close(Arc::clone(&shared.dir.env));
     shared.view.reclaim(1_000);
+    collect::remove_orphans(shared);
     collect::remove_buried(shared);
     result
 }

@@ -25,6 +25,16 @@ pub(crate) fn run(shared: &Shared) -> Result<bool> {
     advance_ends(shared)
 }
 
+/// Removes what the open has found that nobody names.
+pub(crate) fn remove_orphans(shared: &Shared) -> bool {
+    let orphans = std::mem::take(&mut shared.background.lock().orphans);
+    for path in &orphans {
+        // One that stays is found again by the next open.
+        let _ = shared.dir.env.remove(path);
+    }
+    !orphans.is_empty()
+}
+
 /// Removes files whose last reader has let go.
 pub(crate) fn remove_buried(shared: &Shared) -> bool {
     if !shared.graveyard.expects() {

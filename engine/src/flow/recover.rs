@@ -36,7 +36,7 @@ use crate::files::sstable::{Graveyard, Table};
 use crate::files::superblock;
 use crate::files::wal::{Log, Origin, Spares};
 use crate::flow::tail::Tail;
-use crate::flow::{flush, room, scan};
+use crate::flow::{collect, flush, room, scan};
 use crate::options::{Background, Options};
 use crate::state::catalog::Catalog;
 use crate::state::memtable::Memtable;
@@ -311,12 +311,15 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
     if let Some(manifest) = shared.manifest.lock().as_mut() {
         manifest.begin_if_new()?;
     }
-    remove_orphans(&shared)?;
+    let orphans = orphans(&shared)?;
 
     // 8. Ready.
     let shared = with_log(shared, origin);
     *shared.background.lock() =
-        BackgroundState { search_dead: true, wake: true, ..BackgroundState::default() };
+        BackgroundState { search_dead: true, wake: true, orphans, ..BackgroundState::default() };
+    if shared.options.background == Background::Manual {
+        collect::remove_orphans(&shared);
+    }
     Ok(Arc::new(shared))
 }
 
@@ -472,15 +475,11 @@ pub(super) fn load_catalog(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Removes what nobody names; by the background, where there is one: it may be much.
+/// Removes what nobody names.
+#[cfg(feature = "seeded-bugs")]
 fn remove_orphans(shared: &Shared) -> Result<()> {
-    for path in orphans(shared)? {
-        match shared.options.background {
-            Background::Thread => shared.graveyard.bury(path),
-            // One that stays is found again by the next open.
-            Background::Manual => drop(shared.dir.env.remove(&path)),
-        }
-    }
+    shared.background.lock().orphans = orphans(shared)?;
+    collect::remove_orphans(shared);
     Ok(())
 }
 

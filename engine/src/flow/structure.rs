@@ -60,9 +60,11 @@ fn check_files(shared: &Shared, version: &Version) -> Result<()> {
     drop(guard);
     let mut tables: BTreeMap<FileNumber, u64> = BTreeMap::new();
     let mut stages = 0;
+    // The background has not come to them.
+    let orphans = shared.background.lock().orphans.clone();
     for entry in listed {
         let orphan = || broken(shared, "directory", "no orphans", entry.name.clone());
-        if shared.graveyard.holds(&shared.dir.path.join(&entry.name)) {
+        if orphans.contains(&shared.dir.path.join(&entry.name)) {
             continue;
         }
         let name = FileName::parse(&entry.name).ok_or_else(orphan)?;

@@ -4,6 +4,8 @@
 //! that of a segment's outlet, inside of which nothing is taken. The view is replaced under its own lock,
 //! which nothing else is taken inside of.
 
+use std::path::PathBuf;
+
 use orlop_formats::checksum::Place;
 use orlop_formats::ids::{FileNumber, Seqno, StoreId};
 
@@ -81,6 +83,8 @@ pub(crate) struct BackgroundState {
     pub(crate) search_dead: bool,
     /// … and since the active memtable and the log were.
     pub(crate) trim_log: bool,
+    /// What an earlier open has left and nobody names: to be removed.
+    pub(crate) orphans: Vec<PathBuf>,
 }
 
 impl std::fmt::Debug for Shared {

@@ -51,17 +51,6 @@ impl Graveyard {
         self.condemned.load(Ordering::Acquire) > 0 || !self.paths.lock().is_empty()
     }
 
-    /// Whether files can be removed now.
-    pub(crate) fn has_files(&self) -> bool {
-        !self.paths.lock().is_empty()
-    }
-
-    /// Whether this file waits to be removed.
-    #[cfg(feature = "sim")]
-    pub(crate) fn holds(&self, path: &Path) -> bool {
-        self.paths.lock().iter().any(|buried| buried == path)
-    }
-
     /// Takes all of them, to be removed.
     pub(crate) fn empty(&self) -> Vec<PathBuf> {
         std::mem::take(&mut *self.paths.lock())
