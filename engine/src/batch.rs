@@ -39,7 +39,7 @@ pub struct Batch {
 
 impl Batch {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, writes: WriteSet::default(), durability: None, unbound: Vec::new() }
+        Self { core, writes: WriteSet::spare(), durability: None, unbound: Vec::new() }
     }
 
     /// Adds a write of `value` under `key`. A database that does not exist is created with it.

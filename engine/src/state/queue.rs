@@ -27,6 +27,8 @@ pub(crate) struct CommitQueue<L = Log> {
     flying: bool,
     /// Who waits until it has arrived.
     behind: VecDeque<Request<L>>,
+    /// How many synced commits are in both lines.
+    synced: usize,
     /// Where those sleep who come now and are not the first in their line.
     bell: Arc<Bell>,
     pub(crate) log: Option<Box<L>>,
@@ -59,6 +61,11 @@ pub(crate) enum Work {
 }
 
 impl Work {
+    /// Whether it is a commit that is to be synced.
+    fn is_synced(&self) -> bool {
+        matches!(self, Work::Commit { durability: Durability::Synced, .. })
+    }
+
     pub(crate) fn needs_device(&self) -> bool {
         match self {
             Work::Commit { durability, .. } => *durability == Durability::Synced,
@@ -77,6 +84,7 @@ impl<L> CommitQueue<L> {
             waiting: VecDeque::new(),
             flying: false,
             behind: VecDeque::new(),
+            synced: 0,
             bell: Bell::new(),
             log: None,
             linger: Linger::default(),
@@ -120,6 +128,7 @@ impl<L> CommitQueue<L> {
             return Err(why.clone());
         }
         let request = Request { work, ticket: Arc::clone(&ticket) };
+        self.synced += usize::from(request.work.is_synced());
         if self.flying && request.needs_device() {
             self.behind.push_back(request);
             return Ok(ticket);
@@ -185,23 +194,20 @@ impl<L> CommitQueue<L> {
         left.append(&mut self.waiting);
         self.waiting = left;
         self.bell = Bell::new();
+        self.synced -= if needs_device { group.len() } else { 0 };
         group
     }
 
     /// How many wait whose commits could be in a group with a synced one.
     pub(crate) fn synced_waiting(&self) -> usize {
-        let lines = self.waiting.iter().chain(&self.behind);
-        lines
-            .filter(|request| {
-                matches!(request.work, Work::Commit { durability: Durability::Synced, .. })
-            })
-            .count()
+        self.synced
     }
 
     /// Answers whoever comes with `why`. Gives those who wait: they are to be told.
     #[must_use]
     pub(crate) fn refuse(&mut self, why: &Error) -> Vec<Arc<Ticket<L>>> {
         self.closed = Some(why.clone());
+        self.synced = 0;
         let waiting = self.waiting.drain(..).chain(self.behind.drain(..));
         waiting.map(|request| request.ticket).collect()
     }

@@ -36,7 +36,7 @@ pub(crate) enum Item {
 }
 
 /// Space that a spare write set keeps, in bytes of data and in items.
-const SPARE: (usize, usize) = (16 << 10, 256);
+const SPARE: (usize, usize) = (256 << 10, 2 << 10);
 
 thread_local! {
     /// The space of the thread's last commit, for its next one.
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_spare_write_set_is_empty_and_not_large() {
-        for len in [10, 100 << 10] {
+        for len in [10, 300 << 10] {
             let mut writes = WriteSet::spare();
             let target = Target::Name("name".into());
             writes.write(target, Kind::Put, b"key", &vec![1; len]).unwrap();
