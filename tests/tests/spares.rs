@@ -81,15 +81,27 @@ fn segments_are_recycled_and_nothing_of_their_earlier_life_comes_back() {
     assert!(segments(&env) <= 1, "what was not begun is gone");
 }
 
+/// They have the next segment in time, too; but nobody writes zeros for them.
 #[test]
-fn nobody_prepares_for_commits_that_are_not_synced() {
+fn nothing_is_filled_for_commits_that_are_not_synced() {
     let env = SimEnv::new(3);
     let store = open(&env);
     let database = store.database("d").unwrap();
+    let mut prepared = 0;
     for n in 0..2_000_u64 {
-        database.put_with(n.to_be_bytes(), [1; 100], Durability::Buffered).unwrap();
-        assert_eq!(settle(&store), 0);
+        database.put_with(n.to_be_bytes(), [n as u8; 100], Durability::Buffered).unwrap();
+        prepared += settle(&store);
+        if n % 100 == 0 {
+            check(&env.kill(), n);
+        }
     }
+    assert!(prepared > 0);
+    let trace = env.trace();
+    let filled = |line: &&String| line.starts_with("submit") && line.contains(" zeros");
+    // What is filled is the first segment of an open, by its first commit.
+    assert_eq!(trace.iter().filter(filled).count(), 0);
+    let recycled = |line: &&String| line.starts_with("rename") && line.contains(".log");
+    assert!(trace.iter().filter(recycled).count() > 5);
     assert!(segments(&env) < 4);
 }
 

@@ -66,6 +66,9 @@ const PIECES: u64 = 8;
 /// system change what it knows of the file.
 const ZEROED: u64 = 1 << 20;
 
+/// A segment that follows a retired one has this part of its size.
+const RETIRED: u64 = 4;
+
 /// The tail of the log; see the module.
 pub(crate) struct Log {
     dir: Arc<Directory>,
@@ -301,12 +304,12 @@ impl Log {
             seeded!(StageOverrun => (), else segment.reap()?);
         }
         let is_staged = self.put_on_stage();
+        self.ask_for_spare(false);
         let Some(segment) = &mut self.current else { return Ok(None) };
         if is_staged && !(is_piece && segment.is_free()) {
             return Ok(None);
         }
         let landing = segment.submit_all(false)?;
-        self.ask_for_spare(false);
         Ok((!is_staged).then_some(landing))
     }
 
@@ -363,12 +366,13 @@ impl Log {
         Ok(())
     }
 
-    /// Ends the current segment: the next group starts a new, small one.
+    /// Ends the current segment: the next group starts a new, smaller one. A store that rests becomes small
+    /// by and by; one that goes on does not begin at the beginning.
     pub(crate) fn retire(&mut self) -> Result<()> {
-        self.next_size = SEGMENT_MIN;
+        let smaller = (self.capacity() / RETIRED).next_multiple_of(SECTOR);
+        self.next_size = smaller.max(SEGMENT_MIN);
         let ended = self.end_current();
         self.breaking(ended)?;
-        self.remove_stage();
         self.spares.clear();
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Work that nobody waits for, one step at a time.
 //!
 //! In production one thread loops over [`step`]; with [`Background::Manual`] the caller does, so
-//! that every run is the same run. The order of urgency: flush, prepare, remove what an
-//! earlier open has left, compact, collect.
+//! that every run is the same run. The order of urgency: flush, prepare, read
+//! back, remove what an earlier open has left, compact, collect.
 
 use std::time::Duration;
+
+use orlop_formats::filename::FileName;
 
 use crate::error::{Error, Result};
 use crate::flow::compact::job;
@@ -20,7 +22,8 @@ pub enum Progress {
     Idle,
     /// A memtable became sstables.
     Flushed,
-    /// A segment of the log was made before it is needed, or one that is not needed was removed.
+    /// A segment of the log was made before it is needed, or one that is not needed was removed; or a table was
+    /// read back into the page cache.
     Prepared,
     /// Sstables were merged or moved.
     Compacted,
@@ -56,6 +59,9 @@ fn work_off(shared: &Shared) -> Result<Progress> {
     if shared.spares.as_ref().is_some_and(|spares| spares.prepare()) {
         return Ok(Progress::Prepared);
     }
+    if warm(shared) {
+        return Ok(Progress::Prepared);
+    }
     if collect::remove_orphans(shared) {
         return Ok(Progress::Collected);
     }
@@ -86,6 +92,17 @@ fn work_off(shared: &Shared) -> Result<Progress> {
         shared.changed.notify_all();
     }
     Ok(Progress::Idle)
+}
+
+/// Brings a table into the page cache that was written past it, the newest first: what was written lately is
+/// read. Commits that need the background go first; then it is the next reader who waits for the device.
+fn warm(shared: &Shared) -> bool {
+    let Some(number) = shared.background.lock().cold.pop_back() else { return false };
+    let path = shared.dir.path_of(FileName::Sstable(number));
+    shared.dir.env.warm(&path, &mut || {
+        shared.view.with(|view| view.sealed.is_empty()) && !shared.background.lock().stop
+    });
+    true
 }
 
 /// One step towards one level; false when everything is there.

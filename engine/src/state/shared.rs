@@ -4,6 +4,7 @@
 //! that of a segment's outlet, inside of which nothing is taken. The view is replaced under its own lock,
 //! which nothing else is taken inside of.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use orlop_formats::checksum::Place;
@@ -83,6 +84,8 @@ pub(crate) struct BackgroundState {
     pub(crate) search_dead: bool,
     /// … and since the active memtable and the log were.
     pub(crate) trim_log: bool,
+    /// Tables that went past the page cache and are to be brought into it.
+    pub(crate) cold: VecDeque<FileNumber>,
     /// What an earlier open has left and nobody names: to be removed.
     pub(crate) orphans: Vec<PathBuf>,
 }

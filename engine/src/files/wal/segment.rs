@@ -82,7 +82,8 @@ impl Segment {
     /// Whether it is time to have a spare to follow, `filled` or not: when a quarter is used, and once each.
     pub(super) fn asks_for_spare(&mut self, filled: bool) -> bool {
         let asks = if filled { Asked::Filled } else { Asked::Named };
-        let is_time = asks > self.asked && self.written * 4 > self.capacity;
+        let used = self.written + self.pending.len() as u64;
+        let is_time = asks > self.asked && used * 4 > self.capacity;
         if is_time {
             self.asked = asks;
         }

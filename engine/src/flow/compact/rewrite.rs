@@ -14,7 +14,7 @@ use orlop_formats::manifest::TableMeta;
 use crate::error::{Error, Result};
 use crate::files::sstable::{Entry, TableWriter};
 use crate::flow::compact::fold::Fold;
-use crate::options::FIRST_COMPRESSED_LEVEL;
+use crate::options::{Background, FIRST_COMPRESSED_LEVEL};
 use crate::state::catalog::Liveness;
 use crate::state::iter::{Merge, is_live};
 use crate::state::shared::Shared;
@@ -61,11 +61,14 @@ pub(crate) struct Plan<'a> {
     pub(crate) liveness: Liveness,
     /// Whether no older version of a key exists outside of the sources.
     pub(crate) bottom: &'a dyn Fn(DatabaseId, &[u8]) -> bool,
-    /// The tables go past the page cache; whether they are brought into it before anybody reads them.
+    /// The tables go past the page cache; whether the background is to bring them into it.
     pub(crate) warm: bool,
     /// Called now and then: does what is more urgent, or ends the job with an error.
     pub(crate) pause: &'a mut dyn FnMut() -> Result<()>,
 }
+
+/// Tables that wait to be brought into the page cache, at most.
+const MOST_COLD: usize = 32;
 
 /// Entries between two calls of `pause`.
 const PAUSE_ENTRIES: u64 = 512;
@@ -218,14 +221,13 @@ fn end(
     let Some(writer) = writer.take() else { return Ok(()) };
     let (number, run) = (writer.number(), *plan.run.get_or_insert(writer.number()));
     output.tables.push(writer.finish(plan.level, run)?);
-    if !plan.warm {
-        return Ok(());
+    if plan.warm && shared.options.background == Background::Thread {
+        let cold = &mut shared.background.lock().cold;
+        cold.push_back(number);
+        // Where the background does not come to it, older ones stay where they are.
+        if cold.len() > MOST_COLD {
+            cold.pop_front();
+        }
     }
-    let mut outcome = Ok(());
-    let mut go_on = || {
-        outcome = (plan.pause)();
-        outcome.is_ok() && !shared.background.lock().stop
-    };
-    shared.dir.env.warm(&shared.dir.path_of(FileName::Sstable(number)), &mut go_on);
-    outcome
+    Ok(())
 }
