@@ -377,6 +377,14 @@ impl Log {
         Ok(())
     }
 
+    /// The same, where nobody says that more is to come: gives the stage up, too, and begins small again.
+    pub(crate) fn rest(&mut self) -> Result<()> {
+        self.retire()?;
+        self.remove_stage();
+        self.next_size = SEGMENT_MIN;
+        Ok(())
+    }
+
     /// Syncs everything, gives unused space back, and says where each segment of this open ended.
     pub(crate) fn finish(&mut self) -> Result<Vec<SegmentEnd>> {
         seeded!(StageRemovedEarly => self.remove_stage());

@@ -89,8 +89,8 @@ fn trim(shared: &Shared, log: &mut Log) -> Result<()> {
             && (view.active.live_bytes() as u64 > SEGMENT_MIN || log.capacity() > SEGMENT_MIN)
     });
     if worth_it {
-        let retired = log.retire();
-        write::judge(shared, log, retired)?;
+        let rested = log.rest();
+        write::judge(shared, log, rested)?;
         room::seal(shared, log);
     }
     Ok(())
