@@ -143,11 +143,12 @@ impl Batch {
         Ok(())
     }
 
-    /// Commits as [`Batch::commit`], and does not wait for it. Only what is not synced, and finds nobody else
-    /// committing, is done at once: it is faster than a wait would be, unless it needs room in memory.
+    /// Commits as [`Batch::commit`], and does not wait for the device. What is not to be synced is done at once,
+    /// as [`Batch::commit`] does it, unless something was submitted that is on its way: then it lines up
+    /// behind that, and is synced with it.
     ///
-    /// Where the store has no thread of its own
-    /// ([`Background::Manual`](crate::Background::Manual)), it is always done at once.
+    /// Where the store has no threads ([`Background::Manual`](crate::Background::Manual)), or none can be had,
+    /// it is always done at once.
     pub fn submit(self) -> Pending {
         let durability = self.durability.unwrap_or(self.core.shared.options.durability);
         self.submit_with(durability)

@@ -106,3 +106,8 @@ pub(crate) fn spawn(
 pub(crate) fn is_this_thread(thread: &JoinHandle<()>) -> bool {
     thread.thread().id() == primitive::current().id()
 }
+
+/// Calls code of others, whose panics are theirs.
+pub(crate) fn guarded(call: impl FnOnce()) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+}

@@ -215,3 +215,58 @@ fn without_threads_a_commit_is_done_at_once_and_survives_what_it_promises() {
         assert_eq!(found, durability != Durability::Memory, "{durability:?}");
     }
 }
+
+/// Large ones, small ones, and of every durability.
+#[test]
+fn what_one_thread_submits_keeps_its_order() {
+    let (_dir, store) = on_disk();
+    let database = store.database("d").unwrap();
+    for round in 0..20_u64 {
+        let pending: Vec<Pending> = (0..30_u64)
+            .map(|n| {
+                let mut batch = store.batch();
+                let len = if n % 3 == 0 { 700 << 10 } else { 10 };
+                batch.put(&database, "filling", vec![0; len]).unwrap();
+                batch.put(&database, "last", (round * 30 + n).to_be_bytes()).unwrap();
+                batch.submit_with(ALL[(n * n + round) as usize % 3])
+            })
+            .collect();
+        pending.into_iter().for_each(|commit| commit.wait().unwrap());
+        let last = database.get("last").unwrap().unwrap();
+        assert_eq!(*last, (round * 30 + 29).to_be_bytes(), "round {round}");
+    }
+}
+
+/// Whoever has the result may open the store again when its own handles are gone.
+#[test]
+fn a_result_leaves_nobody_behind_who_keeps_the_store_open() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..200_u64 {
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let database = store.database("d").unwrap();
+        submit(&store, &database, n, Durability::Synced).wait().unwrap();
+        assert_eq!(database.iter().count() as u64, n + 1);
+    }
+}
+
+#[test]
+fn a_waker_that_panics_harms_nobody() {
+    struct Bad;
+    impl Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of others");
+        }
+    }
+    let (_dir, store) = on_disk();
+    let database = store.database("d").unwrap();
+    let bad = Waker::from(Arc::new(Bad));
+    for key in 0..50 {
+        let mut pending = Box::pin(submit(&store, &database, key, Durability::Synced));
+        let _ = pending.as_mut().poll(&mut Context::from_waker(&bad));
+        let next = submit(&store, &database, 1_000 + key, Durability::Synced);
+        next.wait().unwrap();
+        assert!(matches!(block_on(pending).0, Ok(())));
+    }
+    assert_eq!(database.iter().count(), 100);
+    store.close().unwrap();
+}

@@ -370,7 +370,7 @@ impl Log {
     /// by and by; one that goes on does not begin at the beginning.
     pub(crate) fn retire(&mut self) -> Result<()> {
         let smaller = (self.capacity() / RETIRED).next_multiple_of(SECTOR);
-        self.next_size = smaller.max(SEGMENT_MIN);
+        self.next_size = smaller.max(SEGMENT_MIN).min(self.largest);
         let ended = self.end_current();
         self.breaking(ended)?;
         self.spares.clear();

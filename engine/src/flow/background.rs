@@ -1,8 +1,8 @@
 //! Work that nobody waits for, one step at a time.
 //!
 //! In production one thread loops over [`step`]; with [`Background::Manual`] the caller does, so
-//! that every run is the same run. The order of urgency: flush, prepare, read
-//! back, remove what an earlier open has left, compact, collect.
+//! that every run is the same run. The order of urgency: flush, prepare, remove
+//! what an earlier open has left, compact, collect, read back.
 
 use std::time::Duration;
 
@@ -59,9 +59,6 @@ fn work_off(shared: &Shared) -> Result<Progress> {
     if shared.spares.as_ref().is_some_and(|spares| spares.prepare()) {
         return Ok(Progress::Prepared);
     }
-    if warm(shared) {
-        return Ok(Progress::Prepared);
-    }
     if collect::remove_orphans(shared) {
         return Ok(Progress::Collected);
     }
@@ -87,6 +84,9 @@ fn work_off(shared: &Shared) -> Result<Progress> {
     if collect::run(shared)? {
         return Ok(Progress::Collected);
     }
+    if warm(shared) {
+        return Ok(Progress::Prepared);
+    }
     if settle {
         shared.background.lock().settle = false;
         shared.changed.notify_all();
@@ -95,13 +95,19 @@ fn work_off(shared: &Shared) -> Result<Progress> {
 }
 
 /// Brings a table into the page cache that was written past it, the newest first: what was written lately is
-/// read. Commits that need the background go first; then it is the next reader who waits for the device.
+/// read. Whatever else is to be done goes first; then it is the next reader who waits for the device.
 fn warm(shared: &Shared) -> bool {
     let Some(number) = shared.background.lock().cold.pop_back() else { return false };
     let path = shared.dir.path_of(FileName::Sstable(number));
+    let mut cut_short = false;
     shared.dir.env.warm(&path, &mut || {
-        shared.view.with(|view| view.sealed.is_empty()) && !shared.background.lock().stop
+        let state = shared.background.lock();
+        cut_short = state.wake || state.stop;
+        !cut_short
     });
+    if cut_short {
+        shared.background.lock().cold.push_back(number);
+    }
     true
 }
 

@@ -18,13 +18,14 @@ use crate::flow::compact::job;
 use crate::flow::{collect, flush, room, write};
 use crate::options::{CLOSE_COMPACT_BYTES, CLOSE_FLUSH_BYTES, CLOSE_FLUSH_SEGMENTS};
 use crate::state::shared::Shared;
-use crate::sync::{Arc, JoinHandle, Mutex, Ordering};
+use crate::sync::{Arc, JoinHandle, Mutex, Ordering, is_this_thread};
 
 /// Closes a store. The second and later calls do nothing.
 pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Result<()> {
     let log = write::close(shared);
     stop(shared);
-    if let Some(worker) = worker.lock().take() {
+    // A panic of its own may have it here.
+    if let Some(worker) = worker.lock().take().filter(|worker| !is_this_thread(worker)) {
         // It ends by itself, and panics are not ours to pass on inside a drop.
         let _ = worker.join();
     }

@@ -29,6 +29,8 @@ type Oldest = BTreeMap<Place, Seqno>;
 /// # Errors
 /// What reading meets, and [`Error::Corrupt`] for the first rule that is broken.
 pub(crate) fn check(shared: &Shared) -> Result<()> {
+    // Files come and go in steps.
+    let _stepping = shared.stepping.lock();
     let view = shared.view.pin();
     let visible = shared.assigned.load(Ordering::Acquire);
     check_files(shared, &view.version)?;

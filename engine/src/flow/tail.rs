@@ -69,7 +69,9 @@ impl Tail {
 
     /// Whether it has as much as a memtable has, or holds more of the log than is kept in memory anyway.
     pub(crate) fn is_full(&self, memtable: usize) -> bool {
-        self.bytes >= memtable || self.held >= memtable.max(KEPT)
+        // The segment that it is in just now stays, whatever is flushed.
+        let holds_more = self.segments.len() > 1 && self.held >= memtable.max(KEPT);
+        self.bytes >= memtable || holds_more
     }
 
     /// The highest sequence number that was added.
@@ -333,5 +335,15 @@ mod tests {
         assert_eq!(sizes.iter().sum::<usize>(), 9_000);
         assert!(sizes.iter().all(|size| *size > 3_500), "{sizes:?}");
         assert!(tail.is_full(1 << 10) && !tail.is_full(1 << 30));
+    }
+
+    #[test]
+    fn one_segment_that_is_held_is_no_reason_to_flush() {
+        let batches = vec![vec![(16, b"key".to_vec(), b"value".to_vec())]; 3];
+        let mut tail = tail(&batches);
+        tail.held = 2 * KEPT;
+        assert!(!tail.is_full(1 << 20));
+        tail.segments.push(Arc::default());
+        assert!(tail.is_full(1 << 20));
     }
 }

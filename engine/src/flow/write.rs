@@ -61,24 +61,21 @@ pub(crate) enum Submitted {
 }
 
 /// Puts a batch in line, and does not wait for the device. `store` stays open until the commit is done.
+///
+/// What is not synced is done at once, unless something was submitted before it that is not: then it lines up
+/// behind that, and is synced with it.
 pub(crate) fn submit(
     shared: &Shared,
     writes: WriteSet,
     durability: Durability,
     store: Arc<dyn Any + Send + Sync>,
 ) -> Submitted {
-    if let Err(error) = shared.check_poison() {
-        return Submitted::Done(Err(error));
+    if durability != Durability::Synced && !shared.deputy.has_clients() {
+        return Submitted::Done(commit(shared, writes, durability));
     }
-    let mut queue = shared.queue.lock();
-    if durability != Durability::Synced
-        && let Ok(Some(log)) = queue.take_log(false)
-    {
-        drop(queue);
-        let done = alone(Leading::of(shared, log), Commit::of(writes, durability, None));
-        return Submitted::Done(done);
-    }
-    let in_line = queue.leave(Work::Commit { writes, durability }, &shared.deputy, store);
+    let work = Work::Commit { writes, durability: Durability::Synced };
+    let in_line =
+        shared.check_poison().and_then(|()| shared.queue.lock().leave(work, &shared.deputy, store));
     in_line.map_or_else(|error| Submitted::Done(Err(error)), Submitted::InLine)
 }
 

@@ -120,6 +120,9 @@ impl<L> CommitQueue<L> {
         deputy: &Arc<Deputy<L>>,
         store: Arc<dyn Any + Send + Sync>,
     ) -> Result<Arc<Ticket<L>>> {
+        if let Some(why) = &self.closed {
+            return Err(why.clone());
+        }
         self.line_up(work, Ticket::handle(Arc::clone(deputy), store))
     }
 
@@ -167,20 +170,26 @@ impl<L> CommitQueue<L> {
     }
 
     /// Takes the next group out of line: from the front, commits that need the device, or such that do not,
-    /// as the first of them. None in this line passes one who wants the
-    /// log for itself.
+    /// as the first of them. Those of one kind keep their order: behind one that is too large for the group
+    /// none goes. None in this line passes one who wants the log for itself.
     pub(crate) fn take_group(
         &mut self,
         most_bytes: usize,
     ) -> Vec<(WriteSet, Durability, Arc<Ticket<L>>)> {
         let needs_device = self.waiting.front().is_some_and(Request::needs_device);
-        let (mut group, mut left, mut bytes) = (Vec::new(), VecDeque::new(), 0);
+        let (mut group, mut left, mut bytes, mut full) = (Vec::new(), VecDeque::new(), 0, false);
         while let Some(Request { work, ticket }) = self.waiting.pop_front() {
+            let is_kind = work.needs_device() == needs_device;
             match work {
-                Work::Commit { writes, durability }
-                    if (durability == Durability::Synced) == needs_device
-                        && (group.is_empty() || bytes + writes.encoded_bound <= most_bytes) =>
-                {
+                Work::Commit { writes, durability } if is_kind && !full => {
+                    full = !group.is_empty() && bytes + writes.encoded_bound > most_bytes;
+                    if full {
+                        left.push_back(Request {
+                            work: Work::Commit { writes, durability },
+                            ticket,
+                        });
+                        continue;
+                    }
                     bytes += writes.encoded_bound;
                     group.push((writes, durability, ticket));
                 }

@@ -15,7 +15,7 @@ use orlop_formats::ids::Seqno;
 
 use crate::error::Result;
 use crate::files::wal::Log;
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, guarded};
 
 /// What a writer is told.
 pub(crate) enum TicketState<L = Log> {
@@ -35,6 +35,14 @@ pub(crate) struct Ticket<L = Log> {
 struct Handle<L> {
     deputy: Arc<Deputy<L>>,
     until_done: Mutex<UntilDone>,
+}
+
+impl<L> Handle<L> {
+    /// The one before is dropped behind the lock: it is others' code.
+    fn set_waker(&self, waker: Option<Waker>) {
+        let before = mem::replace(&mut self.until_done.lock().waker, waker);
+        drop(before);
+    }
 }
 
 struct UntilDone {
@@ -78,6 +86,7 @@ impl<L> Ticket<L> {
 
     /// For a writer that does not wait.
     pub(crate) fn handle(deputy: Arc<Deputy<L>>, store: Arc<dyn Any + Send + Sync>) -> Arc<Self> {
+        deputy.clients.fetch_add(1, Ordering::AcqRel);
         let until_done = Mutex::new(UntilDone { waker: None, store: Some(store) });
         let handle = Handle { deputy, until_done };
         let state = Mutex::new(TicketState::Waiting);
@@ -110,10 +119,18 @@ impl<L> Ticket<L> {
 
     /// The result, if it is there; it stays. Otherwise `waker` is called when it is.
     pub(crate) fn poll(&self, waker: Option<&Waker>) -> Option<Result<Seqno>> {
-        if let (Some(handle), Some(waker)) = (&self.handle, waker) {
-            // Before the look: a result that comes in between finds it.
-            handle.until_done.lock().waker = Some(waker.clone());
+        let (Some(handle), Some(waker)) = (&self.handle, waker) else { return self.look() };
+        if let Some(result) = self.look() {
+            return Some(result);
         }
+        handle.set_waker(Some(waker.clone()));
+        // A result that came in between may have found no waker, and one that is not needed is not kept.
+        let result = self.look()?;
+        handle.set_waker(None);
+        Some(result)
+    }
+
+    fn look(&self) -> Option<Result<Seqno>> {
         match &*self.state.lock() {
             TicketState::Done(result) => Some(result.clone()),
             _ => None,
@@ -124,7 +141,7 @@ impl<L> Ticket<L> {
     pub(crate) fn result(&self) -> Result<Seqno> {
         let mut sleepers = self.bell.sleepers.lock();
         loop {
-            if let Some(result) = self.poll(None) {
+            if let Some(result) = self.look() {
                 return result;
             }
             sleepers = self.bell.sleep(sleepers);
@@ -134,8 +151,13 @@ impl<L> Ticket<L> {
 
 /// Tells writers their results. Not behind a lock: wakers are others' code, and the store may close here.
 pub(crate) fn tell<L>(results: impl IntoIterator<Item = (Arc<Ticket<L>>, Result<Seqno>)>) {
+    let results: Vec<_> = results.into_iter().collect();
+    // First: who has a result may rely on it that nobody else keeps the store open.
+    let handles = || results.iter().filter_map(|(ticket, _)| ticket.handle.as_ref());
+    let stores: Vec<_> = handles().map(|handle| handle.until_done.lock().store.take()).collect();
+    drop(stores);
     let mut bells: Vec<Arc<Bell>> = Vec::new();
-    let (mut wakers, mut stores) = (Vec::new(), Vec::new());
+    let mut wakers = Vec::new();
     for (ticket, result) in results {
         // A log that was meant for a writer that is refused goes with what is dropped here.
         let before = mem::replace(&mut *ticket.state.lock(), TicketState::Done(result));
@@ -144,20 +166,21 @@ pub(crate) fn tell<L>(results: impl IntoIterator<Item = (Arc<Ticket<L>>, Result<
             bells.push(Arc::clone(&ticket.bell));
         }
         if let Some(handle) = &ticket.handle {
-            let mut until_done = handle.until_done.lock();
-            wakers.extend(until_done.waker.take());
-            stores.extend(until_done.store.take());
+            handle.deputy.clients.fetch_sub(1, Ordering::AcqRel);
+            wakers.extend(handle.until_done.lock().waker.take());
         }
     }
     bells.iter().for_each(|bell| bell.ring());
-    wakers.into_iter().for_each(Waker::wake);
-    drop(stores);
+    // One that panics ends nobody else's waiting, nor the thread.
+    wakers.into_iter().for_each(|waker| guarded(|| waker.wake()));
 }
 
 /// Leads for writers that do not wait: a thread that sleeps until it is handed the log.
 pub(crate) struct Deputy<L = Log> {
     desk: Mutex<Desk<L>>,
     woken: Condvar,
+    /// Handles whose commits are not done.
+    clients: AtomicU64,
 }
 
 struct Desk<L> {
@@ -168,11 +191,17 @@ struct Desk<L> {
 
 impl<L> Default for Deputy<L> {
     fn default() -> Self {
-        Self { desk: Mutex::new(Desk { log: None, ended: false }), woken: Condvar::default() }
+        let desk = Mutex::new(Desk { log: None, ended: false });
+        Self { desk, woken: Condvar::default(), clients: AtomicU64::new(0) }
     }
 }
 
 impl<L> Deputy<L> {
+    /// Whether a commit was submitted that is not done.
+    pub(crate) fn has_clients(&self) -> bool {
+        self.clients.load(Ordering::Acquire) > 0
+    }
+
     fn hand_over(&self, log: Box<L>) {
         self.desk.lock().log = Some(log);
         self.woken.notify_all();

@@ -51,18 +51,12 @@ fn commit_in_line(queue: &Queue) -> Result<Seqno> {
 }
 
 fn lead(queue: &Queue, mut log: Box<Tail>) {
-    let is_commit = |request: &Request<Tail>| matches!(request.work, Work::Commit { .. });
-    let mut group = Vec::new();
-    let mut line = queue.lock();
-    while line.waiting.front().is_some_and(is_commit) {
-        group.extend(line.waiting.pop_front());
-    }
-    drop(line);
+    let group = queue.lock().take_group(usize::MAX);
     let mut done = Vec::new();
-    for request in group {
+    for (_, _, ticket) in group {
         log.bytes.with_mut(|_| ());
         log.last += 1;
-        done.push((request.ticket, Ok(log.last)));
+        done.push((ticket, Ok(log.last)));
     }
     queue.lock().pass_on(log);
     tell(done);
@@ -178,6 +172,7 @@ fn the_log_is_found_again_behind_groups_that_fly() {
         numbers.sort_unstable();
         assert_eq!(numbers, [1, 2, 3]);
         assert!(queue.lock().log.is_some(), "nobody leads, and it lies there");
+        assert_eq!(queue.lock().synced_waiting(), 0);
     });
 }
 
@@ -222,5 +217,57 @@ fn a_deputy_leads_for_a_writer_that_is_gone() {
         assert_eq!(ticket.poll(None).unwrap().unwrap(), theirs, "it stays");
         deputy.end();
         leading.join().unwrap();
+    });
+}
+
+/// A large commit between small ones: those of one kind keep their order.
+#[test]
+fn none_of_a_kind_goes_behind_one_that_is_too_large() {
+    loom::model(|| {
+        let queue = queue();
+        let log = queue.lock().log.take().unwrap();
+        let commit = |bytes| {
+            let writes = WriteSet { encoded_bound: bytes, ..WriteSet::default() };
+            let work = Work::Commit { writes, durability: Durability::Synced };
+            queue.lock().enter(work).unwrap()
+        };
+        let tickets = [700, 700, 10].map(commit);
+        let mut taken = Vec::new();
+        while taken.len() < 3 {
+            let group = queue.lock().take_group(1_000);
+            assert!(group.iter().map(|(writes, ..)| writes.encoded_bound).sum::<usize>() <= 1_000);
+            taken.extend(group.into_iter().map(|(_, _, ticket)| ticket));
+        }
+        assert!(taken.iter().zip(&tickets).all(|(a, b)| Arc::ptr_eq(a, b)));
+        assert_eq!(queue.lock().synced_waiting(), 0);
+        tell(taken.into_iter().zip((1..).map(Ok)));
+        queue.lock().pass_on(log);
+    });
+}
+
+/// A task that polls with a waker while its commit is told: it is woken, or finds the result.
+#[test]
+fn a_task_is_woken_or_finds_its_result() {
+    struct Count(std::sync::atomic::AtomicU64);
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    loom::model(|| {
+        let deputy: Arc<Deputy<Tail>> = Arc::default();
+        let ticket = Ticket::handle(Arc::clone(&deputy), Arc::new(()));
+        let told = Arc::clone(&ticket);
+        let teller = thread::spawn(move || tell([(told, Ok(7))]));
+        let count = Arc::new(Count(std::sync::atomic::AtomicU64::new(0)));
+        let waker = std::task::Waker::from(Arc::clone(&count));
+        let found = ticket.poll(Some(&waker)).is_some();
+        teller.join().unwrap();
+        let woken = count.0.load(std::sync::atomic::Ordering::SeqCst);
+        assert!(found || woken == 1, "neither woken nor told");
+        assert_eq!(ticket.poll(Some(&waker)).unwrap().unwrap(), 7);
+        drop((ticket, waker));
+        assert_eq!(Arc::strong_count(&count), 1, "a waker that is not needed is not kept");
+        assert!(!deputy.has_clients());
     });
 }
