@@ -96,7 +96,7 @@ pub(crate) const SEALED_LIMIT: usize = 2;
 /// A group of commits is closed when it has this many bytes.
 pub(crate) const GROUP_BYTES: usize = 1 << 20;
 
-/// The first segment of an open; later ones double.
+/// The first segment of an open; later ones grow.
 pub(crate) const SEGMENT_MIN: u64 = 64 << 10;
 
 /// The log is this many segments long at most, or memtables if these are larger; then it is flushed.

@@ -66,6 +66,9 @@ const PIECES: u64 = 8;
 /// system change what it knows of the file.
 const ZEROED: u64 = 1 << 20;
 
+/// A segment is so many times as large as the one before, until it has its full size.
+const GROWTH: u64 = 4;
+
 /// A segment that follows a retired one has this part of its size.
 const RETIRED: u64 = 4;
 
@@ -453,7 +456,7 @@ impl Log {
         let needed = SECTOR + frame::HEADER_LEN as u64 + len;
         let mut size = self.next_size;
         while needed > size / 4 && size < self.largest {
-            size = (size * 2).min(self.largest);
+            size = (size * GROWTH).min(self.largest);
         }
         // A frame over a quarter of the largest segment gets a segment of its own size.
         let own_size = needed.next_multiple_of(SECTOR);
@@ -478,7 +481,7 @@ impl Log {
         self.ways.segments(file.fallback());
         self.current = Some(Segment::begun((number, path, id), file, capacity));
         self.next_number = number + 1;
-        self.next_size = (size * 2).min(self.largest);
+        self.next_size = (size * GROWTH).min(self.largest);
         Ok(())
     }
 

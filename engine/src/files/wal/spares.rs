@@ -2,7 +2,7 @@
 //!
 //! A commit that is to be on the device costs one write and one flush there, if its sectors were written
 //! before: the file system has nothing to note. So a segment for synced commits is filled with zeros
-//! ahead of its time, by the background; one for others has its space and its name. Or one of this open that
+//! ahead of its time, by the background, and so is a small one; a large one for others has its space and its name. Or one of this open that
 //! nobody needs any more gets another name and is used again. Frames of its earlier life are under another
 //! file id.
 //!
@@ -23,6 +23,7 @@ use orlop_formats::ids::{FileId, FileNumber, StoreId};
 use orlop_formats::limits::SECTOR;
 use orlop_formats::log::SegmentHeader;
 
+use super::ZEROED;
 use super::segment::Segment;
 use crate::env::LogFile;
 use crate::error::{Error, Result};
@@ -188,7 +189,7 @@ impl Spares {
         let id = self.begin(number, path, &mut file)?;
         self.dir.sync()?;
         let path = path.to_owned();
-        if !filled {
+        if !filled && capacity > ZEROED {
             let (is_named, is_filled) = (true, false);
             return Ok(Some(Spare { number, path, id, file, capacity, is_named, is_filled }));
         }
@@ -196,7 +197,8 @@ impl Spares {
         let mut zeros = vec![0; PIECE];
         let mut at = SECTOR;
         while at < capacity {
-            if !self.state.lock().wanted.filled {
+            let wanted = self.state.lock().wanted;
+            if wanted.capacity == 0 || !wanted.filled && capacity > ZEROED {
                 return Ok(None);
             }
             zeros.resize((capacity - at).min(PIECE as u64) as usize, 0);
