@@ -12,7 +12,8 @@
 //! contents alone would not see a sync error that was ignored. Therefore also, counted as
 //! `false_acks`:
 //! - after the store has said that it is poisoned, nothing that begins is acknowledged
-//! - nothing is acknowledged that began after a sync of the log has failed
+//! - nothing is acknowledged that began after a sync of the log has failed; weaker commits, which need
+//!   none, after somebody was told of it
 //! - a write or sync of the log, the manifest or the superblock that fails is told to somebody
 //! - a table whose sync failed is removed before anything else is synced
 //!
@@ -24,8 +25,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{OnceLock, PoisonError};
 use std::thread;
 
-use orlop::Store;
 use orlop::env::PosixEnv;
+use orlop::{Durability, Store};
 use tempfile::TempDir;
 
 use super::check::{Finding, History, Kind};
@@ -454,39 +455,39 @@ fn must_be_told(call: &Call, effect: Effect) -> bool {
     }
 }
 
-/// Something that began after a sync of the log had failed, and was acknowledged.
+/// Something that was acknowledged although it began after a sync of the log had failed. Weaker commits go on
+/// until that is known, which is when somebody is told: what they promise, no sync is needed for.
 fn acknowledged_after(records: &[Record], injected: &[Call]) -> Option<Record> {
     let log = |call: &&Call| call.name == "fdatasync" && call.file.ends_with(".log");
     let failed = injected.iter().filter(log).map(|call| call.micros).min()?;
-    let began = |ack: &&Record| {
+    let told = records.iter().filter(|r| r.event == Event::Unknown && r.writer != FLUSHER);
+    let known = told.map(|record| record.micros).filter(|told| *told > failed).min();
+    let too_late = |ack: &&Record| {
         let same = |record: &&Record| {
             record.event == Event::Begin
                 && (record.writer, record.number) == (ack.writer, ack.number)
         };
         let last_try = records.iter().filter(same).map(|record| record.micros).max();
-        last_try.is_some_and(|began| began > failed)
+        let since = if ack.durability == Durability::Synced { Some(failed) } else { known };
+        last_try.zip(since).is_some_and(|(began, since)| began > since)
     };
     records
         .iter()
         .filter(|record| record.event == Event::Ack && record.writer != FLUSHER)
-        .find(began)
+        .find(too_late)
         .copied()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orlop::Durability;
 
     #[test]
     fn an_acknowledgement_behind_a_failed_sync_is_found() {
-        let record = |event, number, micros| Record {
-            event,
-            writer: 1,
-            durability: Durability::Synced,
-            number,
-            micros,
+        let by = |writer, durability| {
+            move |event, number, micros| Record { event, writer, durability, number, micros }
         };
+        let record = by(1, Durability::Synced);
         let records = [
             record(Event::Begin, 1, 10),
             record(Event::Ack, 1, 30),
@@ -504,6 +505,18 @@ mod tests {
         assert_eq!(acknowledged_after(&records, &[call(45, "/s/1.log")]), None);
         assert_eq!(acknowledged_after(&records, &[call(20, "/s/1.log")]), Some(records[3]));
         assert_eq!(acknowledged_after(&records, &[call(20, "/s/1.sst")]), None);
+        // A weaker one may begin until somebody is told.
+        let weaker = by(2, Durability::Buffered);
+        let failed = [call(20, "/s/1.log")];
+        let mut records = vec![
+            record(Event::Begin, 1, 10),
+            weaker(Event::Begin, 1, 25),
+            weaker(Event::Ack, 1, 26),
+            record(Event::Unknown, 1, 30),
+        ];
+        assert_eq!(acknowledged_after(&records, &failed), None);
+        records.extend([weaker(Event::Begin, 2, 31), weaker(Event::Ack, 2, 32)]);
+        assert_eq!(acknowledged_after(&records, &failed), Some(records[5]));
         assert!(must_be_told(&call(1, "/s/000001.log"), EIO));
         assert!(!must_be_told(&call(1, "/s/000001.sst"), EIO));
         let written = |file: &str| Call { name: "pwrite64".to_owned(), ..call(1, file) };
