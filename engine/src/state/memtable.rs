@@ -52,8 +52,10 @@ pub(crate) struct Memtable {
 /// What the writer knows.
 struct Writing {
     arena: Arena,
-    /// The record added last, and the leaf that it is in: what comes in order is near.
+    /// The record added last, and the leaf that it is in.
     last: Option<(Placed<Leaf>, Record)>,
+    /// The last two went into one leaf: the next one is looked for there first.
+    stays: bool,
     path: Path,
 }
 
@@ -76,7 +78,7 @@ impl Memtable {
         Self {
             tree,
             live_bytes: AtomicU64::new(arena.used() as u64),
-            writing: Mutex::new(Writing { arena, last: None, path: Path::new() }),
+            writing: Mutex::new(Writing { arena, last: None, stays: false, path: Path::new() }),
             entries: AtomicU64::new(0),
             last_seqno: AtomicU64::new(0),
             log_floor,
@@ -161,10 +163,13 @@ impl Writer<'_> {
     ) {
         let key = Key { database, bytes: key };
         let tree = &self.memtable.tree;
-        let Writing { arena, last, path } = &mut *self.writing;
-        let near = last.and_then(|(leaf, _)| place_in(leaf, key).map(|place| (leaf, place)));
+        let Writing { arena, last, stays, path } = &mut *self.writing;
+        // To know that a key belongs to a leaf takes a look at the next one, which is not near in memory.
+        let near = last.filter(|_| *stays);
+        let near = near.and_then(|(leaf, _)| place_in(leaf, key).map(|place| (leaf, place)));
         let found = near.or_else(|| {
             let leaf = tree.leaf_for(key)?;
+            *stays = last.is_some_and(|(last, _)| last == leaf);
             Some((leaf, leaf.keys.find(leaf.keys.order(), key)))
         });
         // A tree has a leaf for every key.

@@ -42,14 +42,16 @@ impl Key<'_> {
 }
 
 fn eight(bytes: &[u8], at: usize) -> u64 {
-    if let Some(window) = bytes.get(at..at + 8).and_then(|window| window.try_into().ok()) {
-        return u64::from_be_bytes(window);
+    if let Some(window) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        return u64::from_be_bytes(*window);
     }
-    let tail = bytes.get(at..).unwrap_or_default();
+    let len = bytes.len().saturating_sub(at);
+    if let Some(last) = bytes.last_chunk() {
+        // The last eight bytes, without those before `at`.
+        return u64::from_be_bytes(*last).checked_shl(8 * (8 - len as u32)).unwrap_or(0);
+    }
     let mut window = [0; 8];
-    for (to, from) in window.iter_mut().zip(tail) {
-        *to = *from;
-    }
+    window[..len].copy_from_slice(&bytes[bytes.len() - len..]);
     u64::from_be_bytes(window)
 }
 

@@ -7,6 +7,7 @@
 //! new ones, and stays as it was for the readers that are in it.
 
 use std::cmp::Ordering as Side;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use super::arena::{Link, Placed, Resident};
@@ -16,6 +17,9 @@ use crate::sync::unwatched::{AtomicPtr, AtomicU64, Ordering};
 
 /// Keys of a node, at most.
 pub(super) const SLOTS: usize = 15;
+
+/// Windows that begin with more bytes alike than this are taken anew, behind these.
+const MOST_ALIKE: u32 = 5;
 
 /// Bits that name a slot, and that hold the number of slots.
 const NIBBLE: usize = 4;
@@ -80,6 +84,26 @@ impl Keys {
         }
     }
 
+    /// Some of a node that has become too full. Where its windows still tell them apart they are taken over:
+    /// the records lie far from each other.
+    fn part_of(&self, crowd: &Crowd, part: Range<usize>) -> Self {
+        let entries = crowd.entries.get(part).unwrap_or_default();
+        let windows = entries.first().zip(entries.last());
+        let alike = windows.map_or(0, |((_, low), (_, high))| (low ^ high).leading_zeros() / 8);
+        let record = |at: usize| entries.get(at).map(|(record, _)| *record);
+        if !crowd.is_alike || alike > MOST_ALIKE {
+            return Self::of(entries.len(), record, None);
+        }
+        let window = |at: usize| entries.get(at).map(|(_, window)| AtomicU64::new(*window));
+        Self {
+            order: AtomicU64::new(Order::straight(entries.len()).0),
+            beginning: self.beginning,
+            model: self.model,
+            windows: std::array::from_fn(|at| window(at).unwrap_or_default()),
+            records: std::array::from_fn(|at| Link::to(record(at))),
+        }
+    }
+
     pub(super) fn order(&self) -> Order {
         Order(self.order.load(Ordering::Acquire))
     }
@@ -91,8 +115,15 @@ impl Keys {
 
     /// All of them, in order.
     fn all(&self) -> impl Iterator<Item = Record> {
+        self.all_with_windows().map(|(record, _)| record)
+    }
+
+    fn all_with_windows(&self) -> impl Iterator<Item = (Record, u64)> {
         let order = self.order();
-        (0..order.len()).filter_map(move |rank| self.record(order, rank))
+        (0..order.len()).filter_map(move |rank| {
+            let window = self.windows[order.slot(rank)].load(Ordering::Relaxed);
+            Some((self.record(order, rank)?, window))
+        })
     }
 
     fn side(&self, key: Key<'_>) -> Side {
@@ -155,6 +186,11 @@ impl Leaf {
         Self { keys, next: Link::none(), prev: Link::none() }
     }
 
+    /// Some of what this leaf and one more make.
+    pub(super) fn part_of(&self, crowd: &Crowd, part: Range<usize>) -> Self {
+        Self { keys: self.keys.part_of(crowd, part), next: Link::none(), prev: Link::none() }
+    }
+
     pub(super) fn can_take(&self, key: Key<'_>) -> bool {
         self.keys.can_take(key)
     }
@@ -169,16 +205,29 @@ impl Leaf {
         self.keys.records[slot].set(Some(record));
     }
 
-    /// All records, with one more at place `rank`: of sixteen places, how many are used.
-    pub(super) fn with(&self, rank: usize, record: Record) -> ([Record; SLOTS + 1], usize) {
-        let mut all = [record; SLOTS + 1];
-        let mut len = 0;
-        for (at, old) in self.keys.all().enumerate() {
-            all[at + usize::from(at >= rank)] = old;
-            len = at + 1;
+    /// All records, with one more at place `rank`.
+    pub(super) fn with(&self, rank: usize, record: Record) -> Crowd {
+        let key = record.key();
+        let added = (record, key.window(self.keys.beginning.len()));
+        let is_alike = self.keys.side(key) == Side::Equal;
+        let mut crowd = Crowd { entries: [added; SLOTS + 1], len: 0, is_alike };
+        for (at, old) in self.keys.all_with_windows().enumerate() {
+            crowd.entries[at + usize::from(at >= rank)] = old;
+            crowd.len = at + 1;
         }
-        (all, len + 1)
+        crowd.len += 1;
+        crowd
     }
+}
+
+/// The keys of a leaf and one more: what becomes of it is made of parts of this.
+pub(super) struct Crowd {
+    /// In ascending order; with the windows that they have in the leaf.
+    pub(super) entries: [(Record, u64); SLOTS + 1],
+    /// How many of these there are.
+    pub(super) len: usize,
+    /// The new one begins like the others.
+    is_alike: bool,
 }
 
 /// A leaf or an inner node, as the level of its parent says.

@@ -103,10 +103,10 @@ impl Tree {
         if self.way_to(record.key(), path).is_none() {
             return leaf;
         }
-        let (all, len) = leaf.with(rank, record);
+        let all = leaf.with(rank, record);
         let (prev, next) = (leaf.prev.get(), leaf.next.get());
-        let (change, home) = if len <= SLOTS {
-            let copy = arena.put(Leaf::of(&all[..len]));
+        let (change, home) = if all.len <= SLOTS {
+            let copy = arena.put(leaf.part_of(&all, 0..all.len));
             splice(prev, (copy, copy), next);
             (Change { left: Some(child_of(copy)), right: None }, copy)
         } else if rank == SLOTS && (next.is_none() || in_order) {
@@ -116,15 +116,22 @@ impl Tree {
         } else if rank == 0 && prev.is_none() {
             let first = arena.put(Leaf::of(&[record]));
             splice(None, (first, first), Some(leaf));
-            (Change { left: Some(child_of(first)), right: Some((all[1], child_of(leaf))) }, first)
+            (
+                Change {
+                    left: Some(child_of(first)),
+                    right: Some((all.entries[1].0, child_of(leaf))),
+                },
+                first,
+            )
         } else {
-            let left = arena.put(Leaf::of(&all[..HALF]));
-            let right = arena.put(Leaf::of(&all[HALF..]));
+            let left = arena.put(leaf.part_of(&all, 0..HALF));
+            let right = arena.put(leaf.part_of(&all, HALF..all.len));
             left.next.set(Some(right));
             right.prev.set(Some(left));
             splice(prev, (left, right), next);
             let home = if rank < HALF { left } else { right };
-            (Change { left: Some(child_of(left)), right: Some((all[HALF], child_of(right))) }, home)
+            let separator = all.entries[HALF].0;
+            (Change { left: Some(child_of(left)), right: Some((separator, child_of(right))) }, home)
         };
         self.install(arena, path, change);
         home
