@@ -12,7 +12,7 @@ use crate::options::Durability;
 use crate::state::catalog::{Binding, CatalogOp, Slot, Target};
 use crate::state::value::Value;
 use crate::state::view::View;
-use crate::state::write_set::{WriteSet, check_key};
+use crate::state::write_set::{OneWrite, WriteSet, check_key};
 use crate::store::Core;
 use crate::sync::{self, Arc, OnceLock};
 
@@ -152,9 +152,7 @@ impl Database {
         value: impl AsRef<[u8]>,
         durability: Durability,
     ) -> Result<()> {
-        let mut writes = WriteSet::spare();
-        writes.write(self.target(), Kind::Put, key.as_ref(), value.as_ref())?;
-        self.commit(writes, durability)
+        self.write(Kind::Put, key.as_ref(), value.as_ref(), durability)
     }
 
     /// Deletes `key`; it is no error if it is not there.
@@ -170,9 +168,7 @@ impl Database {
     /// # Errors
     /// As [`Database::put`].
     pub fn delete_with(&self, key: impl AsRef<[u8]>, durability: Durability) -> Result<()> {
-        let mut writes = WriteSet::spare();
-        writes.write(self.target(), Kind::Delete, key.as_ref(), b"")?;
-        self.commit(writes, durability)
+        self.write(Kind::Delete, key.as_ref(), b"", durability)
     }
 
     /// Removes everything in the database, whose handles stay good.
@@ -183,6 +179,17 @@ impl Database {
         let mut writes = WriteSet::default();
         writes.catalog(CatalogOp::Clear { target: self.target() })?;
         self.commit(writes, self.durability())
+    }
+
+    fn write(&self, kind: Kind, key: &[u8], value: &[u8], durability: Durability) -> Result<()> {
+        self.bind();
+        if let Some(slot) = self.slot() {
+            let write = OneWrite { slot, kind, key, value };
+            return write::commit_one(&self.core.shared, &write, durability).map(|_| ());
+        }
+        let mut writes = WriteSet::spare();
+        writes.write(self.target(), kind, key, value)?;
+        self.commit(writes, durability)
     }
 
     fn commit(&self, writes: WriteSet, durability: Durability) -> Result<()> {

@@ -247,14 +247,14 @@ impl Store {
         let shared = self.shared();
         // Also when nothing is in memory: what failed before may be nowhere.
         shared.check_poison()?;
-        let sealed = write::with_log(shared, |log| {
-            let active = Arc::clone(&shared.view.pin().active);
+        let sealed = write::with_log(shared, |lead| {
+            let active = Arc::clone(lead.active.memtable());
             if active.is_empty() {
                 return Ok(shared.view.pin().sealed.first().cloned());
             }
-            let retired = log.retire();
-            write::judge(shared, log, retired)?;
-            room::seal(shared, log);
+            let retired = lead.log.retire();
+            write::judge(shared, &lead.log, retired)?;
+            room::seal(shared, lead);
             Ok(Some(active))
         })??;
         let Some(sealed) = sealed else { return Ok(()) };

@@ -21,6 +21,9 @@ pub const LAYOUT: Layout = Layout { name: "batch", len: HEADER_LEN, fields: FIEL
 /// Flag of an op: an expiry is present.
 const EXPIRY: u8 = 1;
 
+/// Bytes before the key of an op, at most: kind, flags, three varints, expiry.
+const OP_HEAD: usize = 32;
+
 /// One write of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Op<'a> {
@@ -49,15 +52,22 @@ pub fn begin(out: &mut Vec<u8>) -> usize {
 pub fn push(out: &mut Vec<u8>, op: &Op<'_>) {
     debug_assert!(op.key.len() <= MAX_KEY_LEN && op.value.len() <= MAX_VALUE_LEN);
     debug_assert!(op.kind != Kind::Delete || op.value.is_empty());
-    out.reserve(24 + op.key.len() + op.value.len());
-    out.push(op.kind as u8);
-    out.push(if op.expiry.is_some() { EXPIRY } else { 0 });
-    varint::put(out, u64::from(op.database.0));
-    varint::put(out, op.key.len() as u64);
-    varint::put(out, op.value.len() as u64);
+    let mut head = [0; OP_HEAD];
+    head[0] = op.kind as u8;
+    let mut len = 2;
+    varint::put_at(&mut head, &mut len, u64::from(op.database.0));
+    varint::put_at(&mut head, &mut len, op.key.len() as u64);
+    varint::put_at(&mut head, &mut len, op.value.len() as u64);
     if let Some(expiry) = op.expiry {
-        out.extend_from_slice(&expiry.max(1).to_le_bytes());
+        head[1] = EXPIRY;
+        head[len..len + 8].copy_from_slice(&expiry.max(1).to_le_bytes());
+        len += 8;
     }
+    // All of it at once, and then what there is: a copy of a fixed length needs no call.
+    out.reserve(OP_HEAD + op.key.len() + op.value.len());
+    let start = out.len();
+    out.extend_from_slice(&head);
+    out.truncate(start + len);
     out.extend_from_slice(op.key);
     out.extend_from_slice(op.value);
 }

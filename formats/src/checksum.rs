@@ -21,6 +21,14 @@ pub struct Place {
     pub file: FileNumber,
 }
 
+/// CRC-32 (IEEE 802.3) of what was hashed to `before`, and then `bytes`.
+#[inline]
+pub fn crc_behind(before: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(before);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
 /// CRC-32 (IEEE 802.3) of the parts, one after the other.
 #[inline]
 pub fn crc(parts: &[&[u8]]) -> u32 {

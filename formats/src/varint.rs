@@ -16,6 +16,20 @@ pub fn put(out: &mut Vec<u8>, mut v: u64) {
     out.push(v as u8);
 }
 
+/// The same into `out` at `*at`, which is moved behind it.
+///
+/// # Panics
+/// If it does not fit there.
+#[inline]
+pub(crate) fn put_at(out: &mut [u8], at: &mut usize, mut v: u64) {
+    while v >= 0x80 {
+        out[*at] = v as u8 | 0x80;
+        (*at, v) = (*at + 1, v >> 7);
+    }
+    out[*at] = v as u8;
+    *at += 1;
+}
+
 /// Bytes that [`put`] appends for `v`.
 #[inline]
 pub fn len(v: u64) -> usize {

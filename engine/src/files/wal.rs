@@ -89,8 +89,6 @@ pub(crate) struct Log {
     ways: Arc<Ways>,
     /// The background should look whether a spare is wanted.
     news: bool,
-    /// The memtable that it feeds is to be sealed before the next group.
-    pub(crate) is_full: bool,
     /// The next segment has this number at least.
     next_number: FileNumber,
     /// The number of a segment that goes without, since a stage could not be made or written.
@@ -152,7 +150,6 @@ impl Log {
             spares,
             ways,
             news: false,
-            is_full: false,
             next_number: 0,
             unstaged: 0,
             unsynced: Vec::new(),

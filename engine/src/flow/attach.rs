@@ -17,7 +17,7 @@ use crate::flow::recover::{
     Found, Loaded, Parts, assemble, insert, load, load_catalog, look, replay,
 };
 use crate::options::Options;
-use crate::state::memtable::Memtable;
+use crate::state::memtable::Active;
 use crate::state::shared::Shared;
 use crate::sync::{Arc, AtomicU64};
 
@@ -79,8 +79,9 @@ fn attach(dir: Arc<Directory>, options: &Options) -> Result<Option<Arc<Shared>>>
         next_database_id: state.next_database_id,
         log_number: state.log_number,
     };
-    let shared = assemble(Arc::clone(&dir), options.clone(), parts, Memtable::new(0), None);
-    replay(&shared, &mut scan, state.flushed_seqno, |batch| insert(&shared, batch))?;
+    let mut active = Active::new(0);
+    let shared = assemble(Arc::clone(&dir), options.clone(), parts, &active, None);
+    replay(&shared, &mut scan, state.flushed_seqno, |batch| insert(&mut active, batch))?;
     load_catalog(&shared)?;
     // The segments were listed after the manifest was read: none of them may have gone between.
     let (env, path) = (&*dir.env, &dir.path);

@@ -13,24 +13,24 @@
 use orlop_formats::manifest::VersionEdit;
 
 use crate::error::{Error, Result};
-use crate::files::wal::Log;
 use crate::flow::compact::job;
 use crate::flow::{collect, flush, room, write};
 use crate::options::{CLOSE_COMPACT_BYTES, CLOSE_FLUSH_BYTES, CLOSE_FLUSH_SEGMENTS};
+use crate::state::lead::Lead;
 use crate::state::shared::Shared;
 use crate::sync::{Arc, JoinHandle, Mutex, Ordering, is_this_thread};
 
 /// Closes a store. The second and later calls do nothing.
 pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Result<()> {
-    let log = write::close(shared);
+    let lead = write::close(shared);
     stop(shared);
     // A panic of its own may have it here.
     if let Some(worker) = worker.lock().take().filter(|worker| !is_this_thread(worker)) {
         // It ends by itself, and panics are not ours to pass on inside a drop.
         let _ = worker.join();
     }
-    let mut log = match log {
-        Ok(log) => log,
+    let mut lead = match lead {
+        Ok(lead) => lead,
         // What was committed last may be nowhere; the first to hear of it may be this one.
         Err(Error::Poisoned { cause }) => return Err(Error::Poisoned { cause }),
         Err(_) => return Ok(()),
@@ -38,9 +38,9 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
     shared.background.lock().stop = false;
     let sound = shared.check_poison();
     seeded!(PoisonedCloseIsClean: sound = Ok(()));
-    let result = sound.and_then(|()| settle(shared, &mut log));
+    let result = sound.and_then(|()| settle(shared, &mut lead));
     stop(shared);
-    drop(log);
+    drop(lead);
     shared.graveyard.close(Arc::clone(&shared.dir.env));
     shared.view.reclaim(1_000);
     collect::remove_orphans(shared);
@@ -54,15 +54,15 @@ fn stop(shared: &Shared) {
     shared.changed.notify_all();
 }
 
-fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
+fn settle(shared: &Shared, lead: &mut Lead) -> Result<()> {
     let _stepping = shared.stepping.lock();
-    let (bytes, empty) =
-        shared.view.with(|view| (view.active.live_bytes(), view.active.is_empty()));
-    let segments = log.live_segments();
+    let active = lead.active.memtable();
+    let (bytes, empty) = (active.live_bytes(), active.is_empty());
+    let segments = lead.log.live_segments();
     if !empty && (bytes > CLOSE_FLUSH_BYTES || segments > CLOSE_FLUSH_SEGMENTS) {
-        let retired = log.retire();
-        write::judge(shared, log, retired)?;
-        room::seal(shared, log);
+        let retired = lead.log.retire();
+        write::judge(shared, &lead.log, retired)?;
+        room::seal(shared, lead);
     }
     // Only to make the next open faster. What fails here, for want of space perhaps, is in the log
     // or in its old tables, as it was.
@@ -70,6 +70,7 @@ fn settle(shared: &Shared, log: &mut Log) -> Result<()> {
     let sound = shared.check_poison();
     seeded!(PoisonedCloseIsClean: sound = Ok(()));
     sound?;
+    let log = &mut lead.log;
     log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
     let ends = log.finish();
     let ends = write::judge(shared, log, ends)?;

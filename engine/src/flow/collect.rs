@@ -5,9 +5,9 @@
 //! What it left in memtables and log goes with a flush, which this asks for.
 
 use crate::error::Result;
-use crate::files::wal::Log;
 use crate::flow::{room, write};
 use crate::options::SEGMENT_MIN;
+use crate::state::lead::Lead;
 use crate::state::shared::Shared;
 use crate::sync::{self, Ordering, read};
 
@@ -56,13 +56,14 @@ pub(crate) fn remove_buried(shared: &Shared) -> bool {
 /// 3. once no snapshot sees them either, there is nothing more to look for
 fn advance_ends(shared: &Shared) -> Result<bool> {
     if shared.background.lock().trim_log {
-        let done = write::try_with_log(shared, |log| trim(shared, log)).transpose()?;
+        let done = write::try_with_log(shared, |lead| trim(shared, lead)).transpose()?;
         shared.background.lock().trim_log = done.is_none();
         return Ok(done.is_some());
     }
     let durable = shared.durable();
     if read(&shared.catalog).pending_ends(durable, durable) {
-        let done = write::try_with_log(shared, |log| {
+        let done = write::try_with_log(shared, |lead| {
+            let log = &mut lead.log;
             let synced = log.sync();
             write::judge(shared, log, synced)?;
             shared.durable.fetch_max(log.synced(), Ordering::AcqRel);
@@ -82,16 +83,15 @@ fn advance_ends(shared: &Shared) -> Result<bool> {
     Ok(false)
 }
 
-fn trim(shared: &Shared, log: &mut Log) -> Result<()> {
-    let worth_it = shared.view.with(|view| {
-        view.sealed.is_empty()
-            && !view.active.is_empty()
-            && (view.active.live_bytes() as u64 > SEGMENT_MIN || log.capacity() > SEGMENT_MIN)
-    });
+fn trim(shared: &Shared, lead: &mut Lead) -> Result<()> {
+    let (log, active) = (&mut lead.log, lead.active.memtable());
+    let worth_it = shared.view.with(|view| view.sealed.is_empty())
+        && !active.is_empty()
+        && (active.live_bytes() as u64 > SEGMENT_MIN || log.capacity() > SEGMENT_MIN);
     if worth_it {
         let rested = log.rest();
         write::judge(shared, log, rested)?;
-        room::seal(shared, log);
+        room::seal(shared, lead);
     }
     Ok(())
 }

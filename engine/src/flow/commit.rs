@@ -13,12 +13,12 @@ use crate::state::catalog::{Staged, SystemWrites, Target};
 use crate::state::memtable::Writer;
 use crate::state::shared::Shared;
 use crate::state::ticket::{self, Ticket};
-use crate::state::write_set::{Item, WriteSet};
+use crate::state::write_set::{Item, OneWrite, WriteSet};
 use crate::sync::{Arc, Ordering, write};
 
 /// A commit of the current group.
-pub(super) struct Commit {
-    pub(super) writes: WriteSet,
+pub(super) struct Commit<'a> {
+    pub(super) writes: Carried<'a>,
     pub(super) durability: Durability,
     /// Where the writer waits, if it is not the one who leads.
     pub(super) ticket: Option<Arc<Ticket>>,
@@ -28,6 +28,32 @@ pub(super) struct Commit {
     pub(super) done: bool,
     system: SystemWrites,
     ids: Ids,
+}
+
+/// What a commit carries.
+pub(super) enum Carried<'a> {
+    /// What a batch has gathered.
+    Set(WriteSet),
+    /// One write, still where its caller has it.
+    One(&'a OneWrite<'a>),
+}
+
+impl Carried<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Set(set) if set.is_empty())
+    }
+
+    /// Bytes that this takes in the log at most.
+    pub(super) fn encoded_bound(&self) -> usize {
+        match self {
+            Self::Set(set) => set.encoded_bound,
+            Self::One(one) => one.encoded_bound(),
+        }
+    }
+
+    pub(super) fn has_catalog_ops(&self) -> bool {
+        matches!(self, Self::Set(set) if set.has_catalog_ops)
+    }
 }
 
 /// The databases that the writes of a commit go to.
@@ -52,9 +78,9 @@ impl Ids {
     }
 }
 
-impl Commit {
+impl<'a> Commit<'a> {
     pub(super) fn of(
-        writes: WriteSet,
+        writes: Carried<'a>,
         durability: Durability,
         ticket: Option<Arc<Ticket>>,
     ) -> Self {
@@ -64,7 +90,7 @@ impl Commit {
 }
 
 /// The commits of a group whose writers are somewhere else.
-pub(super) struct Group(pub(super) Vec<Commit>);
+pub(super) struct Group(pub(super) Vec<Commit<'static>>);
 
 impl Drop for Group {
     /// Tells the writers, also when a panic has ended the group.
@@ -80,15 +106,17 @@ impl Drop for Group {
     }
 }
 
-impl Drop for Commit {
+impl Drop for Commit<'_> {
     fn drop(&mut self) {
-        mem::take(&mut self.writes).let_go();
+        if let Carried::Set(set) = &mut self.writes {
+            mem::take(set).let_go();
+        }
     }
 }
 
 /// Resolves its databases, gives it the next sequence number and appends
 /// its batch to the frame. A commit that cannot be takes no part in the group.
-pub(super) fn encode(shared: &Shared, commit: &mut Commit, frame: &mut wal::Group) {
+pub(super) fn encode(shared: &Shared, commit: &mut Commit<'_>, frame: &mut wal::Group) {
     if commit.writes.is_empty() {
         commit.outcome = Ok(shared.assigned.load(Ordering::Relaxed));
         return;
@@ -114,11 +142,11 @@ pub(super) fn encode(shared: &Shared, commit: &mut Commit, frame: &mut wal::Grou
     }
     let start = format::begin(&mut frame.bytes);
     let mut count = 0;
-    for op in operations(commit) {
+    each_operation(commit, |op| {
         seeded!(CatalogChangeUnlogged: op = unless_catalog_change(commit, op));
         format::push(&mut frame.bytes, &op);
         count += 1;
-    }
+    });
     format::finish(&mut frame.bytes, start, count);
     if frame.count == 0 {
         frame.first = seqno;
@@ -129,22 +157,31 @@ pub(super) fn encode(shared: &Shared, commit: &mut Commit, frame: &mut wal::Grou
 }
 
 /// Finds the id of every item's database, as of this commit.
-fn resolve(shared: &Shared, commit: &mut Commit, seqno: Seqno) -> Result<()> {
-    if let Some(ids) = resolve_bound(&commit.writes) {
+fn resolve(shared: &Shared, commit: &mut Commit<'_>, seqno: Seqno) -> Result<()> {
+    let set = match &commit.writes {
+        Carried::Set(set) => set,
+        Carried::One(one) => {
+            if let Some(id) = one.slot.latest() {
+                commit.ids = Ids::Same(id);
+                return Ok(());
+            }
+            // What has become of its database is said, or done, as for all others.
+            commit.writes = Carried::Set(one.to_set()?);
+            return resolve(shared, commit, seqno);
+        }
+    };
+    if let Some(ids) = resolve_bound(set) {
         commit.ids = ids;
         return Ok(());
     }
     let oldest = shared.snapshots.oldest(&shared.visible);
     let mut catalog = write(&shared.catalog);
     let mut staged = Staged::new(&mut catalog);
-    let mut ids = Vec::with_capacity(commit.writes.items.len());
+    let mut ids = Vec::with_capacity(set.items.len());
     let mut walk = || {
-        for item in &commit.writes.items {
+        for item in &set.items {
             match item {
-                Item::Write { target, .. } => {
-                    let target = &commit.writes.targets[*target];
-                    ids.push(staged.resolve(target)?);
-                }
+                Item::Write { target, .. } => ids.push(staged.resolve(&set.targets[*target])?),
                 Item::Catalog(op) => staged.apply(op)?,
             }
         }
@@ -180,40 +217,40 @@ fn resolve_bound(writes: &WriteSet) -> Option<Ids> {
     writes.items.iter().map(id_of).collect::<Option<_>>().map(Ids::Each)
 }
 
-/// The entries of a resolved commit, in the order they are written: its own, then the catalog's.
-fn operations(commit: &Commit) -> impl Iterator<Item = Op<'_>> {
-    let data = &commit.writes.data;
-    let slice = |range: &std::ops::Range<usize>| data.get(range.clone()).unwrap_or_default();
-    let writes = commit.writes.items.iter().filter_map(|item| match item {
-        Item::Write { kind, key, value, .. } => Some((*kind, key, value)),
-        Item::Catalog(_) => None,
-    });
-    let own = writes.enumerate().map_while(move |(at, (kind, key, value))| {
-        let database = commit.ids.get(at)?;
-        Some(Op { kind, database, key: slice(key), value: slice(value), expiry: None })
-    });
-    let system = commit.system.iter().map(|(key, record)| {
+/// Hands over the entries of a resolved commit, in the order they are written: its own, then the catalog's.
+fn each_operation<'a>(commit: &'a Commit<'_>, mut hand_over: impl FnMut(Op<'a>)) {
+    match &commit.writes {
+        Carried::One(OneWrite { kind, key, value, .. }) => {
+            if let Some(database) = commit.ids.get(0) {
+                hand_over(Op { kind: *kind, database, key, value, expiry: None });
+            }
+        }
+        Carried::Set(set) => {
+            for ((kind, key, value), at) in set.writes().zip(0..) {
+                let Some(database) = commit.ids.get(at) else { break };
+                hand_over(Op { kind, database, key, value, expiry: None });
+            }
+        }
+    }
+    for (key, record) in commit.system.iter() {
         let (kind, value) = match record {
             Some(record) => (Kind::Put, record.as_slice()),
             None => (Kind::Delete, &[][..]),
         };
-        Op { kind, database: SYSTEM_DATABASE, key, value, expiry: None }
-    });
-    own.chain(system)
+        hand_over(Op { kind, database: SYSTEM_DATABASE, key, value, expiry: None });
+    }
 }
 
 /// Puts its entries into the memtable.
-pub(super) fn insert(writer: &mut Writer<'_>, commit: &Commit) {
+pub(super) fn insert(writer: &mut Writer<'_>, commit: &Commit<'_>) {
     let Ok(seqno) = commit.outcome else { return };
-    for op in operations(commit) {
-        writer.insert(op.database, op.key, seqno, op.kind, op.value);
-    }
+    each_operation(commit, |op| writer.insert(op.database, op.key, seqno, op.kind, op.value));
 }
 
 /// The operation, or one that changes nothing in place of a change of the catalog.
 #[cfg(feature = "seeded-bugs")]
-fn unless_catalog_change<'a>(commit: &Commit, op: Op<'a>) -> Op<'a> {
-    if !commit.writes.has_catalog_ops || op.database != SYSTEM_DATABASE {
+fn unless_catalog_change<'a>(commit: &Commit<'_>, op: Op<'a>) -> Op<'a> {
+    if !commit.writes.has_catalog_ops() || op.database != SYSTEM_DATABASE {
         return op;
     }
     Op { kind: Kind::Delete, key: b"", value: b"", ..op }
@@ -221,10 +258,12 @@ fn unless_catalog_change<'a>(commit: &Commit, op: Op<'a>) -> Op<'a> {
 
 /// Puts all of its entries but the last into the memtable.
 #[cfg(feature = "seeded-bugs")]
-pub(super) fn insert_all_but_one(writer: &mut Writer<'_>, commit: &Commit) {
+pub(super) fn insert_all_but_one(writer: &mut Writer<'_>, commit: &Commit<'_>) {
     let Ok(seqno) = commit.outcome else { return };
-    let count = operations(commit).count();
-    for op in operations(commit).take(count.saturating_sub(1)) {
-        writer.insert(op.database, op.key, seqno, op.kind, op.value);
-    }
+    let mut last: Option<Op<'_>> = None;
+    each_operation(commit, |op| {
+        if let Some(op) = last.replace(op) {
+            writer.insert(op.database, op.key, seqno, op.kind, op.value);
+        }
+    });
 }

@@ -39,7 +39,8 @@ use crate::flow::tail::Tail;
 use crate::flow::{collect, flush, room, scan};
 use crate::options::{Background, Options};
 use crate::state::catalog::Catalog;
-use crate::state::memtable::Memtable;
+use crate::state::lead::Lead;
+use crate::state::memtable::Active;
 use crate::state::queue::CommitQueue;
 use crate::state::shared::{BackgroundState, Shared};
 use crate::state::snapshots::Snapshots;
@@ -210,10 +211,11 @@ fn create(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         next_database_id: 0,
         log_number,
     };
-    let shared = assemble(dir, options, parts, Memtable::new(log_number), Some(manifest));
+    let active = Active::new(log_number);
+    let shared = assemble(dir, options, parts, &active, Some(manifest));
     write(&shared.catalog).set_loaded();
     let origin = Origin::nowhere(&shared.options, 0);
-    Ok(Arc::new(with_log(shared, origin)))
+    Ok(Arc::new(with_log(shared, active, origin)))
 }
 
 /// What a creation that was cut short has left.
@@ -288,19 +290,20 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         log_number: state.log_number,
     };
     let manifest = Manifest::resume(Arc::clone(&dir), numbers, superblock, state);
-    let shared = assemble(dir, options, parts, Memtable::new(old_floor), Some(manifest));
+    let mut active = Active::new(old_floor);
+    let shared = assemble(dir, options, parts, &active, Some(manifest));
 
     seeded!(OrphansBeforeManifest => remove_orphans(&shared)?);
     // 5. Replay.
     let mut origin = Origin::nowhere(&shared.options, last_seqno);
     if seeded!(TailServedUnflushed => true, else scan.clean) {
-        replay(&shared, &mut scan, flushed, |batch| insert(&shared, batch))?;
+        replay(&shared, &mut scan, flushed, |batch| insert(&mut active, batch))?;
         if let Some(last) = scan.live.last() {
             (origin.predecessor, origin.predecessor_end) = (last.number, last.end);
             origin.replayed = scan.live.len();
         }
     } else {
-        replay_and_flush(&shared, &mut scan, flushed, old_floor)?;
+        replay_and_flush(&shared, &mut scan, flushed, &mut active)?;
     }
     shared.durable.store(last_seqno, Ordering::Release);
 
@@ -314,7 +317,7 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
     let orphans = orphans(&shared)?;
 
     // 8. Ready.
-    let shared = with_log(shared, origin);
+    let shared = with_log(shared, active, origin);
     *shared.background.lock() =
         BackgroundState { search_dead: true, wake: true, orphans, ..BackgroundState::default() };
     if shared.options.background == Background::Manual {
@@ -340,11 +343,11 @@ pub(super) fn assemble(
     dir: Arc<Directory>,
     options: Options,
     parts: Parts,
-    active: Memtable,
+    active: &Active,
     manifest: Option<Manifest>,
 ) -> Shared {
-    let view =
-        View { active: Arc::new(active), sealed: Vec::new(), version: Arc::new(parts.version) };
+    let active = Arc::clone(active.memtable());
+    let view = View { active, sealed: Vec::new(), version: Arc::new(parts.version) };
     Shared {
         dir,
         options,
@@ -372,13 +375,14 @@ pub(super) fn assemble(
     }
 }
 
-fn with_log(mut shared: Shared, origin: Origin) -> Shared {
+fn with_log(mut shared: Shared, active: Active, origin: Origin) -> Shared {
     let (dir, numbers) = (Arc::clone(&shared.dir), Arc::clone(&shared.numbers));
     let spares = Spares::new(Arc::clone(&dir), shared.store, Arc::clone(&numbers));
     shared.spares = Some(Arc::clone(&spares));
-    let mut log = Log::new(dir, shared.store, numbers, (spares, Arc::clone(&shared.ways)), origin);
-    log.is_full = shared.view.with(|view| room::is_full(&shared, view, &log));
-    shared.queue = Mutex::new(CommitQueue::new(log));
+    let log = Log::new(dir, shared.store, numbers, (spares, Arc::clone(&shared.ways)), origin);
+    let mut lead = Lead { log, active, is_full: false };
+    lead.is_full = room::is_full(&shared, &lead);
+    shared.queue = Mutex::new(CommitQueue::new(lead));
     shared
 }
 
@@ -394,8 +398,9 @@ fn replay_and_flush(
     shared: &Shared,
     scan: &mut Scan,
     flushed: Seqno,
-    old_floor: FileNumber,
+    active: &mut Active,
 ) -> Result<()> {
+    let old_floor = active.memtable().log_floor();
     let mut tail = Tail::default();
     replay(shared, scan, flushed, |batch| {
         tail.add(&batch);
@@ -409,19 +414,18 @@ fn replay_and_flush(
         return Ok(());
     }
     flush::run_of_tail(shared, &tail, floor)?;
-    let active = Arc::new(Memtable::new(floor));
-    shared.view.update(|view| View { active: Arc::clone(&active), ..view.clone() });
+    *active = Active::new(floor);
+    let active = active.memtable();
+    shared.view.update(|view| View { active: Arc::clone(active), ..view.clone() });
     Ok(())
 }
 
 /// Puts a batch into the memtable.
-pub(super) fn insert(shared: &Shared, batch: Replayed<'_>) -> Result<()> {
-    shared.view.with(|view| {
-        let mut writer = view.active.writer();
-        for op in batch.ops {
-            writer.insert(op.database, op.key, batch.seqno, op.kind, op.value);
-        }
-    });
+pub(super) fn insert(active: &mut Active, batch: Replayed<'_>) -> Result<()> {
+    let mut writer = active.writer();
+    for op in batch.ops {
+        writer.insert(op.database, op.key, batch.seqno, op.kind, op.value);
+    }
     Ok(())
 }
 

@@ -7,23 +7,23 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::files::wal::Log;
 use crate::flow::background::{self, Progress};
 use crate::options::{Background, L0_STALL, LOG_SEGMENTS, Options, SEALED_LIMIT};
-use crate::state::memtable::Memtable;
+use crate::state::lead::Lead;
+use crate::state::memtable::Active;
 use crate::state::shared::{BackgroundState, Shared};
 use crate::state::view::View;
 use crate::sync::{Arc, Ordering};
 
 /// Returns when the active memtable can take a group.
-pub(crate) fn make(shared: &Shared, log: &mut Log) -> Result<()> {
+pub(crate) fn make(shared: &Shared, lead: &mut Lead) -> Result<()> {
     loop {
         // As of the last group, or the last seal.
-        if !log.is_full {
+        if !lead.is_full {
             return Ok(());
         }
         if !stalled(shared) {
-            seal(shared, log);
+            seal(shared, lead);
             return Ok(());
         }
         shared.counters.count_stall();
@@ -33,12 +33,13 @@ pub(crate) fn make(shared: &Shared, log: &mut Log) -> Result<()> {
 
 /// Whether the active memtable has its size, or the log has become too long for so little: synced commits
 /// take a sector each.
-pub(crate) fn is_full(shared: &Shared, view: &View, log: &Log) -> bool {
+pub(crate) fn is_full(shared: &Shared, lead: &Lead) -> bool {
     let Options { memtable_size, segment_size, .. } = shared.options;
     let longest = LOG_SEGMENTS * segment_size.max(memtable_size as u64);
-    let too_long = || log.bytes_from(view.active.log_floor()) >= longest;
-    let is_due = || !view.active.is_empty() && view.sealed.is_empty() && too_long();
-    view.active.live_bytes() >= memtable_size || is_due()
+    let (log, active) = (&lead.log, lead.active.memtable());
+    let too_long = || log.bytes_from(active.log_floor()) >= longest;
+    let is_due = || too_long() && !active.is_empty() && shared.view.with(|v| v.sealed.is_empty());
+    active.live_bytes() >= memtable_size || is_due()
 }
 
 fn stalled(shared: &Shared) -> bool {
@@ -48,10 +49,11 @@ fn stalled(shared: &Shared) -> bool {
 }
 
 /// Puts an empty memtable in front of the active one.
-pub(crate) fn seal(shared: &Shared, log: &mut Log) {
-    let active = Arc::new(Memtable::new(log.floor()));
-    log.is_full = false;
-    shared.view.pin().active.seal(shared.assigned.load(Ordering::Relaxed));
+pub(crate) fn seal(shared: &Shared, lead: &mut Lead) {
+    lead.is_full = false;
+    lead.active.memtable().seal(shared.assigned.load(Ordering::Relaxed));
+    lead.active = Active::new(lead.log.floor());
+    let active = Arc::clone(lead.active.memtable());
     shared.view.update(|view| {
         let mut sealed = Vec::with_capacity(view.sealed.len() + 1);
         sealed.push(Arc::clone(&view.active));

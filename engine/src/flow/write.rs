@@ -19,13 +19,14 @@ use crate::error::{Error, Result};
 use crate::files::wal::{Landing, Log};
 #[cfg(feature = "seeded-bugs")]
 use crate::flow::commit;
-use crate::flow::commit::{Commit, Group, encode, insert};
+use crate::flow::commit::{Carried, Commit, Group, encode, insert};
 use crate::flow::{background, room};
 use crate::options::{Durability, GROUP_BYTES};
+use crate::state::lead::Lead;
 use crate::state::queue::{CommitQueue, Work};
 use crate::state::shared::Shared;
 use crate::state::ticket::{self, Ticket, TicketState};
-use crate::state::write_set::WriteSet;
+use crate::state::write_set::{OneWrite, WriteSet};
 use crate::sync::{Arc, Ordering, Stopwatch, panicking, yield_until};
 
 /// Commits a batch and returns its sequence number; an empty batch takes none and gets what is
@@ -36,11 +37,10 @@ pub(crate) fn commit(shared: &Shared, writes: WriteSet, durability: Durability) 
         return Ok(shared.visible.load(Ordering::Acquire));
     }
     let mut queue = shared.queue.lock();
-    let synced = durability == Durability::Synced;
-    let company = synced && queue.linger.expects_company();
-    if !company && let Some(log) = queue.take_log(synced)? {
+    if let Some(log) = free_log(&mut queue, durability)? {
         drop(queue);
-        return alone(Leading::of(shared, log), Commit::of(writes, durability, None));
+        let commit = Commit::of(Carried::Set(writes), durability, None);
+        return alone(Leading::of(shared, log), commit);
     }
     let ticket = queue.enter(Work::Commit { writes, durability })?;
     drop(queue);
@@ -51,6 +51,30 @@ pub(crate) fn commit(shared: &Shared, writes: WriteSet, durability: Durability) 
             TicketState::Waiting => {}
         }
     }
+}
+
+/// Commits one write, from where the caller has it if nobody leads just now.
+pub(crate) fn commit_one(
+    shared: &Shared,
+    write: &OneWrite<'_>,
+    durability: Durability,
+) -> Result<Seqno> {
+    write.check()?;
+    shared.check_poison()?;
+    let log = free_log(&mut shared.queue.lock(), durability)?;
+    match log {
+        Some(log) => {
+            let commit = Commit::of(Carried::One(write), durability, None);
+            alone(Leading::of(shared, log), commit)
+        }
+        None => commit(shared, write.to_set()?, durability),
+    }
+}
+
+/// The log, for a commit that need not stand in line, nor should for the sake of others.
+fn free_log(queue: &mut CommitQueue, durability: Durability) -> Result<Option<Box<Lead>>> {
+    let synced = durability == Durability::Synced;
+    if synced && queue.linger.expects_company() { Ok(None) } else { queue.take_log(synced) }
 }
 
 /// What becomes of a commit that nobody waits for.
@@ -87,13 +111,13 @@ pub(crate) fn lead_for_others(shared: &Shared) {
 }
 
 /// Commits where nobody leads and nobody waits.
-fn alone(leading: Leading<'_>, mut commit: Commit) -> Result<Seqno> {
+fn alone(leading: Leading<'_>, mut commit: Commit<'_>) -> Result<Seqno> {
     lead_group(leading, slice::from_mut(&mut commit));
     mem::replace(&mut commit.outcome, Ok(0))
 }
 
 /// Runs `work` with the log in hand, after every commit that was queued before it.
-pub(crate) fn with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> Result<R> {
+pub(crate) fn with_log<R>(shared: &Shared, work: impl FnOnce(&mut Lead) -> R) -> Result<R> {
     let ticket = enter_to_lead(shared)?;
     match ticket.wait() {
         TicketState::Lead(log) => {
@@ -107,21 +131,21 @@ pub(crate) fn with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> 
 
 /// Runs `work` with the log in hand if nobody leads just now: for the background, which leaders
 /// may be waiting for.
-pub(crate) fn try_with_log<R>(shared: &Shared, work: impl FnOnce(&mut Log) -> R) -> Option<R> {
+pub(crate) fn try_with_log<R>(shared: &Shared, work: impl FnOnce(&mut Lead) -> R) -> Option<R> {
     let log = shared.queue.lock().log.take()?;
     Leading::of(shared, log).run(work)
 }
 
 /// Takes the log away for good, after every commit queued before; later ones get
 /// [`Error::Closed`].
-pub(crate) fn close(shared: &Shared) -> Result<Box<Log>> {
+pub(crate) fn close(shared: &Shared) -> Result<Box<Lead>> {
     let ticket = enter_to_lead(shared)?;
-    let TicketState::Lead(log) = ticket.wait() else {
+    let TicketState::Lead(lead) = ticket.wait() else {
         return Err(Error::Closed);
     };
     shared.queue.lock().waiting.pop_front();
     refuse(shared, &Error::Closed);
-    Ok(log)
+    Ok(lead)
 }
 
 /// Puts everything committed so far onto the device.
@@ -146,24 +170,24 @@ fn refuse(shared: &Shared, why: &Error) {
 struct Leading<'a> {
     shared: &'a Shared,
     /// `None` once it was handed on: behind a take-off, and inside the drop.
-    log: Option<Box<Log>>,
+    lead: Option<Box<Lead>>,
     /// The thread was unwinding already: a commit inside a drop, which is none of ours.
     unwinding: bool,
 }
 
 impl<'a> Leading<'a> {
-    fn of(shared: &'a Shared, log: Box<Log>) -> Self {
-        Self { shared, log: Some(log), unwinding: panicking() }
+    fn of(shared: &'a Shared, lead: Box<Lead>) -> Self {
+        Self { shared, lead: Some(lead), unwinding: panicking() }
     }
 
-    fn run<R>(mut self, work: impl FnOnce(&mut Log) -> R) -> Option<R> {
-        self.log.as_deref_mut().map(work)
+    fn run<R>(mut self, work: impl FnOnce(&mut Lead) -> R) -> Option<R> {
+        self.lead.as_deref_mut().map(work)
     }
 
     /// Hands the log on while the group is on its way to the device.
     fn take_off(&mut self) -> Flying<'a> {
-        if let Some(log) = self.log.take() {
-            self.shared.queue.lock().take_off(log);
+        if let Some(lead) = self.lead.take() {
+            self.shared.queue.lock().take_off(lead);
         }
         Flying { shared: self.shared, unwinding: self.unwinding }
     }
@@ -196,10 +220,10 @@ fn abandoned(shared: &Shared, unwinding_before: bool) -> bool {
 
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
-        if let Some(log) = self.log.take()
+        if let Some(lead) = self.lead.take()
             && !abandoned(self.shared, self.unwinding)
         {
-            self.shared.queue.lock().pass_on(log);
+            self.shared.queue.lock().pass_on(lead);
         }
     }
 }
@@ -208,7 +232,8 @@ impl Drop for Leading<'_> {
 fn lead(leading: Leading<'_>) {
     linger(leading.shared);
     let group = leading.shared.queue.lock().take_group(GROUP_BYTES);
-    let commit = |(writes, durability, ticket)| Commit::of(writes, durability, Some(ticket));
+    let commit =
+        |(writes, durability, ticket)| Commit::of(Carried::Set(writes), durability, Some(ticket));
     let mut group = Group(group.into_iter().map(commit).collect());
     lead_group(leading, &mut group.0);
 }
@@ -240,7 +265,7 @@ fn next_group_can_grow(queue: &CommitQueue) -> bool {
     !queue.waiting.is_empty() && bytes < GROUP_BYTES
 }
 
-fn lead_group(leading: Leading<'_>, group: &mut [Commit]) {
+fn lead_group(leading: Leading<'_>, group: &mut [Commit<'_>]) {
     let shared = leading.shared;
     let result = shared.check_poison().and_then(|()| write_group(leading, group));
     if let Err(error) = result {
@@ -250,15 +275,15 @@ fn lead_group(leading: Leading<'_>, group: &mut [Commit]) {
     group.iter_mut().for_each(|commit| commit.done = true);
 }
 
-fn write_group(mut leading: Leading<'_>, group: &mut [Commit]) -> Result<()> {
+fn write_group(mut leading: Leading<'_>, group: &mut [Commit<'_>]) -> Result<()> {
     let shared = leading.shared;
-    let Some(log) = leading.log.as_deref_mut() else { return Err(Error::Closed) };
+    let Some(lead) = leading.lead.as_deref_mut() else { return Err(Error::Closed) };
     // 1. Make room. Nothing has happened yet when this fails.
     let strongest = group.iter().map(|c| c.durability).max().unwrap_or_default();
-    make_room(shared, log, group)?;
+    make_room(shared, lead, group)?;
 
     // 2. Resolve, number, encode.
-    let mut frame = log.begin();
+    let mut frame = lead.log.begin();
     for commit in group.iter_mut() {
         encode(shared, commit, &mut frame);
     }
@@ -270,21 +295,19 @@ fn write_group(mut leading: Leading<'_>, group: &mut [Commit]) -> Result<()> {
     let begun = (sync && has_frame).then(Stopwatch::start);
     seeded!(SyncSkippedAfterDrop: strongest = unless_dropped(shared, strongest));
     seeded!(PublishedBeforeWritten => publish(shared, last));
-    let appended = log.append(frame, strongest);
+    let appended = lead.log.append(frame, strongest);
     seeded!(LogWriteErrorIgnored: appended = appended.or(Ok(None)));
-    let landing = judge(shared, log, appended)?;
-    if log.has_news() {
+    let landing = judge(shared, &lead.log, appended)?;
+    if lead.log.has_news() {
         shared.wake();
     }
 
     // 4. Insert while the write is in flight.
-    seeded!(BatchOverTwoMemtables => insert_and_seal(shared, log, group));
-    shared.view.with(|view| {
-        let mut writer = view.active.writer();
-        group.iter().for_each(|commit| insert(&mut writer, commit));
-        drop(writer);
-        log.is_full = room::is_full(shared, view, log);
-    });
+    seeded!(BatchOverTwoMemtables => insert_and_seal(shared, lead, group));
+    let mut writer = lead.active.writer();
+    group.iter().for_each(|commit| insert(&mut writer, commit));
+    drop(writer);
+    lead.is_full = room::is_full(shared, lead);
     shared.counters.count_group(group.len(), sync);
 
     // 5. Wait for the landing, without the log where that takes long.
@@ -293,7 +316,7 @@ fn write_group(mut leading: Leading<'_>, group: &mut [Commit]) -> Result<()> {
         flying = landing.synced().map(|_| leading.take_off());
         wait_for(shared, &landing)?;
     } else {
-        note_durable(shared, log.synced());
+        note_durable(shared, lead.log.synced());
     }
 
     // 6. Publish, if anybody is to be told.
@@ -306,21 +329,21 @@ fn write_group(mut leading: Leading<'_>, group: &mut [Commit]) -> Result<()> {
         queue.linger.group_is_synced(group.len(), waiting, begun.elapsed());
     }
     drop(flying);
-    if group.iter().any(|commit| commit.writes.has_catalog_ops) {
+    if group.iter().any(|commit| commit.writes.has_catalog_ops()) {
         background::search_dead(shared);
     }
     Ok(())
 }
 
 /// Step 1.
-fn make_room(shared: &Shared, log: &mut Log, group: &[Commit]) -> Result<()> {
-    log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
+fn make_room(shared: &Shared, lead: &mut Lead, group: &[Commit<'_>]) -> Result<()> {
+    lead.log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
     if group.iter().any(|commit| !commit.writes.is_empty()) {
-        room::make(shared, log)?;
-        let bound = group.iter().map(|commit| commit.writes.encoded_bound + 16).sum();
+        room::make(shared, lead)?;
+        let bound = group.iter().map(|commit| commit.writes.encoded_bound() + 16).sum();
         let first = shared.assigned.load(Ordering::Relaxed) + 1;
-        let reserved = log.reserve(bound, first);
-        judge(shared, log, reserved)?;
+        let reserved = lead.log.reserve(bound, first);
+        judge(shared, &lead.log, reserved)?;
     }
     Ok(())
 }
@@ -366,13 +389,13 @@ fn unless_dropped(shared: &Shared, durability: Durability) -> Durability {
 
 /// Inserts all but the last operation of a group, and seals the memtable when it is half full.
 #[cfg(feature = "seeded-bugs")]
-fn insert_and_seal(shared: &Shared, log: &mut Log, group: &[Commit]) {
-    let view = shared.view.pin();
-    if view.active.live_bytes() < shared.options.memtable_size / 2 || !view.sealed.is_empty() {
+fn insert_and_seal(shared: &Shared, lead: &mut Lead, group: &[Commit<'_>]) {
+    let half_full = lead.active.memtable().live_bytes() >= shared.options.memtable_size / 2;
+    if !half_full || shared.view.with(|view| !view.sealed.is_empty()) {
         return;
     }
-    let mut writer = view.active.writer();
+    let mut writer = lead.active.writer();
     group.iter().for_each(|commit| commit::insert_all_but_one(&mut writer, commit));
     drop(writer);
-    room::seal(shared, log);
+    room::seal(shared, lead);
 }

@@ -34,11 +34,12 @@ pub(crate) struct Slot {
     current: AtomicU64,
     /// From which sequence number on `current` holds.
     since: AtomicU64,
+    /// What a write is worth unless it says so itself: the tag, or 0.
+    durability: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct SlotState {
-    options: DatabaseOptions,
     dropped: bool,
     /// Entries were taken off the front of `history`.
     forgotten: bool,
@@ -61,13 +62,15 @@ const NOWHERE: u64 = u64::MAX;
 
 impl Slot {
     fn new(name: Arc<str>, options: DatabaseOptions) -> Self {
-        let state = SlotState { options, ..SlotState::default() };
-        Self {
+        let slot = Self {
             name,
-            state: Mutex::new(state),
+            state: Mutex::default(),
             current: AtomicU64::new(NOWHERE),
             since: AtomicU64::new(0),
-        }
+            durability: AtomicU64::new(0),
+        };
+        slot.set_options(options);
+        slot
     }
 
     /// The database behind this slot as a reader at `seqno` sees it.
@@ -115,8 +118,25 @@ impl Slot {
         &self.name
     }
 
+    /// Asked for with every write.
     pub(crate) fn options(&self) -> DatabaseOptions {
-        self.state.lock().options
+        let durability = match self.durability.load(Ordering::Relaxed) {
+            1 => Some(Durability::Memory),
+            2 => Some(Durability::Buffered),
+            3 => Some(Durability::Synced),
+            _ => None,
+        };
+        DatabaseOptions { durability }
+    }
+
+    fn set_options(&self, options: DatabaseOptions) {
+        let tag = match options.durability {
+            None => 0,
+            Some(Durability::Memory) => 1,
+            Some(Durability::Buffered) => 2,
+            Some(Durability::Synced) => 3,
+        };
+        self.durability.store(tag, Ordering::Relaxed);
     }
 }
 
@@ -458,7 +478,7 @@ impl<'a> Staged<'a> {
                 self.catalog.by_name.remove(&name);
                 continue;
             };
-            slot.state.lock().options = options;
+            slot.set_options(options);
             if slot.latest() != id {
                 slot.set(seqno, id, oldest);
             }

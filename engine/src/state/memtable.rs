@@ -20,6 +20,7 @@ mod node;
 mod record;
 mod tree;
 
+use std::cell::UnsafeCell;
 use std::ops::Deref;
 
 use orlop_formats::ids::{DatabaseId, FileNumber, Kind, Seqno};
@@ -31,13 +32,13 @@ use self::key::Key;
 use self::node::Leaf;
 use self::record::Record;
 use self::tree::{Path, Tree};
-use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// A sorted map of writes; see the module.
 pub(crate) struct Memtable {
     tree: Tree,
-    /// What only the writer needs; the arena goes with the memtable.
-    writing: Mutex<Writing>,
+    /// What only the writer needs, which is [`Active`]; the arena goes with the memtable.
+    writing: UnsafeCell<Writing>,
     /// Bytes of the arena that are used.
     live_bytes: AtomicU64,
     entries: AtomicU64,
@@ -62,6 +63,10 @@ struct Writing {
 // SAFETY: what it points to lies in its own arena, and threads may share that.
 unsafe impl Send for Writing {}
 
+// SAFETY: `writing` is touched by the one `Active` of this memtable only, through a mutable borrow of it; all
+// else is shared as its types allow.
+unsafe impl Sync for Memtable {}
+
 impl std::fmt::Debug for Memtable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Memtable")
@@ -72,23 +77,23 @@ impl std::fmt::Debug for Memtable {
 }
 
 impl Memtable {
-    pub(crate) fn new(log_floor: FileNumber) -> Self {
+    fn new(log_floor: FileNumber) -> Self {
         let mut arena = Arena::new();
         let tree = Tree::new(&mut arena);
         Self {
             tree,
             live_bytes: AtomicU64::new(arena.used() as u64),
-            writing: Mutex::new(Writing { arena, last: None, stays: false, path: Path::new() }),
+            writing: UnsafeCell::new(Writing {
+                arena,
+                last: None,
+                stays: false,
+                path: Path::new(),
+            }),
             entries: AtomicU64::new(0),
             last_seqno: AtomicU64::new(0),
             log_floor,
             sealed_at: AtomicU64::new(Seqno::MAX),
         }
-    }
-
-    /// Lets its holder insert. There is one writer at a time, so that nobody waits here.
-    pub(crate) fn writer(&self) -> Writer<'_> {
-        Writer { memtable: self, writing: self.writing.lock(), entries: 0, last_seqno: 0 }
     }
 
     /// Says that commits after `seqno` go to a successor, before there is one.
@@ -141,10 +146,33 @@ impl Memtable {
     }
 }
 
+/// The right to write into a memtable: there is one for each, which belongs to whoever leads.
+pub(crate) struct Active(Arc<Memtable>);
+
+impl Active {
+    /// An empty memtable.
+    pub(crate) fn new(log_floor: FileNumber) -> Self {
+        Self(Arc::new(Memtable::new(log_floor)))
+    }
+
+    pub(crate) fn memtable(&self) -> &Arc<Memtable> {
+        &self.0
+    }
+
+    /// Lets its holder insert.
+    pub(crate) fn writer(&mut self) -> Writer<'_> {
+        let writing = self.0.writing.get();
+        // SAFETY: `new` makes the memtable, and nothing else gives an `Active` of it; this one is borrowed for
+        // as long as the writer is there. Nobody else looks into the cell.
+        let writing = unsafe { &mut *writing };
+        Writer { memtable: &self.0, writing, entries: 0, last_seqno: 0 }
+    }
+}
+
 /// Inserts into a memtable, group by group.
 pub(crate) struct Writer<'a> {
     memtable: &'a Memtable,
-    writing: MutexGuard<'a, Writing>,
+    writing: &'a mut Writing,
     /// Inserted since the group began.
     entries: u64,
     last_seqno: Seqno,

@@ -2,6 +2,7 @@
 
 pub(crate) mod catalog;
 pub(crate) mod iter;
+pub(crate) mod lead;
 pub(crate) mod linger;
 pub(crate) mod memtable;
 pub(crate) mod queue;

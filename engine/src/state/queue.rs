@@ -1,6 +1,6 @@
 //! Writers in line for the log.
 //!
-//! Leadership *is* possession of the [`Log`]: it lies in the queue while nobody leads, and is handed
+//! Leadership *is* possession of the [`Lead`]: it lies in the queue while nobody leads, and is handed
 //! from leader to leader, so no lock is held while a group is written or synced. The log is a
 //! parameter, `L`, since its possession is all that matters here.
 //!
@@ -12,15 +12,15 @@ use std::any::Any;
 use std::collections::VecDeque;
 
 use crate::error::{Error, Result};
-use crate::files::wal::Log;
 use crate::options::Durability;
+use crate::state::lead::Lead;
 use crate::state::linger::Linger;
 use crate::state::ticket::{Bell, Deputy, Ticket};
 use crate::state::write_set::WriteSet;
 use crate::sync::Arc;
 
 /// Writers that wait, and the log while nobody leads.
-pub(crate) struct CommitQueue<L = Log> {
+pub(crate) struct CommitQueue<L = Lead> {
     /// Who waits for the log.
     pub(crate) waiting: VecDeque<Request<L>>,
     /// A synced group is on its way.
@@ -38,7 +38,7 @@ pub(crate) struct CommitQueue<L = Log> {
 }
 
 /// A writer in the queue.
-pub(crate) struct Request<L = Log> {
+pub(crate) struct Request<L = Lead> {
     pub(crate) work: Work,
     pub(crate) ticket: Arc<Ticket<L>>,
 }

@@ -14,18 +14,18 @@ use std::task::Waker;
 use orlop_formats::ids::Seqno;
 
 use crate::error::Result;
-use crate::files::wal::Log;
+use crate::state::lead::Lead;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, guarded};
 
 /// What a writer is told.
-pub(crate) enum TicketState<L = Log> {
+pub(crate) enum TicketState<L = Lead> {
     Waiting,
     Lead(Box<L>),
     Done(Result<Seqno>),
 }
 
 /// See the module.
-pub(crate) struct Ticket<L = Log> {
+pub(crate) struct Ticket<L = Lead> {
     state: Mutex<TicketState<L>>,
     bell: Arc<Bell>,
     handle: Option<Handle<L>>,
@@ -176,7 +176,7 @@ pub(crate) fn tell<L>(results: impl IntoIterator<Item = (Arc<Ticket<L>>, Result<
 }
 
 /// Leads for writers that do not wait: a thread that sleeps until it is handed the log.
-pub(crate) struct Deputy<L = Log> {
+pub(crate) struct Deputy<L = Lead> {
     desk: Mutex<Desk<L>>,
     woken: Condvar,
     /// Handles whose commits are not done.

@@ -35,6 +35,34 @@ pub(crate) enum Item {
     Catalog(CatalogOp),
 }
 
+/// One write to a database that exists, which nobody has copied yet: for commits that carry nothing else.
+pub(crate) struct OneWrite<'a> {
+    pub(crate) slot: &'a Arc<Slot>,
+    pub(crate) kind: Kind,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+impl OneWrite<'_> {
+    /// Holds it against the limits.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_key(self.key)?;
+        too_large("value", MAX_VALUE_LEN, self.value.len())
+    }
+
+    /// Bytes that this takes in the log at most.
+    pub(crate) fn encoded_bound(&self) -> usize {
+        self.key.len() + self.value.len() + ITEM_OVERHEAD
+    }
+
+    /// The same, as what can wait in line.
+    pub(crate) fn to_set(&self) -> Result<WriteSet> {
+        let mut set = WriteSet::spare();
+        set.write(Target::Slot(Arc::clone(self.slot)), self.kind, self.key, self.value)?;
+        Ok(set)
+    }
+}
+
 /// Space that a spare write set keeps, in bytes of data and in items.
 const SPARE: (usize, usize) = (256 << 10, 2 << 10);
 
@@ -65,6 +93,15 @@ impl WriteSet {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// What is written, in order, without the changes of the catalog.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = (Kind, &[u8], &[u8])> {
+        let slice = |range: &Range<usize>| self.data.get(range.clone()).unwrap_or_default();
+        self.items.iter().filter_map(move |item| match item {
+            Item::Write { kind, key, value, .. } => Some((*kind, slice(key), slice(value))),
+            Item::Catalog(_) => None,
+        })
     }
 
     pub(crate) fn write(

@@ -10,7 +10,7 @@ mod walk;
 
 pub use walk::{Walk, later_proof, was_to_follow};
 
-use crate::checksum::crc;
+use crate::checksum::{crc, crc_behind};
 use crate::error::Result;
 use crate::ids::FileId;
 use crate::layout::{Field, Fixed, Layout, field, set};
@@ -119,6 +119,16 @@ pub struct Fields {
     pub previous_end: u64,
 }
 
+/// Where the checksum of each frame of a file begins: that of the file's id. For who writes many.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed(u32);
+
+impl From<&FileId> for Seed {
+    fn from(file: &FileId) -> Self {
+        Self(crc(&[&file.0]))
+    }
+}
+
 /// Reserves the header of a frame at the end of `out` and gives its start. The payload is
 /// appended next.
 pub fn begin(out: &mut Vec<u8>) -> usize {
@@ -133,7 +143,7 @@ pub fn begin(out: &mut Vec<u8>) -> usize {
 /// If `start` is not where [`begin`] left room; if the frame reaches behind the first
 /// [`crate::limits::MAX_FRAMED_FILE_LEN`] bytes of its file (the writer ends a file long before):
 /// bytes that cannot be read back are never made.
-pub fn finish(out: &mut [u8], start: usize, file: &FileId, fields: &Fields) {
+pub fn finish(out: &mut [u8], start: usize, file: impl Into<Seed>, fields: &Fields) {
     let frame = &mut out[start..];
     let payload_len = (frame.len() - HEADER_LEN) as u64;
     let end = fields.offset + HEADER_LEN as u64 + payload_len;
@@ -147,7 +157,7 @@ pub fn finish(out: &mut [u8], start: usize, file: &FileId, fields: &Fields) {
     set(frame, SYNCED, &fields.synced.to_le_bytes());
     set(frame, OFFSET, &(fields.offset as u32).to_le_bytes());
     set(frame, PREVIOUS_END, &(fields.previous_end as u32).to_le_bytes());
-    let sum = crc(&[&file.0, &frame[KIND..]]);
+    let sum = crc_behind(file.into().0, &frame[KIND..]);
     set(frame, CRC, &sum.to_le_bytes());
 }
 

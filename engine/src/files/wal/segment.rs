@@ -9,7 +9,7 @@
 use std::mem;
 use std::path::PathBuf;
 
-use orlop_formats::frame::{self, Fields, FrameKind};
+use orlop_formats::frame::{self, Fields, FrameKind, Seed};
 use orlop_formats::ids::{FileId, FileNumber, Seqno};
 use orlop_formats::limits::SECTOR;
 use orlop_formats::log::PROLOGUE_LEN;
@@ -23,7 +23,7 @@ use crate::sync::Arc;
 /// See the module.
 pub(super) struct Segment {
     pub(super) number: FileNumber,
-    id: FileId,
+    seed: Seed,
     outlet: Arc<Outlet>,
     pub(super) capacity: u64,
     /// Where the last frame ends.
@@ -60,7 +60,7 @@ impl Segment {
         let end = PROLOGUE_LEN;
         Self {
             number,
-            id,
+            seed: Seed::from(&id),
             outlet: Outlet::new(path, file, end),
             capacity,
             end,
@@ -132,7 +132,7 @@ impl Segment {
             offset: self.written + start as u64,
             previous_end: self.end,
         };
-        frame::finish(&mut bytes, start, &self.id, &fields);
+        frame::finish(&mut bytes, start, self.seed, &fields);
         self.pending = bytes;
         self.end = self.written + self.pending.len() as u64;
         self.last_seqno = first + u64::from(count) - 1;

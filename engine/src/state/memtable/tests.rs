@@ -6,13 +6,19 @@ use std::ops::Bound;
 
 const DB: DatabaseId = DatabaseId(16);
 
-fn put(memtable: &Memtable, database: DatabaseId, key: &[u8], seqno: Seqno, value: &[u8]) {
-    memtable.writer().insert(database, key, seqno, Kind::Put, value);
+fn put(active: &mut Active, database: DatabaseId, key: &[u8], seqno: Seqno, value: &[u8]) {
+    active.writer().insert(database, key, seqno, Kind::Put, value);
+}
+
+fn empty() -> (Active, Arc<Memtable>) {
+    let active = Active::new(1);
+    let memtable = Arc::clone(active.memtable());
+    (active, memtable)
 }
 
 fn filled() -> Arc<Memtable> {
-    let memtable = Memtable::new(1);
-    let mut writer = memtable.writer();
+    let (mut active, memtable) = empty();
+    let mut writer = active.writer();
     writer.insert(DB, b"", 1, Kind::Put, b"empty");
     writer.insert(DB, b"a", 2, Kind::Put, b"1");
     writer.insert(DB, b"a\0", 3, Kind::Put, b"2");
@@ -20,7 +26,7 @@ fn filled() -> Arc<Memtable> {
     writer.insert(DatabaseId(17), b"a", 5, Kind::Put, b"other");
     drop(writer);
     assert_eq!((memtable.entries(), memtable.last_seqno()), (5, 5));
-    Arc::new(memtable)
+    memtable
 }
 
 #[test]
@@ -35,10 +41,10 @@ fn get_sees_the_newest_version_at_or_below_its_seqno() {
 
 #[test]
 fn the_last_write_of_a_batch_wins() {
-    let memtable = Arc::new(Memtable::new(1));
-    put(&memtable, DB, b"k", 5, b"earlier");
-    put(&memtable, DB, b"k", 7, b"first");
-    put(&memtable, DB, b"k", 7, b"second");
+    let (mut active, memtable) = empty();
+    put(&mut active, DB, b"k", 5, b"earlier");
+    put(&mut active, DB, b"k", 7, b"first");
+    put(&mut active, DB, b"k", 7, b"second");
     assert_eq!(memtable.get(DB, b"k", 7).unwrap().value(), b"second");
     assert_eq!(memtable.get(DB, b"k", 6).unwrap().value(), b"earlier");
     let mut all = MemCursor::over_all(Arc::clone(&memtable));
@@ -70,9 +76,9 @@ fn cursors_stay_inside_their_database() {
 
 #[test]
 fn one_key_written_again_and_again_stays_fast() {
-    let memtable = Arc::new(Memtable::new(1));
+    let (mut active, memtable) = empty();
     let count = if cfg!(miri) { 100 } else { 200_000 };
-    let mut writer = memtable.writer();
+    let mut writer = active.writer();
     for seqno in 1..=count {
         writer.insert(DB, b"hot", seqno, Kind::Put, &seqno.to_le_bytes());
     }
@@ -89,7 +95,7 @@ fn one_key_written_again_and_again_stays_fast() {
 #[test]
 fn readers_go_on_beside_the_writer() {
     let entries: u64 = if cfg!(miri) { 60 } else { 40_000 };
-    let memtable = Arc::new(Memtable::new(1));
+    let (mut active, memtable) = empty();
     // As a leader publishes what it has inserted.
     let visible = AtomicU64::new(0);
     let write = || {
@@ -101,7 +107,7 @@ fn readers_go_on_beside_the_writer() {
                 _ => u64::MAX / 2 - seqno,
             };
             let key = number.to_be_bytes();
-            put(&memtable, DB, &key, seqno, &key);
+            put(&mut active, DB, &key, seqno, &key);
             visible.store(seqno, Ordering::Release);
             assert_eq!(memtable.get(DB, &key, seqno).unwrap().value(), key);
         }
@@ -147,7 +153,7 @@ fn what_is_visible_is_found_while_leaves_split() {
     let rounds = runs.into_iter().flat_map(|(rounds, entries)| (0..rounds).map(move |_| entries));
     for entries in rounds {
         let key = |seqno: u64| (seqno * 37 % entries.max(61)).to_be_bytes();
-        let memtable = Arc::new(Memtable::new(1));
+        let (mut active, memtable) = empty();
         let visible = AtomicU64::new(0);
         let read = || {
             let mut seen = 0;
@@ -166,7 +172,7 @@ fn what_is_visible_is_found_while_leaves_split() {
         std::thread::scope(|scope| {
             scope.spawn(read);
             for seqno in 1..=entries {
-                put(&memtable, DB, &key(seqno), seqno, b"");
+                put(&mut active, DB, &key(seqno), seqno, b"");
                 visible.store(seqno, Ordering::Release);
             }
         });
@@ -187,8 +193,8 @@ fn what_was_found_outlives_the_memtable() {
 
 #[test]
 fn a_small_memtable_is_small() {
-    let memtable = Memtable::new(1);
-    put(&memtable, DB, b"key", 1, b"value");
+    let (mut active, memtable) = empty();
+    put(&mut active, DB, b"key", 1, b"value");
     assert!(memtable.live_bytes() < 2_000, "{}", memtable.live_bytes());
 }
 
@@ -238,13 +244,13 @@ proptest! {
             1 => writes.sort(),
             _ => writes.sort_by(|a, b| b.cmp(a)),
         }
-        let (memtable, oracle) = (Arc::new(Memtable::new(1)), Oracle::new());
+        let ((mut active, memtable), oracle) = (empty(), Oracle::new());
         let mut seqno = 1;
         for (at, ((database, key), step)) in writes.iter().enumerate() {
             // Sequence numbers repeat inside of a batch.
             seqno += step / 2;
             let value = at.to_le_bytes();
-            put(&memtable, *database, key, seqno, &value);
+            put(&mut active, *database, key, seqno, &value);
             oracle.insert((*database, key.clone(), Reverse(seqno)), value.to_vec());
         }
         let keys = writes.iter().map(|(key, _)| key).chain(&probes);

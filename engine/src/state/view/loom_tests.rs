@@ -154,7 +154,7 @@ fn a_reader_finds_every_commit_that_it_sees() {
             writes: [Watched; 2],
         }
         let view = View {
-            active: Arc::new(Memtable::new(1)),
+            active: Arc::clone(Active::new(1).memtable()),
             sealed: Vec::new(),
             version: Arc::new(Version::empty()),
         };
@@ -171,7 +171,7 @@ fn a_reader_finds_every_commit_that_it_sees() {
                 // As `flow::room::seal` does it.
                 store.view.pin().active.seal(1);
                 store.view.update(|view| View {
-                    active: Arc::new(Memtable::new(2)),
+                    active: Arc::clone(Active::new(2).memtable()),
                     sealed: vec![Arc::clone(&view.active)],
                     version: Arc::clone(&view.version),
                 });
