@@ -121,7 +121,7 @@ pub(crate) fn with_log<R>(shared: &Shared, work: impl FnOnce(&mut Lead) -> R) ->
     let ticket = enter_to_lead(shared)?;
     match ticket.wait() {
         TicketState::Lead(log) => {
-            shared.queue.lock().waiting.pop_front();
+            shared.queue.lock().step_out();
             Leading::of(shared, log).run(work).ok_or(Error::Closed)
         }
         TicketState::Done(Err(error)) => Err(error),
@@ -143,7 +143,7 @@ pub(crate) fn close(shared: &Shared) -> Result<Box<Lead>> {
     let TicketState::Lead(lead) = ticket.wait() else {
         return Err(Error::Closed);
     };
-    shared.queue.lock().waiting.pop_front();
+    shared.queue.lock().step_out();
     refuse(shared, &Error::Closed);
     Ok(lead)
 }
@@ -241,28 +241,17 @@ fn lead(leading: Leading<'_>) {
 /// Waits for more writers where the next group is to be synced and they are on their way.
 fn linger(shared: &Shared) {
     let queue = shared.queue.lock();
-    let plan = queue.linger.plan(queue.synced_waiting()).filter(|_| next_group_can_grow(&queue));
+    let plan = queue.linger.plan(queue.synced_waiting());
+    let plan = plan.filter(|_| queue.next_group_can_grow(GROUP_BYTES));
     drop(queue);
     let Some((writers, time)) = plan else { return };
     yield_until(time, || {
         let queue = shared.queue.lock();
-        queue.synced_waiting() >= writers || !next_group_can_grow(&queue)
+        queue.synced_waiting() >= writers || !queue.next_group_can_grow(GROUP_BYTES)
     });
     let mut queue = shared.queue.lock();
     let all_came = queue.synced_waiting() >= writers;
     queue.linger.has_waited(all_came);
-}
-
-/// Whether the next group is to be synced, who comes now would be in it, and nobody else waits for the log.
-fn next_group_can_grow(queue: &CommitQueue) -> bool {
-    let mut bytes = 0;
-    for request in &queue.waiting {
-        let Work::Commit { writes, durability: Durability::Synced } = &request.work else {
-            return false;
-        };
-        bytes += writes.encoded_bound;
-    }
-    !queue.waiting.is_empty() && bytes < GROUP_BYTES
 }
 
 fn lead_group(leading: Leading<'_>, group: &mut [Commit<'_>]) {

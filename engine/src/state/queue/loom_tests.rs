@@ -67,7 +67,7 @@ fn close(queue: &Queue) -> Seqno {
     let ticket = queue.lock().enter(Work::Lead).unwrap();
     let TicketState::Lead(log) = ticket.wait() else { panic!("refused before the close") };
     let mut line = queue.lock();
-    line.waiting.pop_front();
+    line.step_out();
     let refused = line.refuse(&Error::Closed);
     drop(line);
     tell(refused.into_iter().map(|ticket| (ticket, Err(Error::Closed))));
