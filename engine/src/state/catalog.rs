@@ -147,6 +147,15 @@ pub(crate) enum Target {
     Slot(Arc<Slot>),
 }
 
+impl Target {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        match self {
+            Target::Name(name) => name,
+            Target::Slot(slot) => slot.name(),
+        }
+    }
+}
+
 /// A change of the catalog inside a batch.
 #[derive(Debug, Clone)]
 pub(crate) enum CatalogOp {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use orlop_formats::ids::Kind;
-use orlop_formats::limits::{MAX_BATCH_LEN, MAX_KEY_LEN, MAX_VALUE_LEN};
+use orlop_formats::limits::{MAX_BATCH_LEN, MAX_KEY_LEN, MAX_NAME_LEN, MAX_VALUE_LEN};
 
 use crate::error::{Error, Result};
 use crate::state::catalog::{CatalogOp, Slot, Target};
@@ -13,8 +13,11 @@ use crate::sync::Arc;
 /// What one item costs in the log at most, beside its key and value.
 const ITEM_OVERHEAD: usize = 32;
 
-/// What a change of the catalog, or a database's birth, costs in the log at most.
-const CATALOG_OVERHEAD: usize = 640;
+/// What an entry of the catalog costs in the log at most, beside its name.
+const ENTRY_OVERHEAD: usize = ITEM_OVERHEAD + 16;
+
+/// What a change of the catalog costs in the log at most: the entries of two names.
+const CHANGE_OVERHEAD: usize = 2 * (MAX_NAME_LEN + ENTRY_OVERHEAD);
 
 /// The writes of one commit, in order. The bytes stand in `data`, the items point there.
 #[derive(Debug, Default)]
@@ -111,8 +114,8 @@ impl WriteSet {
         key: &[u8],
         value: &[u8],
     ) -> Result<()> {
-        let overhead = if self.find(&target).is_some() { 0 } else { CATALOG_OVERHEAD };
-        self.make_room(key, value, overhead)?;
+        let is_new = self.find(&target).is_none();
+        self.make_room(key, value, if is_new { of_birth(&target) } else { 0 })?;
         let target = self.target(target);
         self.add(target, kind, key, value);
         Ok(())
@@ -151,7 +154,7 @@ impl WriteSet {
     }
 
     pub(crate) fn catalog(&mut self, op: CatalogOp) -> Result<()> {
-        self.grow(2 * CATALOG_OVERHEAD)?;
+        self.grow(CHANGE_OVERHEAD)?;
         self.has_catalog_ops = true;
         self.items.push(Item::Catalog(op));
         Ok(())
@@ -180,6 +183,12 @@ impl WriteSet {
     }
 }
 
+/// What it costs in the log at most if the commit creates the database: one that nobody has made yet, or whose
+/// slot a swap has left vacant, which it may still do before the commit.
+fn of_birth(target: &Target) -> usize {
+    ENTRY_OVERHEAD + target.name().len()
+}
+
 /// Refuses a key over the limit, at every door.
 pub(crate) fn check_key(key: &[u8]) -> Result<()> {
     too_large("key", MAX_KEY_LEN, key.len())
@@ -194,7 +203,13 @@ fn too_large(what: &'static str, limit: usize, found: usize) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use orlop_formats::batch::{self, Op};
+    use orlop_formats::ids::{DatabaseId, SYSTEM_DATABASE};
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::options::GROUP_BYTES;
+    use crate::state::catalog::{Catalog, DatabaseOptions, Staged};
 
     #[test]
     fn a_spare_write_set_is_empty_and_not_large() {
@@ -217,11 +232,116 @@ mod tests {
         let mut writes = WriteSet::default();
         writes.write(one.clone(), Kind::Put, b"key", b"value").unwrap();
         // Room for an item, but not for a database that is not named yet.
-        writes.encoded_bound = MAX_BATCH_LEN - CATALOG_OVERHEAD;
+        writes.encoded_bound = MAX_BATCH_LEN - ENTRY_OVERHEAD;
         assert!(writes.write(other, Kind::Put, b"key", b"value").is_err());
         assert_eq!((writes.targets.len(), writes.items.len()), (1, 1));
-        assert_eq!(writes.encoded_bound, MAX_BATCH_LEN - CATALOG_OVERHEAD);
+        assert_eq!(writes.encoded_bound, MAX_BATCH_LEN - ENTRY_OVERHEAD);
         writes.write(one, Kind::Put, b"key", b"value").unwrap();
         assert!(matches!(&writes.items[1], Item::Write { target: 0, .. }));
+    }
+
+    #[test]
+    fn a_group_has_room_for_many_small_commits() {
+        let catalog = catalog(&["events".into()]);
+        let mut writes = WriteSet::default();
+        let target = Target::Slot(Arc::clone(catalog.slot("events").unwrap()));
+        writes.write(target, Kind::Put, &[0; 8], &[0; 8]).unwrap();
+        let commits = GROUP_BYTES / writes.encoded_bound;
+        assert!(commits > 9_000, "{commits} of {} bytes", writes.encoded_bound);
+    }
+
+    /// A catalog with these databases; the slot of the first is vacant.
+    fn catalog(names: &[Arc<str>]) -> Catalog {
+        let mut catalog = Catalog::new(0);
+        let options = DatabaseOptions { durability: Some(crate::Durability::Synced) };
+        let mut create = names.iter().map(|name| CatalogOp::Create { name: name.clone(), options });
+        let mut staged = Staged::new(&mut catalog);
+        create.try_for_each(|op| staged.apply(&op)).unwrap();
+        staged.commit(1, 1);
+        if let [first, _, ..] = names {
+            let mut staged = Staged::new(&mut catalog);
+            let swap = CatalogOp::Swap { first: first.clone(), second: "elsewhere".into() };
+            staged.apply(&swap).unwrap();
+            staged.commit(2, 2);
+        }
+        catalog
+    }
+
+    /// The bytes of its batch in the log; `None` if it cannot be.
+    fn encoded(writes: &WriteSet, catalog: &mut Catalog) -> Option<usize> {
+        let mut staged = Staged::new(catalog);
+        let mut ops: Vec<(DatabaseId, Kind, &[u8], &[u8])> = Vec::new();
+        for item in &writes.items {
+            match item {
+                Item::Catalog(op) => staged.apply(op).ok()?,
+                Item::Write { target, kind, key, value } => {
+                    let id = staged.resolve(&writes.targets[*target]).ok()?;
+                    let (key, value) = (&writes.data[key.clone()], &writes.data[value.clone()]);
+                    ops.push((id, *kind, key, value));
+                }
+            }
+        }
+        let system = staged.system_writes();
+        for (key, record) in &system {
+            let kind = if record.is_some() { Kind::Put } else { Kind::Delete };
+            ops.push((SYSTEM_DATABASE, kind, key, record.as_deref().unwrap_or_default()));
+        }
+        let mut bytes = Vec::new();
+        let start = batch::begin(&mut bytes);
+        for (database, kind, key, value) in &ops {
+            let (database, kind) = (*database, *kind);
+            batch::push(&mut bytes, &Op { kind, database, key, value, expiry: None });
+        }
+        batch::finish(&mut bytes, start, ops.len() as u32);
+        Some(bytes.len())
+    }
+
+    /// Adds something to a batch: a write by a handle that is bound, one by a name, a change of the catalog.
+    fn add(writes: &mut WriteSet, catalog: &Catalog, what: u8, of: &[Arc<str>; 2], data: &[u8]) {
+        let [name, other] = of.clone();
+        let by_name = Target::Name(Arc::clone(&name));
+        let bound = catalog.slot(&name).map(|slot| Target::Slot(Arc::clone(slot)));
+        let bound = bound.unwrap_or_else(|| by_name.clone());
+        let (key, value) = data.split_at(data.len() / 3);
+        let options = DatabaseOptions { durability: Some(crate::Durability::Memory) };
+        let added = match what {
+            0..4 => writes.write(bound, Kind::Put, key, value),
+            4..7 => writes.write(by_name, Kind::Put, key, value),
+            7 => writes.write(bound, Kind::Delete, data, b""),
+            8 => writes.catalog(CatalogOp::Clear { target: bound }),
+            9 => writes.catalog(CatalogOp::Create { name, options }),
+            10 => writes.catalog(CatalogOp::Drop { name }),
+            11 => writes.catalog(CatalogOp::Rename { from: name, to: other }),
+            _ => writes.catalog(CatalogOp::Swap { first: name, second: other }),
+        };
+        added.unwrap();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+        /// Whatever a commit makes of its names, it has room.
+        #[test]
+        fn no_commit_takes_more_than_it_has_said(
+            long in 1..=MAX_NAME_LEN,
+            writes in 0..4_u8,
+            steps in prop::collection::vec((0..13_u8, 0..5_usize, 0..5_usize, 0..400_usize), 1..12),
+        ) {
+            let name = |letter: &str, len| -> Arc<str> { letter.repeat(len).into() };
+            let names =
+                [name("v", MAX_NAME_LEN), name("a", 1), name("b", long), name("n", 1), name("m", long)];
+            let mut catalog = catalog(&names[..3]);
+            let mut set = WriteSet::default();
+            for (what, one, other, len) in steps {
+                // Most batches are nothing but writes; then nothing hides behind the changes.
+                let what = if writes > 0 { what % 8 } else { what };
+                let of = [names[one].clone(), names[other].clone()];
+                add(&mut set, &catalog, what, &of, &vec![7; len]);
+            }
+            if let Some(len) = encoded(&set, &mut catalog) {
+                let bound = set.encoded_bound + batch::HEADER_LEN;
+                prop_assert!(len <= bound, "{len} bytes, {bound} were promised");
+            }
+        }
     }
 }
