@@ -106,8 +106,7 @@ impl Batch {
     /// # Errors
     /// [`Error::InvalidName`], [`Error::TooLarge`].
     pub fn swap_databases(&mut self, first: &str, second: &str) -> Result<()> {
-        self.writes
-            .catalog(CatalogOp::Swap { first: check_name(first)?, second: check_name(second)? })
+        self.change(CatalogOp::Swap { first: check_name(first)?, second: check_name(second)? })
     }
 
     /// Number of writes added so far.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use orlop::{Background, Database, DatabaseOptions, Durability, Error, Store};
+use orlop::{Background, Batch, Database, DatabaseOptions, Durability, Error, Store};
 use tempfile::TempDir;
 
 fn temp() -> (TempDir, std::path::PathBuf) {
@@ -100,6 +100,33 @@ fn a_batch_over_its_limit_is_refused_and_stays_as_it_was() {
     assert_eq!(batch.len(), 4);
     batch.commit_with(Durability::Buffered).unwrap();
     assert_eq!(keys(&database).len(), 4);
+}
+
+#[test]
+fn every_change_of_the_catalog_is_worth_the_stores_default() {
+    type Change = fn(&mut Batch) -> orlop::Result<()>;
+    let changes: [(&str, Change); 4] = [
+        ("create", |batch| batch.create_database("new", DatabaseOptions::default())),
+        ("rename", |batch| batch.rename_database("new", "newer")),
+        ("swap", |batch| batch.swap_databases("newer", "other")),
+        ("drop", |batch| batch.drop_database("other")),
+    ];
+    let store = Store::in_memory().unwrap();
+    let careless = DatabaseOptions { durability: Some(Durability::Memory) };
+    store.create_database("d", careless).unwrap();
+    let database = store.database("d").unwrap();
+    let syncs_of = |change: Option<Change>| {
+        let before = store.stats().log_syncs;
+        let mut batch = store.batch();
+        batch.put(&database, "k", "v").unwrap();
+        change.map_or(Ok(()), |change| change(&mut batch)).unwrap();
+        batch.commit().unwrap();
+        store.stats().log_syncs - before
+    };
+    assert_eq!(syncs_of(None), 0);
+    for (name, change) in changes {
+        assert_eq!(syncs_of(Some(change)), 1, "{name}");
+    }
 }
 
 #[test]
