@@ -249,6 +249,22 @@ fn a_result_leaves_nobody_behind_who_keeps_the_store_open() {
     }
 }
 
+/// The same where the handles are gone before: the store is closed then, since nobody else could say when it is.
+#[test]
+fn the_result_of_a_store_without_handles_comes_behind_its_close() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..100_u64 {
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let database = store.database("d").unwrap();
+        let pending: Vec<Pending> =
+            (0..3).map(|of| submit(&store, &database, 3 * n + of, Durability::Synced)).collect();
+        drop((store, database));
+        pending.into_iter().for_each(|commit| commit.wait().unwrap());
+    }
+    let store = Store::open(dir.path().join("store")).unwrap();
+    assert_eq!(store.database("d").unwrap().iter().count(), 300);
+}
+
 #[test]
 fn a_waker_that_panics_harms_nobody() {
     struct Bad;

@@ -152,7 +152,10 @@ impl<L> Ticket<L> {
 /// Tells writers their results. Not behind a lock: wakers are others' code, and the store may close here.
 pub(crate) fn tell<L>(results: impl IntoIterator<Item = (Arc<Ticket<L>>, Result<Seqno>)>) {
     let results: Vec<_> = results.into_iter().collect();
-    // First: who has a result may rely on it that nobody else keeps the store open.
+    // First: who has a result may rely on it that nobody else keeps the store open. If these are the last
+    // handles the store closes here, and the results come behind that. It delays nobody who has a handle, for
+    // there is none: a writer that waits in a commit has one. And who has none can learn only from its result
+    // that the store is closed, and may be opened again.
     let handles = || results.iter().filter_map(|(ticket, _)| ticket.handle.as_ref());
     let stores: Vec<_> = handles().map(|handle| handle.until_done.lock().store.take()).collect();
     drop(stores);
