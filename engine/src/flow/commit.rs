@@ -148,7 +148,7 @@ pub(super) fn encode(shared: &Shared, commit: &mut Commit<'_>, frame: &mut wal::
         count += 1;
     });
     format::finish(&mut frame.bytes, start, count);
-    let most = commit.writes.encoded_bound + format::HEADER_LEN;
+    let most = commit.writes.encoded_bound() + format::HEADER_LEN;
     debug_assert!(frame.bytes.len() - start <= most, "more than there is room for");
     if frame.count == 0 {
         frame.first = seqno;

@@ -55,7 +55,7 @@ impl OneWrite<'_> {
 
     /// Bytes that this takes in the log at most.
     pub(crate) fn encoded_bound(&self) -> usize {
-        self.key.len() + self.value.len() + ITEM_OVERHEAD
+        self.key.len() + self.value.len() + ITEM_OVERHEAD + of_birth(self.slot.name())
     }
 
     /// The same, as what can wait in line.
@@ -115,7 +115,7 @@ impl WriteSet {
         value: &[u8],
     ) -> Result<()> {
         let is_new = self.find(&target).is_none();
-        self.make_room(key, value, if is_new { of_birth(&target) } else { 0 })?;
+        self.make_room(key, value, if is_new { of_birth(target.name()) } else { 0 })?;
         let target = self.target(target);
         self.add(target, kind, key, value);
         Ok(())
@@ -185,8 +185,8 @@ impl WriteSet {
 
 /// What it costs in the log at most if the commit creates the database: one that nobody has made yet, or whose
 /// slot a swap has left vacant, which it may still do before the commit.
-fn of_birth(target: &Target) -> usize {
-    ENTRY_OVERHEAD + target.name().len()
+fn of_birth(name: &str) -> usize {
+    ENTRY_OVERHEAD + name.len()
 }
 
 /// Refuses a key over the limit, at every door.
@@ -238,6 +238,18 @@ mod tests {
         assert_eq!(writes.encoded_bound, MAX_BATCH_LEN - ENTRY_OVERHEAD);
         writes.write(one, Kind::Put, b"key", b"value").unwrap();
         assert!(matches!(&writes.items[1], Item::Write { target: 0, .. }));
+    }
+
+    #[test]
+    fn one_write_is_the_same_as_a_set_of_one() {
+        let catalog = catalog(&["events".into()]);
+        let slot = catalog.slot("events").unwrap();
+        let one = OneWrite { slot, kind: Kind::Put, key: b"key", value: b"value" };
+        let set = one.to_set().unwrap();
+        assert_eq!(one.encoded_bound(), set.encoded_bound);
+        assert_eq!(set.writes().collect::<Vec<_>>(), [(Kind::Put, &b"key"[..], &b"value"[..])]);
+        let long = vec![0; MAX_KEY_LEN + 1];
+        assert!(OneWrite { key: &long, ..one }.check().is_err());
     }
 
     #[test]
