@@ -57,6 +57,7 @@ pub mod env;
 
 mod error;
 mod options;
+mod prefetch;
 mod stats;
 mod sync;
 

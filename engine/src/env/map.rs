@@ -7,6 +7,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::prefetch;
+
+/// Bytes of a stage that are asked for before they are written.
+const AHEAD: usize = 256;
+
 /// Bytes that the system is asked to read at a time. Of more it may take a part, and forget the rest.
 const READ_AHEAD: usize = 512 << 10;
 
@@ -153,6 +158,8 @@ impl StageMap {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let place = self.map.get_mut(start..start.saturating_add(bytes.len()));
         place.ok_or_else(super::outside_of_stage)?.copy_from_slice(bytes);
+        // The next commit comes there.
+        prefetch::write(self.map.as_ptr().wrapping_add(start + bytes.len()), AHEAD);
         Ok(())
     }
 }

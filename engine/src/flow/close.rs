@@ -43,6 +43,7 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
     drop(lead);
     shared.graveyard.close(Arc::clone(&shared.dir.env));
     shared.view.reclaim(1_000);
+    shared.memory.clear();
     collect::remove_orphans(shared);
     collect::remove_buried(shared);
     result

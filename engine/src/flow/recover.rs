@@ -40,7 +40,7 @@ use crate::flow::{collect, flush, room, scan};
 use crate::options::{Background, Options};
 use crate::state::catalog::Catalog;
 use crate::state::lead::Lead;
-use crate::state::memtable::Active;
+use crate::state::memtable::{Active, Chunks};
 use crate::state::queue::CommitQueue;
 use crate::state::shared::{BackgroundState, Shared};
 use crate::state::snapshots::Snapshots;
@@ -211,7 +211,7 @@ fn create(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         next_database_id: 0,
         log_number,
     };
-    let active = Active::new(log_number);
+    let active = Active::with_memory(log_number, chunks(&options));
     let shared = assemble(dir, options, parts, &active, Some(manifest));
     write(&shared.catalog).set_loaded();
     let origin = Origin::nowhere(&shared.options, 0);
@@ -290,7 +290,7 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         log_number: state.log_number,
     };
     let manifest = Manifest::resume(Arc::clone(&dir), numbers, superblock, state);
-    let mut active = Active::new(old_floor);
+    let mut active = Active::with_memory(old_floor, chunks(&options));
     let shared = assemble(dir, options, parts, &active, Some(manifest));
 
     seeded!(OrphansBeforeManifest => remove_orphans(&shared)?);
@@ -347,6 +347,7 @@ pub(super) fn assemble(
     manifest: Option<Manifest>,
 ) -> Shared {
     let active = Arc::clone(active.memtable());
+    let memory = Arc::clone(active.memory());
     let view = View { active, sealed: Vec::new(), version: Arc::new(parts.version) };
     Shared {
         dir,
@@ -354,6 +355,7 @@ pub(super) fn assemble(
         store: parts.store,
         read_only: manifest.is_none(),
         graveyard: parts.graveyard,
+        memory,
         view: ViewCell::new(view),
         assigned: AtomicU64::new(parts.last_seqno),
         visible: AtomicU64::new(parts.last_seqno),
@@ -373,6 +375,11 @@ pub(super) fn assemble(
         background: Mutex::new(BackgroundState::default()),
         changed: Condvar::default(),
     }
+}
+
+/// What memtables use again: so much as one of them has.
+fn chunks(options: &Options) -> Arc<Chunks> {
+    Chunks::keeping(options.memtable_size)
 }
 
 fn with_log(mut shared: Shared, active: Active, origin: Origin) -> Shared {
@@ -414,7 +421,7 @@ fn replay_and_flush(
         return Ok(());
     }
     flush::run_of_tail(shared, &tail, floor)?;
-    *active = Active::new(floor);
+    *active = active.successor(floor);
     let active = active.memtable();
     shared.view.update(|view| View { active: Arc::clone(active), ..view.clone() });
     Ok(())

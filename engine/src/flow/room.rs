@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::flow::background::{self, Progress};
 use crate::options::{Background, L0_STALL, LOG_SEGMENTS, Options, SEALED_LIMIT};
 use crate::state::lead::Lead;
-use crate::state::memtable::Active;
 use crate::state::shared::{BackgroundState, Shared};
 use crate::state::view::View;
 use crate::sync::{Arc, Ordering};
@@ -52,7 +51,7 @@ fn stalled(shared: &Shared) -> bool {
 pub(crate) fn seal(shared: &Shared, lead: &mut Lead) {
     lead.is_full = false;
     lead.active.memtable().seal(shared.assigned.load(Ordering::Relaxed));
-    lead.active = Active::new(lead.log.floor());
+    lead.active = lead.active.successor(lead.log.floor());
     let active = Arc::clone(lead.active.memtable());
     shared.view.update(|view| {
         let mut sealed = Vec::with_capacity(view.sealed.len() + 1);

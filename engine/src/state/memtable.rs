@@ -27,6 +27,7 @@ use orlop_formats::ids::{DatabaseId, FileNumber, Kind, Seqno};
 
 pub(crate) use self::cursor::MemCursor;
 
+pub(crate) use self::arena::Chunks;
 use self::arena::{Arena, Placed};
 use self::key::Key;
 use self::node::Leaf;
@@ -37,6 +38,8 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 /// A sorted map of writes; see the module.
 pub(crate) struct Memtable {
     tree: Tree,
+    /// Where the arena's memory comes from, and goes to.
+    memory: Arc<Chunks>,
     /// What only the writer needs, which is [`Active`]; the arena goes with the memtable.
     writing: UnsafeCell<Writing>,
     /// Bytes of the arena that are used.
@@ -77,11 +80,12 @@ impl std::fmt::Debug for Memtable {
 }
 
 impl Memtable {
-    fn new(log_floor: FileNumber) -> Self {
-        let mut arena = Arena::new();
+    fn new(log_floor: FileNumber, memory: Arc<Chunks>) -> Self {
+        let mut arena = Arena::new(Arc::clone(&memory));
         let tree = Tree::new(&mut arena);
         Self {
             tree,
+            memory,
             live_bytes: AtomicU64::new(arena.used() as u64),
             writing: UnsafeCell::new(Writing {
                 arena,
@@ -109,6 +113,11 @@ impl Memtable {
     /// No batch of this memtable is in a segment below this number.
     pub(crate) fn log_floor(&self) -> FileNumber {
         self.log_floor
+    }
+
+    /// What it and those that follow it use again.
+    pub(crate) fn memory(&self) -> &Arc<Chunks> {
+        &self.memory
     }
 
     /// Bytes of keys, values and their bookkeeping.
@@ -150,9 +159,19 @@ impl Memtable {
 pub(crate) struct Active(Arc<Memtable>);
 
 impl Active {
-    /// An empty memtable.
+    /// An empty memtable, with memory of its own.
     pub(crate) fn new(log_floor: FileNumber) -> Self {
-        Self(Arc::new(Memtable::new(log_floor)))
+        Self::with_memory(log_floor, Arc::default())
+    }
+
+    /// An empty memtable, with memory from there.
+    pub(crate) fn with_memory(log_floor: FileNumber, memory: Arc<Chunks>) -> Self {
+        Self(Arc::new(Memtable::new(log_floor, memory)))
+    }
+
+    /// An empty one to follow this one.
+    pub(crate) fn successor(&self, log_floor: FileNumber) -> Self {
+        Self::with_memory(log_floor, Arc::clone(&self.0.memory))
     }
 
     pub(crate) fn memtable(&self) -> &Arc<Memtable> {

@@ -17,6 +17,7 @@ use crate::files::sstable::Graveyard;
 use crate::files::wal::{Spares, Ways};
 use crate::options::Options;
 use crate::state::catalog::{Catalog, Liveness};
+use crate::state::memtable::Chunks;
 use crate::state::queue::CommitQueue;
 use crate::state::snapshots::Snapshots;
 use crate::state::ticket::Deputy;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     /// Segments that are ready before the log needs them; `None` in read-only opens.
     pub(crate) spares: Option<Arc<Spares>>,
     pub(crate) ways: Arc<Ways>,
+    /// Memory that memtables have given back, for those to come.
+    pub(crate) memory: Arc<Chunks>,
 
     // Read without a lock.
     pub(crate) view: ViewCell,

@@ -7,7 +7,9 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::Deref;
 use std::ptr::NonNull;
 
+use crate::prefetch;
 use crate::sync::unwatched::{AtomicPtr, Ordering};
+use crate::sync::{Arc, Mutex};
 
 /// Bytes of the first chunk: small stores stay small.
 const FIRST: usize = 16 << 10;
@@ -15,12 +17,79 @@ const FIRST: usize = 16 << 10;
 /// Bytes of the chunks of a large arena; what is a quarter of it or more gets a chunk of its own.
 const LARGEST: usize = 1 << 20;
 
+/// What is asked for before it is taken: so many bytes, so far behind what was taken last.
+const AHEAD: (usize, usize) = (128, 256);
+
 /// The largest alignment of anything: a cache line.
 const ALIGN: usize = 64;
 
+/// Chunks that arenas have given back, for the arenas to come: memory that is new costs a page fault for every
+/// page.
+#[derive(Default)]
+pub(crate) struct Chunks {
+    /// Of [`LARGEST`] bytes each.
+    spare: Mutex<Vec<Chunk>>,
+    /// How many of them, at most.
+    most: usize,
+}
+
+impl Chunks {
+    /// Keeps so many bytes at most.
+    pub(crate) fn keeping(bytes: usize) -> Arc<Self> {
+        Arc::new(Self { spare: Mutex::default(), most: bytes / LARGEST })
+    }
+
+    /// Gives all of it back to the system.
+    pub(crate) fn clear(&self) {
+        let spare = std::mem::take(&mut *self.spare.lock());
+        drop(spare);
+    }
+
+    fn take(&self) -> Option<Chunk> {
+        self.spare.lock().pop()
+    }
+
+    fn put_back(&self, chunk: Chunk) {
+        let mut spare = self.spare.lock();
+        if chunk.layout.size() == LARGEST && spare.len() < self.most {
+            spare.push(chunk);
+        }
+    }
+}
+
+/// Memory of its own.
+struct Chunk {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: it is the only owner of what it points to.
+unsafe impl Send for Chunk {}
+
+impl Chunk {
+    fn of(size: usize) -> Self {
+        let Ok(layout) = Layout::from_size_align(size, ALIGN) else {
+            // No record is half as large as the address space.
+            handle_alloc_error(Layout::new::<Arena>());
+        };
+        // SAFETY: the size is not 0: that of something that was asked for, or of a whole chunk.
+        let start = unsafe { alloc(layout) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        Self { start, layout }
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        // SAFETY: `of` allocated it with this layout, and nobody else frees it.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
 /// See the module.
 pub(super) struct Arena {
-    chunks: Vec<(NonNull<u8>, Layout)>,
+    chunks: Vec<Chunk>,
+    pool: Arc<Chunks>,
     next: NonNull<u8>,
     left: usize,
     /// Bytes handed out, with what alignment has cost.
@@ -31,8 +100,9 @@ pub(super) struct Arena {
 unsafe impl Send for Arena {}
 
 impl Arena {
-    pub(super) fn new() -> Self {
-        Self { chunks: Vec::new(), next: NonNull::dangling(), left: 0, used: 0 }
+    /// One that takes its large chunks from there, and gives them back.
+    pub(super) fn new(pool: Arc<Chunks>) -> Self {
+        Self { chunks: Vec::new(), pool, next: NonNull::dangling(), left: 0, used: 0 }
     }
 
     /// Bytes handed out so far.
@@ -70,28 +140,22 @@ impl Arena {
         self.next = unsafe { self.next.add(taken) };
         self.left -= taken;
         self.used += taken;
+        prefetch::write(self.next.as_ptr().wrapping_add(AHEAD.0), AHEAD.1);
         place
     }
 
     fn chunk(&mut self, size: usize) -> NonNull<u8> {
-        let Ok(layout) = Layout::from_size_align(size, ALIGN) else {
-            // No record is half as large as the address space.
-            handle_alloc_error(Layout::new::<Arena>());
-        };
-        // SAFETY: the size is not 0: that of something that was asked for, or of a whole chunk.
-        let start = unsafe { alloc(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        self.chunks.push((start, layout));
+        let spare = if size == LARGEST { self.pool.take() } else { None };
+        let chunk = spare.unwrap_or_else(|| Chunk::of(size));
+        let start = chunk.start;
+        self.chunks.push(chunk);
         start
     }
 }
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        for (start, layout) in self.chunks.drain(..) {
-            // SAFETY: `chunk` allocated it with this layout, and nobody else frees it.
-            unsafe { dealloc(start.as_ptr(), layout) };
-        }
+        self.chunks.drain(..).for_each(|chunk| self.pool.put_back(chunk));
     }
 }
 
@@ -176,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_is_put_stays_and_is_aligned() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::new(Arc::default());
         let count = if cfg!(miri) { 300 } else { 30_000 };
         let places: Vec<_> = (0..count)
             .map(|n| {
@@ -194,11 +258,34 @@ mod tests {
 
     #[test]
     fn a_large_piece_has_a_chunk_of_its_own_and_wastes_none() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::new(Arc::default());
         arena.take(Layout::from_size_align(100, 8).unwrap());
         arena.take(Layout::from_size_align(3 << 20, 8).unwrap());
         arena.take(Layout::from_size_align(100, 8).unwrap());
         assert_eq!(arena.chunks.len(), 2);
         assert!(arena.used() < (3 << 20) + 300);
+    }
+
+    #[test]
+    fn chunks_are_used_again_as_many_as_are_kept() {
+        let pool = Chunks::keeping(3 * LARGEST);
+        let fill = |chunks: usize| {
+            let mut arena = Arena::new(Arc::clone(&pool));
+            while arena.chunks.iter().filter(|chunk| chunk.layout.size() == LARGEST).count()
+                < chunks
+            {
+                arena.put([0; 8]);
+            }
+            arena
+        };
+        drop(fill(1));
+        assert_eq!(pool.spare.lock().len(), 1);
+        drop((fill(2), fill(4)));
+        assert_eq!(pool.spare.lock().len(), 3);
+        let arena = fill(2);
+        assert_eq!(pool.spare.lock().len(), 1);
+        drop(arena);
+        pool.clear();
+        assert!(pool.spare.lock().is_empty());
     }
 }

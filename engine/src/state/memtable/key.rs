@@ -27,6 +27,7 @@ impl Key<'_> {
 
     /// The eight bytes behind the first `at`, as a number that orders as they do; behind the end
     /// are zeros. `at` is 0, or at least 4.
+    #[inline(always)]
     pub(super) fn window(self, at: usize) -> u64 {
         match at.checked_sub(DATABASE) {
             Some(at) => eight(self.bytes, at),
@@ -35,6 +36,7 @@ impl Key<'_> {
     }
 
     /// The first bytes, as a number that orders as they do; behind the end are zeros.
+    #[inline(always)]
     fn head(self) -> u128 {
         let tail = u128::from(eight(self.bytes, 0)) << 32 | u128::from(eight(self.bytes, 8) >> 32);
         u128::from(self.database.0) << 96 | tail
@@ -95,6 +97,7 @@ impl Beginning {
 
     /// How a key stands to those that begin so: before all, among, or behind all of them. `model` gives
     /// one of them.
+    #[inline(always)]
     pub(super) fn side<'a>(
         self,
         key: Key<'_>,

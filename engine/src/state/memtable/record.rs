@@ -168,6 +168,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::Arc;
 
     fn versions(arena: &mut Arena, count: u64) -> Record {
         let key = Key { database: DatabaseId(16), bytes: b"key" };
@@ -182,7 +183,7 @@ mod tests {
     #[test]
     fn every_version_is_found_among_all() {
         let count = if cfg!(miri) { 40 } else { 3_000 };
-        let mut arena = Arena::new();
+        let mut arena = Arena::new(Arc::default());
         let newest = versions(&mut arena, count);
         assert!(newest.as_of(9).is_none());
         for n in 0..count {
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn an_old_version_among_many_is_few_steps_away() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::new(Arc::default());
         let newest = versions(&mut arena, 2_000);
         let (mut at, mut steps) = (newest, 0);
         while at.seqno() > 10 {
