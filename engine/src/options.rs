@@ -99,8 +99,12 @@ pub(crate) const GROUP_BYTES: usize = 1 << 20;
 /// The first segment of an open; later ones grow.
 pub(crate) const SEGMENT_MIN: u64 = 64 << 10;
 
-/// The log is this many segments long at most, or memtables if these are larger; then it is flushed.
-pub(crate) const LOG_SEGMENTS: u64 = 4;
+/// The log is so many times as long as a segment, or as a memtable if that is larger; then it is flushed.
+pub(crate) const LOG_SIZES: u64 = 4;
+
+/// A log of this many segments is flushed, too, however small they are: each is a file, which the next open
+/// would have to look for.
+pub(crate) const LOG_SEGMENTS: usize = 256;
 
 /// A close leaves at most this much to replay; more is flushed first.
 pub(crate) const CLOSE_FLUSH_BYTES: usize = 1 << 20;

@@ -407,7 +407,8 @@ impl Builder {
     }
 
     /// Bytes of a segment of the log, once it has grown to that: the first of an open has 64 KiB. A multiple
-    /// of 4096, 64 KiB to 1 GiB. Default: 64 MiB. A log of four of them is flushed, however little is in it.
+    /// of 4096, 64 KiB to 1 GiB. Default: 64 MiB. However little is in it, a log is flushed that is four times
+    /// as long as a segment, or as a memtable if that is larger; or that has 256 segments.
     pub fn segment_size(mut self, bytes: u64) -> Self {
         self.options.segment_size = bytes;
         self

@@ -170,6 +170,10 @@ impl LogFile for Watched<Box<dyn LogFile>> {
         self.file.fallback()
     }
 
+    fn end_writing(&mut self) {
+        self.file.end_writing();
+    }
+
     fn submit(&mut self, offset: u64, bytes: Vec<u8>, sync: bool) -> io::Result<()> {
         (self.watch)("submit");
         self.file.submit(offset, bytes, sync)

@@ -649,8 +649,8 @@ fn a_prologue_that_lands_late_harms_nothing() {
         store.database("d").unwrap().put("first", "v").unwrap();
         store.close().unwrap();
         let store = open(&env).unwrap();
-        // create, submit of the prologue
-        env.cut_after(env.operations() + 2);
+        // create, sync of the directory, submit of the prologue
+        env.cut_after(env.operations() + 3);
         assert!(store.database("d").unwrap().put("second", "v").is_err());
         assert!(env.in_flight() > 0);
         std::mem::forget(store);
@@ -866,4 +866,35 @@ fn a_creation_whose_parent_was_not_synced_leaves_no_directory() {
         let store = open(&env.crash(Keep::Nothing)).unwrap();
         assert!(store.database("d").unwrap().contains("k").unwrap(), "operation {at}");
     }
+}
+
+/// A directory that could not be opened to be synced, since no descriptor was left, poisoned the store: the
+/// new segment had its prologue by then. Nothing had been written for the commit.
+#[test]
+fn a_segment_that_cannot_get_its_name_for_want_of_descriptors_harms_nothing() {
+    let (mut refused, mut accepted) = (0, 0);
+    for at in 1..12 {
+        let env = SimEnv::new(1);
+        let store = open(&env).unwrap();
+        let database = store.database("d").unwrap();
+        database.put("small", "v").unwrap();
+        // It needs a segment of its own.
+        env.fail_at(env.operations() + at, FaultKind::TooManyFiles);
+        match database.put("large", vec![1; 100 << 10]) {
+            Ok(()) => accepted += 1,
+            Err(error) => {
+                assert!(matches!(error, Error::Io { .. }), "{error}");
+                refused += 1;
+            }
+        }
+        assert_eq!(store.stats().poisoned, None, "operation {at}");
+        database.put("small", "w").unwrap();
+        database.put("large", vec![2; 100 << 10]).unwrap();
+        let store = open(&env.crash(Keep::Nothing)).unwrap();
+        let database = store.database("d").unwrap();
+        assert_eq!(&*database.get("small").unwrap().unwrap(), b"w");
+        assert_eq!(&*database.get("large").unwrap().unwrap(), &[2; 100 << 10][..]);
+    }
+    // The creation of the file, and the sync of its directory.
+    assert_eq!((refused, accepted), (2, 9));
 }

@@ -174,6 +174,9 @@ pub trait LogFile: Send {
     /// Cuts the file or extends it with zeros. `InvalidInput` while a write is in flight.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 
+    /// Nothing more will be written for now: gives buffers up that are kept for that.
+    fn end_writing(&mut self) {}
+
     /// Why writes of whole sectors do not go past the page cache, if they do not.
     fn fallback(&self) -> Option<String>;
 }

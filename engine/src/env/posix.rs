@@ -422,6 +422,10 @@ impl LogFile for PosixLog {
         self.file.file().set_len(len)
     }
 
+    fn end_writing(&mut self) {
+        self.spare = Pages::default();
+    }
+
     fn fallback(&self) -> Option<String> {
         self.file.fallback()
     }

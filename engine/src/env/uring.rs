@@ -362,6 +362,10 @@ impl<K: Kernel + Send> LogFile for UringLog<K> {
         self.file.file().set_len(len)
     }
 
+    fn end_writing(&mut self) {
+        self.spare = Pages::default();
+    }
+
     fn fallback(&self) -> Option<String> {
         self.file.fallback()
     }

@@ -14,32 +14,28 @@
 //! When much is pending, whole sectors of it are handed to the device on the way, and nobody waits. Where
 //! there is no stage, a `Buffered` group is handed over and waited for, too.
 
+mod chores;
+mod ended;
 mod outlet;
+mod rotate;
 mod segment;
 mod spares;
 mod stage;
 mod ways;
 
-use std::io;
-use std::path::Path;
-
-use orlop_formats::file_header::{FileHeader, FileKind};
-use orlop_formats::filename::FileName;
-use orlop_formats::frame;
-use orlop_formats::ids::{FileId, FileNumber, Seqno, StoreId};
+use orlop_formats::ids::{FileNumber, Seqno, StoreId};
 use orlop_formats::limits::SECTOR;
-use orlop_formats::log::SegmentHeader;
 use orlop_formats::manifest::SegmentEnd;
 
+pub(crate) use self::chores::Chores;
 pub(crate) use self::outlet::Landing;
 pub(crate) use self::spares::Spares;
 pub(crate) use self::ways::Ways;
 
-use self::outlet::in_doubt;
+use self::ended::Ended;
 use self::segment::Segment;
-use self::spares::{Spare, Wanted};
+use self::spares::Wanted;
 use self::stage::Stage;
-use crate::env::LogFile;
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
 use crate::options::{Durability, Options, SEGMENT_MIN};
@@ -87,16 +83,14 @@ pub(crate) struct Log {
     /// Segments that are ready before they are needed.
     spares: Arc<Spares>,
     ways: Arc<Ways>,
-    /// The background should look whether a spare is wanted.
+    /// There is something to do for the background: a spare is wanted, or a segment has ended.
     news: bool,
     /// The next segment has this number at least.
     next_number: FileNumber,
     /// The number of a segment that goes without, since a stage could not be made or written.
     unstaged: FileNumber,
-    /// Earlier segments of this open whose bytes may not be on the device yet.
-    unsynced: Vec<Segment>,
-    /// Segments of this open that are complete and synced.
-    ended: Vec<SegmentEnd>,
+    /// Earlier segments of this open.
+    ended: Ended,
     /// Segments of earlier opens that are not flushed yet.
     replayed: usize,
     next_size: u64,
@@ -136,7 +130,7 @@ impl Log {
         dir: Arc<Directory>,
         store: StoreId,
         numbers: Arc<AtomicU64>,
-        (spares, ways): (Arc<Spares>, Arc<Ways>),
+        (spares, chores, ways): (Arc<Spares>, Arc<Chores>, Arc<Ways>),
         origin: Origin,
     ) -> Self {
         Self {
@@ -152,8 +146,7 @@ impl Log {
             news: false,
             next_number: 0,
             unstaged: 0,
-            unsynced: Vec::new(),
-            ended: Vec::new(),
+            ended: Ended::new(chores),
             replayed: origin.replayed,
             next_size: SEGMENT_MIN,
             predecessor: origin.predecessor,
@@ -170,11 +163,7 @@ impl Log {
 
     /// Lets go of segments whose every batch is in an sstable: nobody reads them any more.
     pub(crate) fn forget_flushed(&mut self, log_number: FileNumber, durable: Seqno) {
-        while self.unsynced.first().is_some_and(|segment| segment.number < log_number) {
-            self.spares.bury(self.unsynced.remove(0));
-            self.news = true;
-        }
-        self.ended.retain(|segment| segment.number >= log_number);
+        self.news |= self.ended.forget(log_number);
         self.synced = self.synced.max(durable);
     }
 
@@ -212,22 +201,21 @@ impl Log {
         self.next_number
     }
 
-    /// Whether the background should be told that a spare is wanted. Asking forgets it.
+    /// Whether the background should be told that there is something to do for it. Asking forgets it.
     pub(crate) fn has_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
     }
 
     /// How many segments a replay of this log would read.
     pub(crate) fn live_segments(&self) -> usize {
-        self.replayed + self.ended.len() + self.unsynced.len() + usize::from(self.current.is_some())
+        self.replayed + self.ended.len() + usize::from(self.current.is_some())
     }
 
-    /// Bytes of this open's segments with this number and higher ones.
-    pub(crate) fn bytes_from(&self, number: FileNumber) -> u64 {
-        let segments = self.unsynced.iter().chain(&self.current);
-        let segments = segments.map(|segment| (segment.number, segment.end));
-        let all = segments.chain(self.ended.iter().map(|end| (end.number, end.end)));
-        all.filter(|(of, _)| *of >= number).map(|(_, end)| end).sum()
+    /// How many segments of this open have this number or a higher one, and their bytes.
+    pub(crate) fn from(&self, number: FileNumber) -> (usize, u64) {
+        let current = self.current.iter().map(|segment| (segment.number, segment.end));
+        let all = self.ended.ends().chain(current).filter(|(of, _)| *of >= number);
+        all.fold((0, 0), |(count, bytes), (_, end)| (count + 1, bytes + end))
     }
 
     /// Space reserved on disk for the current segment, in bytes.
@@ -393,7 +381,7 @@ impl Log {
         self.breaking(finished)?;
         self.remove_stage();
         self.spares.close();
-        Ok(std::mem::take(&mut self.ended))
+        Ok(self.ended.take())
     }
 
     fn finish_segments(&mut self) -> Result<()> {
@@ -413,114 +401,7 @@ impl Log {
     /// Segments of earlier numbers go to the device before anything that follows them.
     fn sync_earlier(&mut self) -> Result<()> {
         seeded!(RotatedSegmentUnsynced => return Ok(()));
-        while let Some(segment) = self.unsynced.first_mut() {
-            segment.sync_written()?;
-            let segment = self.unsynced.remove(0);
-            self.synced = self.synced.max(segment.synced());
-            self.ended.push(SegmentEnd {
-                number: segment.number,
-                end: segment.end,
-                last_seqno: segment.last_seqno,
-            });
-        }
+        self.synced = self.synced.max(self.ended.sync()?);
         Ok(())
-    }
-
-    /// Writes what is pending, so that the next segment needs nothing of the stage.
-    fn end_current(&mut self) -> Result<()> {
-        if let Some(segment) = &mut self.current {
-            if segment.pending() > 0 {
-                segment.submit_all(false)?;
-            }
-            segment.reap()?;
-        }
-        if let Some(mut segment) = self.current.take() {
-            segment.end_writing();
-            if !segment.has_asked() {
-                // It was ended before its time.
-                self.spares.want_none();
-            }
-            self.predecessor = segment.number;
-            self.predecessor_end = segment.end;
-            self.unsynced.push(segment);
-        }
-        Ok(())
-    }
-
-    /// Begins the next segment, a spare if there is one. Its prologue and its name are on the device before the first
-    /// group is written, so that a damaged prologue is never mistaken for one that was torn.
-    fn rotate(&mut self, len: u64, first: Seqno) -> Result<()> {
-        let needed = SECTOR + frame::HEADER_LEN as u64 + len;
-        let mut size = self.next_size;
-        while needed > size / 4 && size < self.largest {
-            size = (size * GROWTH).min(self.largest);
-        }
-        // A frame over a quarter of the largest segment gets a segment of its own size.
-        let own_size = needed.next_multiple_of(SECTOR);
-        let capacity = if needed > size / 4 { own_size } else { size };
-        let spare = match self.spares.take(self.next_number, capacity) {
-            Some(spare) => spare,
-            None => self.create(capacity, own_size)?,
-        };
-        // Until here nothing has changed.
-        let ended = self.end_current();
-        self.breaking(ended)?;
-        let Spare { number, path, id, file, capacity, is_named, is_filled } = spare;
-        let header = FileHeader { kind: FileKind::Log, store: self.store, number, id };
-        let (predecessor, predecessor_end) = (self.predecessor, self.predecessor_end);
-        let segment_header = SegmentHeader { predecessor, predecessor_end, first_seqno: first };
-        let mut prologue = header.encode().to_vec();
-        prologue.extend_from_slice(&segment_header.encode(&id));
-        let to_fill = if is_filled || capacity > ZEROED { SECTOR } else { capacity };
-        prologue.resize(to_fill as usize, 0);
-        let begun = self.begin_segment(&path, file, prologue, is_named);
-        let file = self.breaking(begun)?;
-        self.ways.segments(file.fallback());
-        self.current = Some(Segment::begun((number, path, id), file, capacity));
-        self.next_number = number + 1;
-        self.next_size = (size * GROWTH).min(self.largest);
-        Ok(())
-    }
-
-    /// Makes a segment here and now. Where there is no room for it there may be some for the batch. A
-    /// file that could not be created is not there.
-    fn create(&self, capacity: u64, own_size: u64) -> Result<Spare> {
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let path = self.dir.path_of(FileName::Log(number));
-        let id = FileId(self.dir.env.random());
-        let create =
-            |capacity| self.dir.env.create_log(&path, capacity).map(|file| (file, capacity));
-        let created = create(capacity).or_else(|error| match error.kind() {
-            io::ErrorKind::StorageFull => {
-                // What is ready too early, or too small, has no claim to the space.
-                self.spares.clear();
-                create(capacity)
-            }
-            _ => Err(error),
-        });
-        let created = created.or_else(|error| match error.kind() {
-            io::ErrorKind::StorageFull if own_size < capacity => create(own_size),
-            _ => Err(error),
-        });
-        let (file, capacity) = created.map_err(|source| Error::io("create", &path, source))?;
-        Ok(Spare { number, path, id, file, capacity, is_named: false, is_filled: false })
-    }
-
-    /// A failure in here may leave a segment that counts: its successor would not know it.
-    fn begin_segment(
-        &self,
-        path: &Path,
-        mut file: Box<dyn LogFile>,
-        prologue: Vec<u8>,
-        has_name: bool,
-    ) -> Result<Box<dyn LogFile>> {
-        let fail = |source| in_doubt(path, source);
-        file.submit(0, prologue, true).map_err(fail)?;
-        file.reap().map_err(fail)?;
-        seeded!(SegmentDirectoryUnsynced => return Ok(file));
-        if !has_name {
-            self.dir.sync()?;
-        }
-        Ok(file)
     }
 }

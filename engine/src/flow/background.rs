@@ -1,8 +1,8 @@
 //! Work that nobody waits for, one step at a time.
 //!
 //! In production one thread loops over [`step`]; with [`Background::Manual`] the caller does, so
-//! that every run is the same run. The order of urgency: flush, prepare, remove
-//! what an earlier open has left, compact, collect, read back.
+//! that every run is the same run. The order of urgency: flush, sync segments that have ended, prepare,
+//! remove what an earlier open has left, compact, collect, read back.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::flow::compact::job;
 use crate::flow::{collect, flush};
 use crate::state::shared::Shared;
-use crate::sync::{Arc, JoinHandle, panicking, spawn};
+use crate::sync::{Arc, JoinHandle, Ordering, panicking, spawn};
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub enum Progress {
     Idle,
     /// A memtable became sstables.
     Flushed,
-    /// A segment of the log was made before it is needed, or one that is not needed was removed; or a table was
-    /// read back into the page cache.
+    /// A segment of the log was made before it is needed, or one that is not needed was removed, or synced; or a
+    /// table was read back into the page cache.
     Prepared,
     /// Sstables were merged or moved.
     Compacted,
@@ -56,6 +56,10 @@ fn work_off(shared: &Shared) -> Result<Progress> {
     if flush::run(shared)? {
         return Ok(Progress::Flushed);
     }
+    if sync_ended(shared)? {
+        return Ok(Progress::Prepared);
+    }
+    shared.chores.empty_bin();
     if shared.spares.as_ref().is_some_and(|spares| spares.prepare()) {
         return Ok(Progress::Prepared);
     }
@@ -92,6 +96,13 @@ fn work_off(shared: &Shared) -> Result<Progress> {
         shared.changed.notify_all();
     }
     Ok(Progress::Idle)
+}
+
+/// Syncs a segment of the log that has ended.
+pub(crate) fn sync_ended(shared: &Shared) -> Result<bool> {
+    let log_number = shared.log_number.load(Ordering::Acquire);
+    let synced = shared.chores.sync_one(log_number);
+    synced.inspect_err(|error| shared.poison(error))
 }
 
 /// Brings a table into the page cache that was written past it, the newest first: what was written lately is

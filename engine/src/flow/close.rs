@@ -41,6 +41,7 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
     let result = sound.and_then(|()| settle(shared, &mut lead));
     stop(shared);
     drop(lead);
+    shared.chores.close();
     shared.graveyard.close(Arc::clone(&shared.dir.env));
     shared.view.reclaim(1_000);
     shared.memory.clear();

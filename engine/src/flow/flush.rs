@@ -38,7 +38,7 @@ pub(crate) fn run(shared: &Shared) -> Result<bool> {
     let done = Flushed { last_seqno: memtable.last_seqno(), log_number: next.log_floor() };
     finish(shared, output, &done, Some(memtable))?;
     remove_segments(shared, done.log_number)?;
-    shared.spares.as_ref().inspect(|spares| spares.empty_bin());
+    shared.chores.empty_bin();
     shared.wake();
     Ok(true)
 }

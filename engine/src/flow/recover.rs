@@ -365,6 +365,7 @@ pub(super) fn assemble(
         counters: Counters::default(),
         poison: OnceLock::new(),
         spares: None,
+        chores: Arc::default(),
         ways: Arc::default(),
         stepping: Mutex::default(),
         queue: Mutex::new(CommitQueue::refusing(Error::ReadOnly)),
@@ -386,7 +387,8 @@ fn with_log(mut shared: Shared, active: Active, origin: Origin) -> Shared {
     let (dir, numbers) = (Arc::clone(&shared.dir), Arc::clone(&shared.numbers));
     let spares = Spares::new(Arc::clone(&dir), shared.store, Arc::clone(&numbers));
     shared.spares = Some(Arc::clone(&spares));
-    let log = Log::new(dir, shared.store, numbers, (spares, Arc::clone(&shared.ways)), origin);
+    let (chores, ways) = (Arc::clone(&shared.chores), Arc::clone(&shared.ways));
+    let log = Log::new(dir, shared.store, numbers, (spares, chores, ways), origin);
     let mut lead = Lead { log, active, is_full: false };
     lead.is_full = room::is_full(&shared, &lead);
     shared.queue = Mutex::new(CommitQueue::new(lead));

@@ -1,14 +1,14 @@
 //! Room for writes: when a memtable is sealed, and when a writer waits.
 //!
-//! A memtable is sealed by its size, or by that of the log that feeds it. A writer waits while too many sealed memtables wait for
-//! their flush or too many runs for their compaction; when the background cannot go on, because
-//! the disk is full for one, the writer is told why instead.
+//! A memtable is sealed by its size, or by that of the log that feeds it. A writer waits while too many sealed
+//! memtables wait for their flush or too many runs for their compaction; when the background cannot go
+//! on, because the disk is full for one, the writer is told why instead.
 
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::flow::background::{self, Progress};
-use crate::options::{Background, L0_STALL, LOG_SEGMENTS, Options, SEALED_LIMIT};
+use crate::options::{Background, L0_STALL, LOG_SEGMENTS, LOG_SIZES, Options, SEALED_LIMIT};
 use crate::state::lead::Lead;
 use crate::state::shared::{BackgroundState, Shared};
 use crate::state::view::View;
@@ -34,9 +34,12 @@ pub(crate) fn make(shared: &Shared, lead: &mut Lead) -> Result<()> {
 /// take a sector each.
 pub(crate) fn is_full(shared: &Shared, lead: &Lead) -> bool {
     let Options { memtable_size, segment_size, .. } = shared.options;
-    let longest = LOG_SEGMENTS * segment_size.max(memtable_size as u64);
+    let longest = LOG_SIZES * segment_size.max(memtable_size as u64);
     let (log, active) = (&lead.log, lead.active.memtable());
-    let too_long = || log.bytes_from(active.log_floor()) >= longest;
+    let too_long = || {
+        let (segments, bytes) = log.from(active.log_floor());
+        segments >= LOG_SEGMENTS || bytes >= longest
+    };
     let is_due = || too_long() && !active.is_empty() && shared.view.with(|v| v.sealed.is_empty());
     active.live_bytes() >= memtable_size || is_due()
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::files::directory::Directory;
 use crate::files::manifest::Manifest;
 use crate::files::sstable::Graveyard;
-use crate::files::wal::{Spares, Ways};
+use crate::files::wal::{Chores, Spares, Ways};
 use crate::options::Options;
 use crate::state::catalog::{Catalog, Liveness};
 use crate::state::memtable::Chunks;
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) graveyard: Arc<Graveyard>,
     /// Segments that are ready before the log needs them; `None` in read-only opens.
     pub(crate) spares: Option<Arc<Spares>>,
+    /// What the log leaves to the background.
+    pub(crate) chores: Arc<Chores>,
     pub(crate) ways: Arc<Ways>,
     /// Memory that memtables have given back, for those to come.
     pub(crate) memory: Arc<Chunks>,

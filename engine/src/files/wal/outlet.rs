@@ -188,9 +188,11 @@ impl Outlet {
         Ok(())
     }
 
-    /// Nothing more is written: gives the buffer up.
+    /// Nothing more is written: gives the buffers up.
     pub(super) fn end_writing(&self) {
-        self.state.lock().spare = Vec::new();
+        let mut state = self.state.lock();
+        state.spare = Vec::new();
+        state.file.end_writing();
     }
 
     /// Gives the space behind `end` back.

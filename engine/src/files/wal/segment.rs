@@ -42,6 +42,24 @@ pub(super) struct Segment {
     asked: Asked,
 }
 
+/// What a segment that has ended needs to be synced.
+pub(super) struct Unsynced {
+    pub(super) number: FileNumber,
+    outlet: Arc<Outlet>,
+    last_seqno: Seqno,
+}
+
+impl Unsynced {
+    pub(super) fn is_synced(&self) -> bool {
+        self.outlet.synced() >= self.last_seqno
+    }
+
+    /// Makes everything durable that was handed over.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.outlet.sync(self.last_seqno)
+    }
+}
+
 /// See [`Segment::asks_for_spare`].
 #[derive(PartialEq, PartialOrd)]
 enum Asked {
@@ -202,15 +220,21 @@ impl Segment {
     /// Makes everything in it durable.
     pub(super) fn sync(&mut self) -> Result<()> {
         if self.pending.is_empty() {
-            return self.sync_written();
+            return self.outlet.sync(self.last_seqno);
         }
         self.submit_all(true)?;
         self.reap()
     }
 
-    /// Makes everything durable that was handed over.
-    pub(super) fn sync_written(&self) -> Result<()> {
-        self.outlet.sync(self.last_seqno)
+    /// Whether everything in it is on the device.
+    pub(super) fn is_synced(&self) -> bool {
+        self.pending.is_empty() && self.unsynced().is_synced()
+    }
+
+    /// Its sync, for whoever has time for it; nothing is pending.
+    pub(super) fn unsynced(&self) -> Unsynced {
+        let Self { number, last_seqno, .. } = *self;
+        Unsynced { number, outlet: Arc::clone(&self.outlet), last_seqno }
     }
 
     /// Nothing more is written: gives the buffers up.

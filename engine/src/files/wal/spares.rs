@@ -24,7 +24,6 @@ use orlop_formats::limits::SECTOR;
 use orlop_formats::log::SegmentHeader;
 
 use super::ZEROED;
-use super::segment::Segment;
 use crate::env::LogFile;
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
@@ -43,8 +42,6 @@ pub(super) struct Spare {
     pub(super) id: FileId,
     pub(super) file: Box<dyn LogFile>,
     pub(super) capacity: u64,
-    /// Its name is durable. False for one that was made for a commit that waits.
-    pub(super) is_named: bool,
     /// Every sector of it was written.
     pub(super) is_filled: bool,
 }
@@ -80,9 +77,6 @@ impl Wanted {
 struct State {
     wanted: Wanted,
     ready: VecDeque<Spare>,
-    /// Segments that nobody needs any more: the last handle of a file that has no name gives its space back,
-    /// which can take a while.
-    bin: Vec<Segment>,
     /// The log has ended.
     closed: bool,
 }
@@ -110,11 +104,6 @@ impl Spares {
         self.state.lock().wanted = Wanted::NONE;
     }
 
-    /// Takes a segment that nobody needs any more. The background has time to close it.
-    pub(super) fn bury(&self, segment: Segment) {
-        self.state.lock().bin.push(segment);
-    }
-
     /// The oldest spare with a number from `first` on, if it holds so many bytes. Others before it go.
     pub(super) fn take(&self, first: FileNumber, needed: u64) -> Option<Spare> {
         seeded!(SpareOutOfTurn => return self.take_any(needed));
@@ -127,12 +116,6 @@ impl Spares {
         }
     }
 
-    /// Closes what was buried.
-    pub(crate) fn empty_bin(&self) {
-        let bin = std::mem::take(&mut self.state.lock().bin);
-        drop(bin);
-    }
-
     /// Makes a spare if one is wanted and none is there; false when there is nothing to do. One that cannot
     /// be made is not wanted any more, until a segment asks again: the log can do without.
     pub(crate) fn prepare(&self) -> bool {
@@ -141,7 +124,6 @@ impl Spares {
         let too_many = state.ready.len() > if wanted.capacity > 0 { MOST } else { 0 };
         let enough = state.ready.iter().any(|spare| wanted.is_met_by(spare));
         drop(state);
-        self.empty_bin();
         if too_many {
             let unwanted = self.state.lock().ready.pop_front();
             unwanted.inspect(|spare| self.remove(&spare.path));
@@ -190,8 +172,7 @@ impl Spares {
         self.dir.sync()?;
         let path = path.to_owned();
         if !filled && capacity > ZEROED {
-            let (is_named, is_filled) = (true, false);
-            return Ok(Some(Spare { number, path, id, file, capacity, is_named, is_filled }));
+            return Ok(Some(Spare { number, path, id, file, capacity, is_filled: false }));
         }
         let fail = |source| Error::io("write", &path, source);
         let mut zeros = vec![0; PIECE];
@@ -207,7 +188,7 @@ impl Spares {
             at += zeros.len() as u64;
         }
         file.sync().map_err(|source| Error::io("sync", &path, source))?;
-        Ok(Some(Spare { number, path, id, file, capacity, is_named: true, is_filled: true }))
+        Ok(Some(Spare { number, path, id, file, capacity, is_filled: true }))
     }
 
     /// Makes a spare of a segment that nobody needs any more; false if none is wanted like it. Then, and
@@ -231,8 +212,7 @@ impl Spares {
         renamed.map_err(|source| Error::io("rename", &path, source))?;
         self.dir.sync().inspect_err(|_| self.remove(&new))?;
         // It was written to its end, in most cases; what was not is noted by the file system when it is used.
-        let (is_named, is_filled) = (true, true);
-        self.offer(Spare { number, path: new, id, file, capacity, is_named, is_filled });
+        self.offer(Spare { number, path: new, id, file, capacity, is_filled: true });
         Ok(())
     }
 
@@ -279,7 +259,6 @@ impl Spares {
         state.wanted = Wanted::NONE;
         let left = std::mem::take(&mut state.ready);
         drop(state);
-        self.empty_bin();
         left.iter().for_each(|spare| self.remove(&spare.path));
     }
 

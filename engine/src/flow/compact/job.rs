@@ -16,8 +16,8 @@ use crate::files::sstable::{RunCursor, Table};
 use crate::flow::compact::fold::Fold;
 use crate::flow::compact::pick::{self, Action, Candidate, Job, Shape, Targets};
 use crate::flow::compact::rewrite::{Output, Plan, rewrite};
-use crate::flow::flush;
 use crate::flow::install::install;
+use crate::flow::{background, flush};
 use crate::options::{Compression, FIRST_COMPRESSED_LEVEL, L0_COMPACT};
 use crate::state::catalog::Liveness;
 use crate::state::iter::{Merge, Source};
@@ -140,12 +140,12 @@ fn is_bottom(
     )
 }
 
-/// Flushes go first; a closing store ends the job.
+/// What is more urgent goes first; a closing store ends the job.
 fn pause(shared: &Shared) -> Result<()> {
     if shared.background.lock().stop {
         return Err(Error::Closed);
     }
     shared.check_poison()?;
-    while flush::run(shared)? {}
+    while flush::run(shared)? || background::sync_ended(shared)? {}
     Ok(())
 }
