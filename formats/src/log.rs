@@ -6,9 +6,10 @@
 use crate::checksum::crc;
 use crate::error::Result;
 use crate::file_header::{self, FileHeader, FileKind};
-use crate::frame::Walk;
+use crate::frame::{self, Walk};
 use crate::ids::{FileId, FileNumber, Seqno, StoreId};
 use crate::layout::{Field, Fixed, Layout, field, set};
+use crate::limits::SECTOR;
 
 /// Bytes of the segment header.
 pub const HEADER_LEN: usize = 64;
@@ -88,6 +89,16 @@ pub fn was_never_begun(bytes: &[u8], number: FileNumber, store: Option<StoreId>)
     segment == SegmentHeader::NOT_BEGUN && no_frame()
 }
 
+/// So many of the first bytes of a segment, or all if it has less, [`reach_if_not_begun`] looks at.
+pub const HEAD_LEN: u64 = SECTOR + frame::HEADER_LEN as u64;
+
+/// How many of the first bytes of a segment decide whether it [`was_never_begun`], if its prologue says so;
+/// `None` if it does not. `head` are [`HEAD_LEN`] bytes of it.
+pub fn reach_if_not_begun(head: &[u8], number: FileNumber, store: Option<StoreId>) -> Option<u64> {
+    let (_, segment) = decode_prologue(head, number, store).ok()?;
+    (segment == SegmentHeader::NOT_BEGUN).then(|| frame::reach(head, PROLOGUE_LEN))
+}
+
 /// The file id of a segment, and the sequence number that its first batch has; `None` if its prologue is
 /// damaged, whichever segment it is.
 pub fn identity(bytes: &[u8]) -> Option<(FileId, Seqno)> {
@@ -115,7 +126,7 @@ pub fn decode_prologue(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{self, Fields, FrameKind};
+    use crate::frame::{Fields, FrameKind};
     use proptest::prelude::*;
 
     const FILE: FileHeader =
@@ -158,6 +169,40 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever stands where the first frame would: of this life or an earlier one, whole or damaged.
+        #[test]
+        fn a_part_of_a_segment_says_whether_it_was_begun(
+            at in prop_oneof![Just(128_u64), Just(4096), Just(192)],
+            own: bool,
+            len in 0..9_000_usize,
+            behind in 0..5_000_usize,
+            damage in prop::option::of(0..14_000_usize),
+        ) {
+            let mut bytes = [FILE.encode(), SegmentHeader::NOT_BEGUN.encode(&FILE.id)].concat();
+            bytes.resize(at as usize, 0);
+            let start = frame::begin(&mut bytes);
+            bytes.resize(bytes.len() + len, 7);
+            let kind = FrameKind::Group;
+            let fields =
+                Fields { kind, count: 1, first: 3, synced: 0, offset: at, previous_end: PROLOGUE_LEN };
+            let id = if own { FILE.id } else { FileId([9; 16]) };
+            frame::finish(&mut bytes, start, &id, &fields);
+            bytes.resize(bytes.len() + behind, 0);
+            if let Some(byte) = damage.and_then(|at| bytes.get_mut(at)) {
+                *byte ^= 1;
+            }
+            let head = &bytes[..bytes.len().min(HEAD_LEN as usize)];
+            let all = was_never_begun(&bytes, 7, None);
+            match reach_if_not_begun(head, 7, None) {
+                None => prop_assert!(!all),
+                Some(reach) => {
+                    let part = &bytes[..bytes.len().min(reach as usize)];
+                    prop_assert_eq!(was_never_begun(part, 7, None), all);
+                    prop_assert!(damage.is_some() || reach as usize <= HEAD_LEN as usize + len);
+                }
+            }
+        }
+
         #[test]
         fn round_trip(predecessor: u64, predecessor_end: u64, first_seqno: u64, id: [u8; 16]) {
             let segment = SegmentHeader { predecessor, predecessor_end, first_seqno };

@@ -87,6 +87,10 @@ impl Env for WatchedEnv {
         self.env.read(path)
     }
 
+    fn read_start(&self, path: &Path, len: u64) -> io::Result<Vec<u8>> {
+        self.env.read_start(path, len)
+    }
+
     fn map(&self, path: &Path) -> io::Result<Mapping> {
         self.env.map(path)
     }

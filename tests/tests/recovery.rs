@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use orlop::{Background, Durability, Store};
+use orlop::{Background, Durability, Progress, Store};
+use orlop_formats::log::was_never_begun;
 
 /// What a process leaves that is killed now: its files, as the system has them. Nothing may happen meanwhile, so
 /// that the store has no thread of its own.
@@ -137,4 +138,62 @@ fn names(dir: &Path) -> Vec<(std::ffi::OsString, u64)> {
     let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(entry).collect();
     names.sort();
     names
+}
+
+/// What this thread has read from files so far, in bytes; `None` where the system does not say.
+#[cfg(target_os = "linux")]
+fn bytes_read() -> Option<u64> {
+    let text = fs::read_to_string("/proc/thread-self/io").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok())
+}
+
+/// Every segment that was made ahead of its time was read from end to end: zeros, or what it held in an earlier
+/// life.
+#[test]
+#[cfg(target_os = "linux")]
+fn segments_that_were_not_begun_are_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, image) = (dir.path().join("store"), dir.path().join("image"));
+    let builder = || Store::builder().memtable_size(1 << 20).background(Background::Manual);
+    let store = builder().segment_size(2 << 20).open(&path).unwrap();
+    let database = store.database("d").unwrap();
+    let mut n = 0_u32;
+    // Until a spare is recycled, and another one is made.
+    while n < 2_000 && (n < 800 || spares(&path).0 < 2) {
+        database.put(n.to_be_bytes(), [n as u8; 4_000]).unwrap();
+        while store.step().unwrap() != Progress::Idle {}
+        n += 1;
+    }
+    let (count, large) = spares(&path);
+    assert!(count >= 1 && large >= 2 << 20, "{count} spares, {large} bytes");
+    kill_image(&path, &image);
+    let begun = all_segments(&image) - large;
+    let before = bytes_read();
+    let after = builder().open(&image).unwrap();
+    let read = bytes_read().zip(before).map(|(after, before)| after - before);
+    // The stage, manifests and the catalog are read, too.
+    assert!(read.is_none_or(|read| read < begun + (1 << 20)), "{read:?} bytes, {begun} of log");
+    let database = after.database("d").unwrap();
+    assert!((0..n).all(|n| database.contains(n.to_be_bytes()).unwrap()));
+}
+
+fn logs(dir: &Path) -> impl Iterator<Item = std::path::PathBuf> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|found| found == "log"))
+}
+
+#[cfg(target_os = "linux")]
+fn all_segments(dir: &Path) -> u64 {
+    logs(dir).map(|path| fs::metadata(path).unwrap().len()).sum()
+}
+
+/// How many segments were not begun, and their bytes.
+#[cfg(target_os = "linux")]
+fn spares(dir: &Path) -> (usize, u64) {
+    let lens = logs(dir).filter_map(|path| {
+        let bytes = fs::read(&path).unwrap();
+        let number = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        was_never_begun(&bytes, number, None).then_some(bytes.len() as u64)
+    });
+    lens.fold((0, 0), |(count, bytes), len| (count + 1, bytes + len))
 }

@@ -210,6 +210,11 @@ fn logs(env: &dyn Env, base: &Path) {
         assert_eq!(log.reap().unwrap(), bytes);
         assert_eq!(env.read(&path).unwrap(), expected);
     }
+    refused(env.read_start(&base.join("nothing"), 1), ErrorKind::NotFound);
+    for len in [0, 1, 4136, expected.len(), expected.len() + 1, usize::MAX] {
+        let start = &expected[..len.min(expected.len())];
+        assert_eq!(env.read_start(&path, len as u64).unwrap(), start);
+    }
     log.sync().unwrap();
     log.set_len(130).unwrap();
     expected.truncate(130);

@@ -86,6 +86,11 @@ pub(super) fn resize(file: &mut Vec<u8>, len: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// The first `len` bytes, or all.
+pub(super) fn start(bytes: &[u8], len: u64) -> &[u8] {
+    usize::try_from(len).ok().and_then(|len| bytes.get(..len)).unwrap_or(bytes)
+}
+
 /// A file's bytes: shared with its mappings, hence copied by a write while one lives.
 type Node = Arc<Mutex<Arc<Vec<u8>>>>;
 
@@ -213,6 +218,12 @@ impl Env for MemoryEnv {
         let tree = self.tree();
         let bytes = locked(tree.file(&normal(path))?);
         Ok(bytes.as_ref().clone())
+    }
+
+    fn read_start(&self, path: &Path, len: u64) -> io::Result<Vec<u8>> {
+        let tree = self.tree();
+        let bytes = locked(tree.file(&normal(path))?);
+        Ok(start(&bytes, len).to_vec())
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapping> {

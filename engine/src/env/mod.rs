@@ -91,6 +91,9 @@ pub trait Env: Debug + Send + Sync + 'static {
     /// The bytes of a whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// The first `len` bytes of a file, or all if it has less.
+    fn read_start(&self, path: &Path, len: u64) -> io::Result<Vec<u8>>;
+
     /// Maps a whole file that is finished and synced, and that nobody will ever write or shorten.
     /// The mapping outlives the file's name.
     fn map(&self, path: &Path) -> io::Result<Mapping>;

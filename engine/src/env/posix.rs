@@ -151,6 +151,12 @@ impl Env for PosixEnv {
         fs::read(path)
     }
 
+    fn read_start(&self, path: &Path, len: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(len).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     fn map(&self, path: &Path) -> io::Result<Mapping> {
         Mapping::of_file(&File::open(path)?)
     }

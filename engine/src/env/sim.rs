@@ -24,7 +24,7 @@ pub use self::faults::{FaultKind, ReadFault};
 use self::file::{SimFile, SimLock, SimLog};
 use self::image::{Change, Inode};
 pub use self::keep::{Keep, Tear};
-use super::memory::{entries_of, normal, not_found};
+use super::memory::{entries_of, normal, not_found, start};
 use super::{
     DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, StageFile, WriteFile, parse_pid,
 };
@@ -132,8 +132,8 @@ impl SimEnv {
         self.disk().record.full = full;
     }
 
-    /// Number of reading calls so far: directories, lengths, whole files, files opened for writing,
-    /// mappings, and each block of a mapping.
+    /// Number of reading calls so far: directories, lengths, files or their beginnings, files opened for
+    /// writing, mappings, and each block of a mapping.
     pub fn reads(&self) -> u64 {
         self.disk().record.reads
     }
@@ -328,6 +328,13 @@ impl Env for SimEnv {
         let inode = disk.cache.lookup(&normal(path))?;
         disk.record.read(inode)?;
         Ok(disk.cache.bytes(inode).as_ref().clone())
+    }
+
+    fn read_start(&self, path: &Path, len: u64) -> io::Result<Vec<u8>> {
+        let mut disk = self.disk();
+        let inode = disk.cache.lookup(&normal(path))?;
+        disk.record.read(inode)?;
+        Ok(start(&disk.cache.bytes(inode), len).to_vec())
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapping> {

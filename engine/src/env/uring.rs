@@ -103,6 +103,10 @@ impl Env for UringEnv {
         self.posix.read(path)
     }
 
+    fn read_start(&self, path: &Path, len: u64) -> io::Result<Vec<u8>> {
+        self.posix.read_start(path, len)
+    }
+
     fn map(&self, path: &Path) -> io::Result<Mapping> {
         self.posix.map(path)
     }

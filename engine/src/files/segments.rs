@@ -4,6 +4,7 @@
 //! is completed with what fits there. Stages are read first: beside a live writer a segment that is read
 //! later has everything that has left the stage meanwhile.
 //!
+//! Segments that were made and not begun are left out, unread (`unbegun`).
 //! [`scan`] checks every live segment and says how far each is good; what is good it keeps in memory, where
 //! that is not too much. [`visit`] then hands out the batches. Where a segment stops being good:
 //!
@@ -13,6 +14,8 @@
 //!    been synced: corruption
 //! 3. otherwise the tail was torn: it and everything behind it is cut; unless the manifest says that a
 //!    commit behind the cut was synced: corruption
+
+mod unbegun;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -117,6 +120,9 @@ pub(crate) fn scan(
         })
         .collect();
     segments.sort_unstable();
+    let all = segments.len();
+    unbegun::leave_out(env, dir, store, &mut segments);
+    let has_unbegun = segments.len() < all;
     let rings = if segments.is_empty() { Rings::new() } else { rings(env, dir, store, &entries)? };
     let mut ready = Vec::new();
     let bytes = segments.iter().fold(0, |sum: u64, (_, len)| sum.saturating_add(*len));
@@ -128,7 +134,8 @@ pub(crate) fn scan(
         env,
         store,
         state,
-        scan: Scan { clean: true, rings, ..Scan::default() },
+        // What was not begun can be yet, by its process if that was killed.
+        scan: Scan { clean: !has_unbegun, rings, ..Scan::default() },
         kept: 0,
         good: state.flushed_seqno,
         expected: None,

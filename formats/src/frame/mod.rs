@@ -8,7 +8,7 @@
 
 mod walk;
 
-pub use walk::{Walk, later_proof, was_to_follow};
+pub use walk::{Walk, later_proof, reach, was_to_follow};
 
 use crate::checksum::{crc, crc_behind};
 use crate::error::Result;

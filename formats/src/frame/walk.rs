@@ -207,6 +207,20 @@ pub fn was_to_follow(bytes: &[u8], end: u64, first: u64) -> bool {
     })
 }
 
+/// How many bytes of a file decide whether a frame follows `end`. `bytes` are from the file's beginning, so many
+/// that both headers are in them which could be that of the frame.
+pub fn reach(bytes: &[u8], end: u64) -> u64 {
+    let (near, far) = boundaries(end);
+    let reach = |offset: u64| {
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        let field = |field: usize| u32_at(bytes, at.saturating_add(field)).map(u64::from);
+        let fits = field(OFFSET) == Some(offset) && field(PREVIOUS_END) == Some(end);
+        let payload = field(PAYLOAD_LEN).filter(|_| fits).unwrap_or(0);
+        offset.saturating_add(HEADER_LEN as u64).saturating_add(payload)
+    };
+    reach(near).max(reach(far))
+}
+
 /// Looks on every boundary from `from` on for a valid frame that says that more than
 /// `acknowledged_after` was on the device when it was written: proof that bytes before it were
 /// synced and are lost. Gives its offset and what it says was synced.
