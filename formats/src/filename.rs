@@ -71,7 +71,12 @@ impl FileName {
     /// Whether a name is that of a temporary file of a store. Any that an open finds is litter of
     /// a crash, and may be deleted.
     pub fn is_temporary(name: &str) -> bool {
-        name.strip_suffix(TEMPORARY).and_then(Self::parse).is_some()
+        Self::parse_temporary(name).is_some()
+    }
+
+    /// The file whose temporary name this is.
+    pub fn parse_temporary(name: &str) -> Option<Self> {
+        name.strip_suffix(TEMPORARY).and_then(Self::parse)
     }
 }
 
@@ -108,7 +113,7 @@ mod tests {
         for (file, name) in names {
             assert_eq!(file.to_string(), name);
             assert_eq!(FileName::parse(name), Some(file));
-            assert!(FileName::is_temporary(&file.temporary()));
+            assert_eq!(FileName::parse_temporary(&file.temporary()), Some(file));
         }
     }
 

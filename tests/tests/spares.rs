@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use orlop::env::{Env, Keep, SimEnv};
-use orlop::{Background, Durability, Progress, Store};
+use orlop::{Background, Builder, Database, Durability, Progress, Store};
+use orlop_tests::watched::WatchedEnv;
 
 const DIR: &str = "/store";
 
@@ -33,6 +37,61 @@ fn settle(store: &Store) -> u64 {
             Progress::Prepared => prepared += 1,
             _ => {}
         }
+    }
+}
+
+/// Bytes of zeros that were written into segments ahead of their time.
+fn zeros(env: &SimEnv) -> u64 {
+    let trace = env.trace();
+    let of_zeros = |line: &&String| line.starts_with("submit") && line.contains(" zeros");
+    let len = |line: &String| {
+        let len = line.split('+').nth(1).and_then(|rest| rest.split(' ').next());
+        len.and_then(|len| len.parse::<u64>().ok()).unwrap()
+    };
+    trace.iter().filter(of_zeros).map(len).sum()
+}
+
+/// An operation, and what to do then.
+type Due = (&'static str, Box<dyn FnOnce() + Send>);
+
+/// Operations of the store, and what to do at the next one of a name, on the thread that does it.
+#[derive(Clone, Default)]
+struct Watch {
+    seen: Arc<Mutex<Vec<&'static str>>>,
+    next: Arc<Mutex<Option<Due>>>,
+}
+
+impl Watch {
+    fn builder(&self, env: &SimEnv) -> Builder {
+        let Watch { seen, next } = self.clone();
+        let watch = Arc::new(move |operation: &'static str| {
+            seen.lock().unwrap().push(operation);
+            let due = next.lock().unwrap().take_if(|(name, _)| *name == operation);
+            if let Some((_, due)) = due {
+                due();
+            }
+        });
+        Store::builder()
+            .env(Arc::new(WatchedEnv { env: env.clone(), watch }))
+            .background(Background::Manual)
+            .segment_size(64 << 10)
+    }
+
+    fn at_next(&self, operation: &'static str, due: impl FnOnce() + Send + 'static) {
+        *self.next.lock().unwrap() = Some((operation, Box::new(due)));
+    }
+
+    /// How often an operation was seen since the last question.
+    fn count(&self, operation: &str) -> usize {
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap());
+        seen.iter().filter(|seen| **seen == operation).count()
+    }
+}
+
+/// So many synced commits, of a sector each.
+fn sectors(database: &Database, count: u64) {
+    for n in 0..count {
+        database.put(n.to_be_bytes(), [n as u8; 3_000]).unwrap();
     }
 }
 
@@ -73,7 +132,7 @@ fn segments_are_recycled_and_nothing_of_their_earlier_life_comes_back() {
     let recycled = env
         .trace()
         .iter()
-        .filter(|line| line.starts_with("rename") && line.contains(".log"))
+        .filter(|line| line.starts_with("rename") && line.ends_with(".log.tmp"))
         .count();
     assert!(recycled > 5, "{recycled} segments were used again");
     assert!(most < 12, "{most} segments at a time");
@@ -102,15 +161,7 @@ fn nothing_large_is_filled_for_commits_that_are_not_synced() {
     }
     assert!(prepared > 3, "{prepared} spares");
     // Of 20 MB of log: the small ones at its beginning.
-    let filled: u64 = env
-        .trace()
-        .iter()
-        .filter(|line| line.starts_with("submit") && line.contains(" zeros"))
-        .map(|line| {
-            let len = line.split('+').nth(1).and_then(|rest| rest.split(' ').next());
-            len.and_then(|len| len.parse::<u64>().ok()).unwrap()
-        })
-        .sum();
+    let filled = zeros(&env);
     assert!(filled < 3 << 20, "{filled} bytes of zeros");
 }
 
@@ -169,4 +220,199 @@ fn a_full_disk_stops_nothing_but_the_spares() {
         settle(&store);
     }
     check(&env.kill(), 59);
+}
+
+/// A spare whose number the log had passed counted as one, until the log threw it away.
+#[test]
+fn a_spare_that_comes_too_late_gets_another_number() {
+    // While it is filled, and when it has its number already.
+    for moment in ["submit", "rename"] {
+        let env = SimEnv::new(3);
+        let watch = Watch::default();
+        let store = watch.builder(&env).open(Path::new(DIR)).unwrap();
+        let database = store.database("d").unwrap();
+        // Of 16 sectors, one has the prologue: the next segment is asked for.
+        sectors(&database, 6);
+        let others = database.clone();
+        watch.at_next(moment, move || sectors(&others, 12));
+        assert_eq!(store.step().unwrap(), Progress::Prepared);
+        assert!(watch.next.lock().unwrap().is_none());
+        sectors(&database, 4);
+        settle(&store);
+        watch.count("");
+        for _ in 0..3 {
+            sectors(&database, 12);
+            assert_eq!(watch.count("create_log"), 0, "nobody waits for a segment");
+            settle(&store);
+            watch.count("");
+        }
+        for keep in [Keep::Nothing, Keep::Everything] {
+            let store = open(&env.crash(keep));
+            assert_eq!(store.database("d").unwrap().iter().count(), 12);
+        }
+    }
+}
+
+/// Whoever had the log removed the files that it had no use for.
+#[test]
+fn a_commit_removes_nothing() {
+    let env = SimEnv::new(3);
+    let watch = Watch::default();
+    let store = watch.builder(&env).open(Path::new(DIR)).unwrap();
+    let database = store.database("d").unwrap();
+    sectors(&database, 6);
+    settle(&store);
+    assert_eq!(segments(&env), 2);
+    watch.count("");
+    database.put("large", vec![1; 200 << 10]).unwrap();
+    assert_eq!(watch.count("remove"), 0);
+    settle(&store);
+    assert_eq!(segments(&env), 3, "the one that was too small is gone, and there is another");
+}
+
+/// While sstables were merged, no segment was made.
+#[test]
+fn a_compaction_lets_spares_be_made() {
+    let env = SimEnv::new(3);
+    let watch = Watch::default();
+    let store = watch.builder(&env).open(Path::new(DIR)).unwrap();
+    let database = store.database("d").unwrap();
+    for round in 0..2_u64 {
+        for n in 0..2_000_u64 {
+            database.put_with(n.to_be_bytes(), [round as u8; 40], Durability::Memory).unwrap();
+        }
+        store.flush().unwrap();
+    }
+    let others = database.clone();
+    watch.at_next("create", move || sectors(&others, 6));
+    // It does nothing but merge.
+    store.compact().unwrap();
+    assert_eq!(segments(&env), 2);
+    assert!(watch.next.lock().unwrap().is_none());
+}
+
+/// A segment of many pieces was filled to its end whatever waited behind it.
+#[test]
+fn a_sealed_memtable_does_not_wait_until_a_segment_is_filled() {
+    let env = SimEnv::new(3);
+    let watch = Watch::default();
+    let builder = watch.builder(&env).segment_size(1 << 20).memtable_size(1 << 20);
+    let store = builder.open(Path::new(DIR)).unwrap();
+    let database = store.database("d").unwrap();
+    // The segment behind this one has 1 MiB.
+    database.put("large", vec![1; 50 << 10]).unwrap();
+    sectors(&database, 8);
+    let others = database.clone();
+    watch.at_next("submit", move || {
+        for n in 0..5_u64 {
+            others.put_with(n.to_be_bytes(), vec![2; 300 << 10], Durability::Memory).unwrap();
+        }
+    });
+    assert_eq!(store.step().unwrap(), Progress::Prepared);
+    assert!(zeros(&env) < 1 << 20, "{} bytes are filled", zeros(&env));
+    assert_eq!(store.step().unwrap(), Progress::Flushed);
+    settle(&store);
+    check_large(&store);
+    check_large(&open(&env.kill()));
+}
+
+fn check_large(store: &Store) {
+    let database = store.database("d").unwrap();
+    assert!(database.contains("large").unwrap());
+    assert!((0..4_u64).all(|n| database.get(n.to_be_bytes()).unwrap().unwrap().len() == 300 << 10));
+}
+
+#[test]
+fn a_close_does_not_wait_until_a_segment_is_filled() {
+    let env = SimEnv::new(3);
+    let watch = Watch::default();
+    let builder = watch.builder(&env).segment_size(1 << 20).background(Background::Thread);
+    let store = builder.open(Path::new(DIR)).unwrap();
+    let database = store.database("d").unwrap();
+    database.put("large", vec![1; 50 << 10]).unwrap();
+    let before = zeros(&env);
+    let (making, closing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (begun, go) = (Arc::clone(&making), Arc::clone(&closing));
+    watch.at_next("create_log", move || {
+        begun.store(true, Ordering::Release);
+        until(|| go.load(Ordering::Acquire));
+        // The close is on its way.
+        thread::sleep(Duration::from_millis(100));
+    });
+    sectors(&database, 8);
+    assert!(until(|| making.load(Ordering::Acquire)));
+    closing.store(true, Ordering::Release);
+    store.close().unwrap();
+    assert!(zeros(&env) - before <= 256 << 10, "{} bytes were filled", zeros(&env) - before);
+    assert!(segments(&env) <= 1);
+}
+
+fn until(holds: impl Fn() -> bool) -> bool {
+    let begun = Instant::now();
+    while !holds() && begun.elapsed() < Duration::from_secs(20) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    holds()
+}
+
+/// Commits until there are many segments, of which one is in use.
+fn burst(env: &SimEnv, store: &Store) -> u64 {
+    let database = store.database("d").unwrap();
+    let mut n = 0_u64;
+    while segments(env) < 5 || store.stats().flushes < 2 {
+        assert!(n < 2_000, "there are never so many");
+        database.put(n.to_be_bytes(), [n as u8; 9]).unwrap();
+        settle(store);
+        n += 1;
+    }
+    n - 1
+}
+
+/// What a burst had left stayed until a flush or the close.
+#[test]
+fn a_store_that_rests_keeps_one_spare() {
+    let env = SimEnv::new(3);
+    let builder = Store::builder().env(Arc::new(env.clone())).background(Background::Manual);
+    let store =
+        builder.segment_size(64 << 10).memtable_size(64 << 10).open(Path::new(DIR)).unwrap();
+    let last = burst(&env, &store);
+    // Time passes with steps that find nothing to do.
+    settle(&store);
+    settle(&store);
+    assert!(segments(&env) <= 2, "{}", segments(&env));
+    check(&env.kill(), last);
+    store.database("d").unwrap().put((last + 1).to_be_bytes(), [last as u8 + 1; 9]).unwrap();
+    check(&env.crash(Keep::Nothing), last + 1);
+}
+
+/// A segment that was ended early, and recycled, counted as one whose every sector was written.
+#[test]
+fn what_a_recycled_segment_lacks_is_filled() {
+    let env = SimEnv::new(3);
+    let builder = Store::builder().env(Arc::new(env.clone())).background(Background::Manual);
+    let store = builder.segment_size(4 << 20).memtable_size(8 << 20).open(Path::new(DIR)).unwrap();
+    let database = store.database("d").unwrap();
+    // Up to a segment of 4 MiB, of which a little is used.
+    for n in 0..34_u64 {
+        database.put_with(n.to_be_bytes(), vec![1; 50_000], Durability::Buffered).unwrap();
+    }
+    let large = |env: &SimEnv| {
+        let entries = env.list(Path::new(DIR)).unwrap();
+        entries.iter().filter(|entry| entry.len == 4 << 20).count()
+    };
+    assert_eq!(large(&env), 1);
+    database.put_with(34_u64.to_be_bytes(), vec![1; 3_900_000], Durability::Buffered).unwrap();
+    // The segment behind has 4 MiB, too, and wants one that is filled.
+    for n in 35..67_u64 {
+        database.put(n.to_be_bytes(), vec![1; 100_000]).unwrap();
+    }
+    assert_eq!(large(&env), 2);
+    let before = zeros(&env);
+    assert_eq!(store.step().unwrap(), Progress::Flushed);
+    settle(&store);
+    assert!(
+        env.trace().iter().any(|line| line.ends_with(".log.tmp") && line.starts_with("rename"))
+    );
+    let filled = zeros(&env) - before;
+    assert!((3 << 20..4 << 20).contains(&filled), "{filled} bytes");
 }

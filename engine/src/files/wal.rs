@@ -39,7 +39,7 @@ use self::stage::Stage;
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
 use crate::options::{Durability, Options, SEGMENT_MIN};
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64};
 
 /// A group of batches on its way into the log.
 #[derive(Default)]
@@ -85,8 +85,6 @@ pub(crate) struct Log {
     ways: Arc<Ways>,
     /// There is something to do for the background: a spare is wanted, or a segment has ended.
     news: bool,
-    /// The next segment has this number at least.
-    next_number: FileNumber,
     /// The number of a segment that goes without, since a stage could not be made or written.
     unstaged: FileNumber,
     /// Earlier segments of this open.
@@ -144,7 +142,6 @@ impl Log {
             spares,
             ways,
             news: false,
-            next_number: 0,
             unstaged: 0,
             ended: Ended::new(chores),
             replayed: origin.replayed,
@@ -197,8 +194,7 @@ impl Log {
         if let Some(segment) = &self.current {
             return segment.number;
         }
-        self.next_number = self.numbers.load(Ordering::Relaxed);
-        self.next_number
+        self.spares.pass_all()
     }
 
     /// Whether the background should be told that there is something to do for it. Asking forgets it.

@@ -11,8 +11,9 @@ use orlop_formats::filename::FileName;
 use crate::error::{Error, Result};
 use crate::flow::compact::job;
 use crate::flow::{collect, flush};
+use crate::options::Background;
 use crate::state::shared::Shared;
-use crate::sync::{Arc, JoinHandle, Ordering, panicking, spawn};
+use crate::sync::{Arc, JoinHandle, Ordering, Stopwatch, panicking, spawn};
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +23,8 @@ pub enum Progress {
     Idle,
     /// A memtable became sstables.
     Flushed,
-    /// A segment of the log was made before it is needed, or one that is not needed was removed, or synced; or a
-    /// table was read back into the page cache.
+    /// A segment of the log was made before it is needed, or one that is not needed was removed, or synced;
+    /// or a table was read back into the page cache.
     Prepared,
     /// Sstables were merged or moved.
     Compacted,
@@ -37,6 +38,9 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::fro
 /// How long it sleeps while dropped databases or tables wait for their last reader.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// A store that begins no segment for so long keeps one spare.
+const REST: Duration = Duration::from_secs(3);
+
 /// Does the most urgent piece of work. One step at a time, whoever calls.
 pub(crate) fn step(shared: &Shared) -> Result<Progress> {
     let _stepping = shared.stepping.lock();
@@ -44,7 +48,7 @@ pub(crate) fn step(shared: &Shared) -> Result<Progress> {
         // What is ready before it is needed, or not needed any more, has no claim to space that somebody
         // needs now.
         if let (Error::DiskFull { .. }, Some(spares)) = (error, &shared.spares) {
-            spares.clear();
+            spares.give_way();
             collect::remove_orphans(shared);
             collect::remove_buried(shared);
         }
@@ -59,8 +63,9 @@ fn work_off(shared: &Shared) -> Result<Progress> {
     if sync_ended(shared)? {
         return Ok(Progress::Prepared);
     }
+    let prepared = prepare_spare(shared);
     shared.chores.empty_bin();
-    if shared.spares.as_ref().is_some_and(|spares| spares.prepare()) {
+    if prepared {
         return Ok(Progress::Prepared);
     }
     if collect::remove_orphans(shared) {
@@ -95,7 +100,34 @@ fn work_off(shared: &Shared) -> Result<Progress> {
         shared.background.lock().settle = false;
         shared.changed.notify_all();
     }
+    if shared.options.background == Background::Manual && has_rested(shared) && trim_spares(shared)
+    {
+        return Ok(Progress::Prepared);
+    }
     Ok(Progress::Idle)
+}
+
+/// Does something for the next segment, if nothing is more urgent.
+pub(crate) fn prepare_spare(shared: &Shared) -> bool {
+    let mut go_on = || {
+        let stop = shared.background.lock().stop;
+        !stop && shared.view.with(|view| view.sealed.is_empty())
+    };
+    shared.spares.as_ref().is_some_and(|spares| spares.prepare(&mut go_on))
+}
+
+/// Where steps are the only time that there is: whether nothing was committed between the last two that found
+/// nothing to do.
+fn has_rested(shared: &Shared) -> bool {
+    let last = shared.assigned.load(Ordering::Relaxed);
+    shared.background.lock().idle_at.replace(last) == Some(last)
+}
+
+/// Gives the space of spares back that a burst has left; false if there are no more than one.
+fn trim_spares(shared: &Shared) -> bool {
+    let trimmed = shared.spares.as_ref().is_some_and(|spares| spares.trim());
+    shared.chores.empty_bin();
+    trimmed
 }
 
 /// Syncs a segment of the log that has ended.
@@ -163,12 +195,38 @@ impl Drop for Working<'_> {
     }
 }
 
+/// Since when no segment was begun beside so many spares.
+#[derive(Default)]
+struct Rest(Option<(u64, Stopwatch)>);
+
+impl Rest {
+    /// Trims the spares of a store that has rested. Gives when to look again, if there is something to trim.
+    fn look(&mut self, shared: &Shared) -> Option<Duration> {
+        let begun = shared.spares.as_ref()?.begun_beside_many()?;
+        let rested = match &self.0 {
+            Some((at, since)) if *at == begun => since.elapsed(),
+            _ => {
+                self.0 = Some((begun, Stopwatch::start()));
+                Duration::ZERO
+            }
+        };
+        let left = REST.checked_sub(rested).filter(|left| !left.is_zero());
+        if left.is_none() {
+            let _stepping = shared.stepping.lock();
+            trim_spares(shared);
+        }
+        left
+    }
+}
+
 fn work(shared: &Shared) {
     let _working = Working(shared);
     let mut back_off = BACK_OFF.0;
+    let mut rest = Rest::default();
     loop {
         shared.background.lock().wake = false;
         let outcome = step(shared);
+        let patience = matches!(outcome, Ok(Progress::Idle)).then(|| rest.look(shared)).flatten();
         let mut state = shared.background.lock();
         if state.stop {
             return;
@@ -181,6 +239,8 @@ fn work(shared: &Shared) {
                 }
                 if state.search_dead || shared.graveyard.expects() {
                     shared.changed.wait_at_most(state, PATIENCE);
+                } else if let Some(patience) = patience {
+                    shared.changed.wait_at_most(state, patience);
                 } else {
                     drop(shared.changed.wait(state));
                 }

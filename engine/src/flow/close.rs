@@ -36,6 +36,7 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
         Err(_) => return Ok(()),
     };
     shared.background.lock().stop = false;
+    shared.spares.as_ref().inspect(|spares| spares.close());
     let sound = shared.check_poison();
     seeded!(PoisonedCloseIsClean: sound = Ok(()));
     let result = sound.and_then(|()| settle(shared, &mut lead));

@@ -34,7 +34,7 @@ use crate::files::manifest::{self, Manifest, State};
 use crate::files::segments::{self, Replayed, Scan};
 use crate::files::sstable::{Graveyard, Table};
 use crate::files::superblock;
-use crate::files::wal::{Log, Origin, Spares};
+use crate::files::wal::{Chores, Log, Origin, Spares};
 use crate::flow::tail::Tail;
 use crate::flow::{collect, flush, room, scan};
 use crate::options::{Background, Options};
@@ -346,6 +346,7 @@ pub(super) fn assemble(
     active: &Active,
     manifest: Option<Manifest>,
 ) -> Shared {
+    let chores = Chores::new(Arc::clone(&dir));
     let active = Arc::clone(active.memtable());
     let memory = Arc::clone(active.memory());
     let view = View { active, sealed: Vec::new(), version: Arc::new(parts.version) };
@@ -365,7 +366,7 @@ pub(super) fn assemble(
         counters: Counters::default(),
         poison: OnceLock::new(),
         spares: None,
-        chores: Arc::default(),
+        chores,
         ways: Arc::default(),
         stepping: Mutex::default(),
         queue: Mutex::new(CommitQueue::refusing(Error::ReadOnly)),
@@ -385,9 +386,10 @@ fn chunks(options: &Options) -> Arc<Chunks> {
 
 fn with_log(mut shared: Shared, active: Active, origin: Origin) -> Shared {
     let (dir, numbers) = (Arc::clone(&shared.dir), Arc::clone(&shared.numbers));
-    let spares = Spares::new(Arc::clone(&dir), shared.store, Arc::clone(&numbers));
-    shared.spares = Some(Arc::clone(&spares));
     let (chores, ways) = (Arc::clone(&shared.chores), Arc::clone(&shared.ways));
+    let of = (Arc::clone(&numbers), Arc::clone(&chores));
+    let spares = Spares::new(Arc::clone(&dir), shared.store, of);
+    shared.spares = Some(Arc::clone(&spares));
     let log = Log::new(dir, shared.store, numbers, (spares, chores, ways), origin);
     let mut lead = Lead { log, active, is_full: false };
     lead.is_full = room::is_full(&shared, &lead);
@@ -398,7 +400,10 @@ fn with_log(mut shared: Shared, active: Active, origin: Origin) -> Shared {
 /// No number in the directory is ever used again.
 fn next_number(dir: &Directory, state: &State) -> Result<FileNumber> {
     let entries = dir.list()?;
-    let used = entries.iter().filter_map(|entry| FileName::parse(&entry.name)?.number());
+    // A temporary file may be removed while the store is in use: nothing may have its name then.
+    let used = entries.iter().filter_map(|entry| {
+        FileName::parse(&entry.name).or_else(|| FileName::parse_temporary(&entry.name))?.number()
+    });
     Ok(used.max().map_or(1, |number| number + 1).max(state.next_file_number))
 }
 

@@ -1,7 +1,7 @@
 //! Room for writes: when a memtable is sealed, and when a writer waits.
 //!
-//! A memtable is sealed by its size, or by that of the log that feeds it. A writer waits while too many sealed
-//! memtables wait for their flush or too many runs for their compaction; when the background cannot go
+//! A memtable is sealed by its size, or by that of the log that feeds it. A writer waits while too many
+//! sealed memtables wait for their flush or too many runs for their compaction; when the background cannot go
 //! on, because the disk is full for one, the writer is told why instead.
 
 use std::time::Duration;

@@ -89,6 +89,8 @@ pub(crate) struct BackgroundState {
     pub(crate) search_dead: bool,
     /// … and since the active memtable and the log were.
     pub(crate) trim_log: bool,
+    /// With steps of the caller's: the last commit when one found nothing to do.
+    pub(crate) idle_at: Option<Seqno>,
     /// Tables that went past the page cache and are to be brought into it.
     pub(crate) cold: VecDeque<FileNumber>,
     /// What an earlier open has left and nobody names: to be removed.

@@ -106,7 +106,7 @@ fn begun_last(trace: &[String]) -> Vec<String> {
     for line in trace {
         match Op::of(line) {
             Op::Lock => begun.clear(),
-            Op::Create(name) if is(&name, "log") => begun.push(name),
+            Op::Create(name) | Op::Rename(_, name) if is(&name, "log") => begun.push(name),
             _ => {}
         }
     }
@@ -230,10 +230,17 @@ impl Rules {
             Op::Sync(name) => self.file_synced(&name),
             Op::SyncDir(_) => self.files.values_mut().for_each(|file| file.named = true),
             Op::Rename(from, to) => {
+                if to.ends_with(".log.tmp") {
+                    // It is to be used again, and nothing in it counts.
+                    self.may_remove(&from)?;
+                    self.files.remove(&from);
+                    self.files.insert(to, File::default());
+                    return Ok(());
+                }
                 let file = self.files.remove(&from).unwrap_or_default();
                 self.demand(!file.dirty, "a file is synced before it is renamed")?;
                 if is(&to, "log") {
-                    // A segment that is used again: nothing in it but a prologue counts.
+                    // Nothing in it but a prologue counts.
                     let synced_end = LOG_PROLOGUE;
                     let file = File { named: false, synced_end, written_end: synced_end, ..file };
                     self.files.insert(to, file);

@@ -1,7 +1,8 @@
 //! Segments that were made ahead of their time and not begun.
 //!
-//! They can be as large as all the rest of the log, zeros or bytes of an earlier life, and their first sectors
-//! say all that there is to know of them. What those do not prove, whoever reads the whole segment judges.
+//! They can be as large as all the rest of the log, zeros or bytes of an earlier life, and their first
+//! sectors say all that there is to know of them. What those do not prove, whoever reads the whole segment
+//! judges.
 
 use std::path::Path;
 
@@ -14,8 +15,8 @@ use crate::options::SEGMENT_MIN;
 
 /// Takes those that were surely not begun out of a list of segments in order.
 ///
-/// The last one is looked at first: beside a live writer, which begins one behind the other, none is missing then
-/// before one that is there.
+/// The last one is looked at first: beside a live writer, which begins one behind the other, none is missing
+/// then before one that is there.
 pub(super) fn leave_out(
     env: &dyn Env,
     dir: &Path,

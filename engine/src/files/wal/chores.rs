@@ -1,31 +1,50 @@
 //! What the log leaves to the background: whoever has the log has others behind him.
 //!
-//! Segments that have ended and are to be synced, so that they can be closed; and segments that nobody needs
-//! any more: the last handle of a file that has no name gives its space back, which can take a while.
+//! Segments that have ended and are to be synced, so that they can be closed; and files that nobody needs any
+//! more: the last of name and handle gives the space back, which can take a while.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use orlop_formats::ids::FileNumber;
 
 use super::segment::{Segment, Unsynced};
+use crate::env::LogFile;
 use crate::error::Result;
-use crate::sync::Mutex;
+use crate::files::directory::Directory;
+use crate::sync::{Arc, Mutex};
 
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Chores {
+    dir: Arc<Directory>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     to_sync: VecDeque<Unsynced>,
-    bin: Vec<Segment>,
+    /// Obsolete segments, which others remove.
+    buried: Vec<Segment>,
+    /// Files that were never begun.
+    discarded: Vec<Discarded>,
+}
+
+/// A file whose name is to go.
+struct Discarded {
+    /// The segment that it would have been, if it has the name of one.
+    number: Option<FileNumber>,
+    path: PathBuf,
+    /// Closed when the name is gone.
+    _file: Box<dyn LogFile>,
 }
 
 impl Chores {
-    /// Takes the bytes of a segment that has ended: they are to be brought onto the device, in the order of the
-    /// segments.
+    pub(crate) fn new(dir: Arc<Directory>) -> Arc<Self> {
+        Arc::new(Self { dir, state: Mutex::default() })
+    }
+
+    /// Takes the bytes of a segment that has ended: they are to be brought onto the device, in the order of
+    /// the segments.
     pub(super) fn sync_later(&self, unsynced: Unsynced) {
         let mut state = self.state.lock();
         // Each keeps a descriptor.
@@ -35,7 +54,22 @@ impl Chores {
 
     /// Takes a segment that nobody needs any more.
     pub(super) fn bury(&self, segment: Segment) {
-        self.state.lock().bin.push(segment);
+        self.state.lock().buried.push(segment);
+    }
+
+    /// Takes a file that is to be removed; its number, if it has the name of a segment.
+    pub(super) fn discard(
+        &self,
+        number: Option<FileNumber>,
+        path: PathBuf,
+        file: Box<dyn LogFile>,
+    ) {
+        self.state.lock().discarded.push(Discarded { number, path, _file: file });
+    }
+
+    /// The numbers of segments that were never begun and are to be removed.
+    pub(super) fn numbers(&self) -> Vec<FileNumber> {
+        self.state.lock().discarded.iter().filter_map(|file| file.number).collect()
     }
 
     /// Syncs a segment, if one waits for that; false if none does. Those below `log_number` are obsolete.
@@ -52,15 +86,22 @@ impl Chores {
         }
     }
 
-    /// Lets go of all: the log has ended.
+    /// Does the rest, but syncs nothing: the log has ended.
     pub(crate) fn close(&self) {
         self.state.lock().to_sync.clear();
         self.empty_bin();
     }
 
-    /// Closes what was buried.
+    /// Closes what was buried, removes what was discarded.
     pub(crate) fn empty_bin(&self) {
-        let bin = std::mem::take(&mut self.state.lock().bin);
-        drop(bin);
+        let mut state = self.state.lock();
+        let buried = std::mem::take(&mut state.buried);
+        let discarded = std::mem::take(&mut state.discarded);
+        drop(state);
+        drop(buried);
+        for Discarded { path, _file, .. } in discarded {
+            // What stays is litter, which the next open removes.
+            let _ = self.dir.env.remove(&path);
+        }
     }
 }

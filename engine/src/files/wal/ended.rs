@@ -82,8 +82,8 @@ impl Ended {
         }
     }
 
-    /// Lets go of those whose every batch is in an sstable: nobody reads them any more. True if the background
-    /// has something to do for that.
+    /// Lets go of those whose every batch is in an sstable: nobody reads them any more. True if the
+    /// background has something to do for that.
     pub(super) fn forget(&mut self, log_number: FileNumber) -> bool {
         self.synced.retain(|end| end.number >= log_number);
         let mut any = false;

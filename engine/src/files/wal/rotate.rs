@@ -1,7 +1,6 @@
 //! The change from one segment to the next.
 
 use std::io;
-use std::path::Path;
 
 use orlop_formats::file_header::{FileHeader, FileKind};
 use orlop_formats::filename::FileName;
@@ -14,9 +13,7 @@ use super::outlet::in_doubt;
 use super::segment::Segment;
 use super::spares::Spare;
 use super::{GROWTH, Log, ZEROED};
-use crate::env::LogFile;
 use crate::error::{Error, Result};
-use crate::sync::Ordering;
 
 impl Log {
     /// Writes what is pending, so that the next segment needs nothing of the stage.
@@ -33,6 +30,7 @@ impl Log {
                 // It was ended before its time.
                 self.spares.want_none();
             }
+            self.spares.ended(segment.number, segment.written_once());
             self.predecessor = segment.number;
             self.predecessor_end = segment.end;
             self.news |= self.ended.push(segment)?;
@@ -40,8 +38,8 @@ impl Log {
         Ok(())
     }
 
-    /// Begins the next segment, a spare if there is one. Its name and its prologue are on the device before the
-    /// first group is written, so that a damaged prologue is never mistaken for one that was torn.
+    /// Begins the next segment, a spare if there is one. Its prologue and its name are on the device before
+    /// the first group is written, so that a damaged prologue is never mistaken for one that was torn.
     pub(super) fn rotate(&mut self, len: u64, first: Seqno) -> Result<()> {
         let needed = SECTOR + frame::HEADER_LEN as u64 + len;
         let mut size = self.next_size;
@@ -51,40 +49,31 @@ impl Log {
         // A frame over a quarter of the largest segment gets a segment of its own size.
         let own_size = needed.next_multiple_of(SECTOR);
         let capacity = if needed > size / 4 { own_size } else { size };
-        let spare = match self.spares.take(self.next_number, capacity) {
+        let spare = match self.spares.take(capacity) {
             Some(spare) => spare,
-            None => {
-                let created = self.create(capacity, own_size);
-                // What failed here may have been a sync of the directory.
-                self.broken |= created.is_err() && self.dir.has_failed();
-                created?
-            }
+            None => self.create(capacity, own_size)?,
         };
         // Until here nothing has changed.
         let ended = self.end_current();
         self.breaking(ended)?;
-        let Spare { number, path, id, file, capacity, is_filled } = spare;
-        let header = FileHeader { kind: FileKind::Log, store: self.store, number, id };
+        let Spare { number, id, capacity, written, .. } = spare;
         let (predecessor, predecessor_end) = (self.predecessor, self.predecessor_end);
-        let segment_header = SegmentHeader { predecessor, predecessor_end, first_seqno: first };
-        let mut prologue = header.encode().to_vec();
-        prologue.extend_from_slice(&segment_header.encode(&id));
-        let to_fill = if is_filled || capacity > ZEROED { SECTOR } else { capacity };
-        prologue.resize(to_fill as usize, 0);
-        let begun = Self::begin_segment(&path, file, prologue);
-        let file = self.breaking(begun)?;
+        let header = SegmentHeader { predecessor, predecessor_end, first_seqno: first };
+        let to_fill = if written >= capacity || capacity > ZEROED { SECTOR } else { capacity };
+        let spare = self.begin_segment(spare, &header, to_fill)?;
+        let Spare { path, file, .. } = spare;
         self.ways.segments(file.fallback());
-        self.current = Some(Segment::begun((number, path, id), file, capacity));
-        self.next_number = number + 1;
+        let lengths = (capacity, written.max(to_fill));
+        self.current = Some(Segment::begun((number, path, id), file, lengths));
+        self.spares.begun(number);
         self.next_size = (size * GROWTH).min(self.largest);
         Ok(())
     }
 
-    /// Makes a segment here and now, which has its name for good and nothing in it: it counts when it has its
-    /// prologue. Where there is no room for it there may be some for the batch. A file that could not be
-    /// created is not there.
+    /// Makes a segment here and now. Where there is no room for it there may be some for the batch. A
+    /// file that could not be created is not there.
     fn create(&self, capacity: u64, own_size: u64) -> Result<Spare> {
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let number = self.spares.next_number();
         let path = self.dir.path_of(FileName::Log(number));
         let id = FileId(self.dir.env.random());
         let create =
@@ -92,7 +81,7 @@ impl Log {
         let created = create(capacity).or_else(|error| match error.kind() {
             io::ErrorKind::StorageFull => {
                 // What is ready too early, or too small, has no claim to the space.
-                self.spares.clear();
+                self.spares.give_way();
                 create(capacity)
             }
             _ => Err(error),
@@ -102,22 +91,47 @@ impl Log {
             _ => Err(error),
         });
         let (file, capacity) = created.map_err(|source| Error::io("create", &path, source))?;
-        let made = Spare { number, path, id, file, capacity, is_filled: false };
-        seeded!(SegmentDirectoryUnsynced => return Ok(made));
-        // What stays is litter, which the next open removes.
-        self.dir.sync().inspect_err(|_| drop(self.dir.env.remove(&made.path)))?;
-        Ok(made)
+        Ok(Spare { number, path, id, file, capacity, is_named: false, written: 0 })
     }
 
-    /// A failure in here may leave a segment that counts: its successor would not know it.
+    /// Puts its prologue into a segment, with zeros behind it up to `len`, and its name into the directory. A
+    /// failure in here may leave a segment that counts, which its successor would not know; but where no sync
+    /// of the directory was even tried, it is taken back.
     fn begin_segment(
-        path: &Path,
-        mut file: Box<dyn LogFile>,
-        prologue: Vec<u8>,
-    ) -> Result<Box<dyn LogFile>> {
-        let fail = |source| in_doubt(path, source);
-        file.submit(0, prologue, true).map_err(fail)?;
-        file.reap().map_err(fail)?;
-        Ok(file)
+        &mut self,
+        mut spare: Spare,
+        header: &SegmentHeader,
+        len: u64,
+    ) -> Result<Spare> {
+        let written = self.write_prologue(&mut spare, header, len);
+        self.breaking(written)?;
+        seeded!(SegmentDirectoryUnsynced => return Ok(spare));
+        if spare.is_named {
+            return Ok(spare);
+        }
+        let Err(error) = self.dir.sync() else { return Ok(spare) };
+        if self.dir.has_failed() {
+            self.broken = true;
+        } else {
+            let taken_back = self.write_prologue(&mut spare, &SegmentHeader::NOT_BEGUN, SECTOR);
+            self.breaking(taken_back)?;
+            self.spares.discard(spare);
+        }
+        Err(error)
+    }
+
+    fn write_prologue(&self, spare: &mut Spare, header: &SegmentHeader, len: u64) -> Result<()> {
+        let fail = |source| in_doubt(&spare.path, source);
+        let file_header = FileHeader {
+            kind: FileKind::Log,
+            store: self.store,
+            number: spare.number,
+            id: spare.id,
+        };
+        let mut prologue = file_header.encode().to_vec();
+        prologue.extend_from_slice(&header.encode(&spare.id));
+        prologue.resize(len as usize, 0);
+        spare.file.submit(0, prologue, true).map_err(fail)?;
+        spare.file.reap().map(drop).map_err(fail)
     }
 }

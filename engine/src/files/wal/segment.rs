@@ -26,6 +26,8 @@ pub(super) struct Segment {
     seed: Seed,
     outlet: Arc<Outlet>,
     pub(super) capacity: u64,
+    /// Bytes before this, whole sectors, had been written when it was begun.
+    prepared: u64,
     /// Where the last frame ends.
     pub(super) end: u64,
     /// The highest sequence number in it.
@@ -69,11 +71,11 @@ enum Asked {
 }
 
 impl Segment {
-    /// A segment whose first sector is on the device.
+    /// A segment whose first sector is on the device; its capacity, and how much of it was written once.
     pub(super) fn begun(
         (number, path, id): (FileNumber, PathBuf, FileId),
         file: Box<dyn LogFile>,
-        capacity: u64,
+        (capacity, prepared): (u64, u64),
     ) -> Self {
         let end = PROLOGUE_LEN;
         Self {
@@ -81,6 +83,7 @@ impl Segment {
             seed: Seed::from(&id),
             outlet: Outlet::new(path, file, end),
             capacity,
+            prepared,
             end,
             last_seqno: 0,
             written: SECTOR,
@@ -118,6 +121,11 @@ impl Segment {
         let offset = self.written + (self.pending.len() as u64).next_multiple_of(frame::ALIGN);
         let end = offset + frame::HEADER_LEN as u64 + len;
         end.next_multiple_of(SECTOR) <= self.capacity
+    }
+
+    /// Bytes before this, whole sectors, were written once in the life of the file.
+    pub(super) fn written_once(&self) -> u64 {
+        self.prepared.max(self.written)
     }
 
     /// Bytes that wait to be handed over.

@@ -2,38 +2,34 @@
 //!
 //! A commit that is to be on the device costs one write and one flush there, if its sectors were written
 //! before: the file system has nothing to note. So a segment for synced commits is filled with zeros
-//! ahead of its time, by the background, and so is a small one; a large one for others has its space and its name. Or one of this open that
-//! nobody needs any more gets another name and is used again. Frames of its earlier life are under another
-//! file id.
+//! ahead of its time, by the background, and so is a small one; a large one for others has its space
+//! and its name. Or one of this open that nobody needs any more gets another name and is used again.
+//! Frames of its earlier life are under another file id.
 //!
 //! 1. the log wants a spare of a size, once a part of its segment is used
-//! 2. the background makes one, or the next flush recycles a segment into one: a spare is durable under
-//!    its number before it is offered, and its prologue says that it was not begun (SPEC "log")
-//! 3. the log takes it when its segment is full. Numbers only ascend, so that a spare whose number was
-//!    passed is removed
+//! 2. the background makes one (`making`), or the next flush recycles a segment: a spare is durable under its
+//!    number before it is offered, and its prologue says that it was not begun (SPEC "log")
+//! 3. the log takes it when its segment is full. Numbers only ascend: a spare whose number was passed gets
+//!    another one, or goes
 //!
-//! A close removes those that are left. After a crash they are litter.
+//! Whoever has the log removes nothing: what goes is left to the background (`chores`). A close removes those
+//! that are left. After a crash they are litter.
+
+mod making;
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use orlop_formats::file_header::{FileHeader, FileKind};
-use orlop_formats::filename::FileName;
 use orlop_formats::ids::{FileId, FileNumber, StoreId};
-use orlop_formats::limits::SECTOR;
-use orlop_formats::log::SegmentHeader;
 
-use super::ZEROED;
+use self::making::Blank;
+use super::chores::Chores;
 use crate::env::LogFile;
-use crate::error::{Error, Result};
 use crate::files::directory::Directory;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
 /// Spares that are kept, at most.
 const MOST: usize = 4;
-
-/// Zeros are written in pieces of this many bytes, between which others reach the device.
-const PIECE: usize = 256 << 10;
 
 /// A segment that was not begun.
 pub(super) struct Spare {
@@ -42,8 +38,10 @@ pub(super) struct Spare {
     pub(super) id: FileId,
     pub(super) file: Box<dyn LogFile>,
     pub(super) capacity: u64,
-    /// Every sector of it was written.
-    pub(super) is_filled: bool,
+    /// Its name is durable. False for one that was made for a commit that waits.
+    pub(super) is_named: bool,
+    /// Bytes before this, whole sectors, were written once: the file system has nothing to note there.
+    pub(super) written: u64,
 }
 
 /// The spares of a store; see the module.
@@ -51,8 +49,7 @@ pub(crate) struct Spares {
     dir: Arc<Directory>,
     store: StoreId,
     numbers: Arc<AtomicU64>,
-    /// Segments of earlier opens are below this number.
-    first: FileNumber,
+    chores: Arc<Chores>,
     state: Mutex<State>,
 }
 
@@ -69,22 +66,77 @@ impl Wanted {
     const NONE: Self = Self { capacity: 0, filled: false };
 
     fn is_met_by(self, spare: &Spare) -> bool {
-        spare.capacity >= self.capacity && (spare.is_filled || !self.filled)
+        self.fits(spare.capacity) && (spare.written >= spare.capacity || !self.filled)
+    }
+
+    fn fits(self, capacity: u64) -> bool {
+        self.capacity > 0 && capacity >= self.capacity
     }
 }
 
 #[derive(Default)]
 struct State {
     wanted: Wanted,
+    /// The log takes none with a lower number.
+    next: FileNumber,
+    /// In the order of their numbers, from `next` on.
     ready: VecDeque<Spare>,
+    /// The log has passed their numbers.
+    passed: Vec<Spare>,
+    /// What the background has not come to the end of.
+    unfinished: Option<Blank>,
+    /// The one that the log has taken last, until it is begun.
+    taken: Option<FileNumber>,
+    /// How many segments were begun.
+    begun: u64,
+    /// Segments of this open that have ended, and before where each was written once.
+    ended: Vec<(FileNumber, u64)>,
     /// The log has ended.
     closed: bool,
 }
 
+impl State {
+    fn is_met(&self) -> bool {
+        self.wanted.capacity == 0 || self.ready.iter().any(|spare| self.wanted.is_met_by(spare))
+    }
+
+    /// Puts a spare among those that are ready, if its number was not passed meanwhile.
+    fn offer(&mut self, spare: Spare) {
+        if spare.number < self.next {
+            return self.passed.push(spare);
+        }
+        let at = self.ready.partition_point(|other| other.number < spare.number);
+        self.ready.insert(at, spare);
+    }
+
+    /// The log takes no number below this one any more.
+    fn pass(&mut self, next: FileNumber) {
+        self.next = self.next.max(next);
+        while let Some(spare) = self.ready.pop_front_if(|spare| spare.number < self.next) {
+            self.passed.push(spare);
+        }
+    }
+
+    /// Takes out what there are too many of, or nobody wants.
+    fn surplus(&mut self) -> (Vec<Spare>, Option<Blank>) {
+        let most = if self.wanted.capacity > 0 { MOST } else { 0 };
+        let mut spares: Vec<Spare> =
+            self.ready.drain(..self.ready.len().saturating_sub(most)).collect();
+        if !self.is_met() {
+            return (spares, None);
+        }
+        spares.append(&mut self.passed);
+        (spares, self.unfinished.take())
+    }
+}
+
 impl Spares {
-    pub(crate) fn new(dir: Arc<Directory>, store: StoreId, numbers: Arc<AtomicU64>) -> Arc<Self> {
-        let first = numbers.load(Ordering::Relaxed);
-        Arc::new(Self { dir, store, numbers, first, state: Mutex::default() })
+    pub(crate) fn new(
+        dir: Arc<Directory>,
+        store: StoreId,
+        (numbers, chores): (Arc<AtomicU64>, Arc<Chores>),
+    ) -> Arc<Self> {
+        Arc::new(Self { dir, store, numbers, chores, state: Mutex::default() })
     }
 
     /// Says what spare will be needed. True if that is news to the background.
@@ -94,9 +146,8 @@ impl Spares {
         // Who needs less does not undo what was begun for others.
         wanted.filled |=
             wanted.capacity > 0 && wanted.capacity == state.wanted.capacity && state.wanted.filled;
-        let news = wanted.capacity > 0 && (state.wanted != wanted || state.ready.is_empty());
         state.wanted = wanted;
-        news
+        !state.is_met()
     }
 
     /// No spare will be needed.
@@ -104,177 +155,131 @@ impl Spares {
         self.state.lock().wanted = Wanted::NONE;
     }
 
-    /// The oldest spare with a number from `first` on, if it holds so many bytes. Others before it go.
-    pub(super) fn take(&self, first: FileNumber, needed: u64) -> Option<Spare> {
-        seeded!(SpareOutOfTurn => return self.take_any(needed));
-        loop {
-            let spare = self.state.lock().ready.pop_front()?;
-            if spare.number >= first && spare.capacity >= needed {
+    /// The oldest spare that the log has not passed, if it holds so many bytes. Others before it go. It
+    /// counts as a spare until it is begun.
+    pub(super) fn take(&self, needed: u64) -> Option<Spare> {
+        let mut state = self.state.lock();
+        seeded!(SpareOutOfTurn => return state.take_any(needed));
+        while let Some(spare) = state.ready.pop_front() {
+            if spare.capacity >= needed {
+                state.taken = Some(spare.number);
                 return Some(spare);
             }
-            self.remove(&spare.path);
+            self.discard(spare);
         }
+        None
     }
 
-    /// Makes a spare if one is wanted and none is there; false when there is nothing to do. One that cannot
-    /// be made is not wanted any more, until a segment asks again: the log can do without.
-    pub(crate) fn prepare(&self) -> bool {
-        let state = self.state.lock();
-        let wanted = state.wanted;
-        let too_many = state.ready.len() > if wanted.capacity > 0 { MOST } else { 0 };
-        let enough = state.ready.iter().any(|spare| wanted.is_met_by(spare));
-        drop(state);
-        if too_many {
-            let unwanted = self.state.lock().ready.pop_front();
-            unwanted.inspect(|spare| self.remove(&spare.path));
-            return true;
-        }
-        if wanted.capacity == 0 || enough {
-            return false;
-        }
-        match self.make(wanted) {
-            Ok(made) => {
-                made.into_iter().for_each(|spare| self.offer(spare));
-                true
-            }
-            Err(_) => {
-                let mut state = self.state.lock();
-                if state.wanted == wanted {
-                    state.wanted = Wanted::NONE;
-                }
-                false
-            }
-        }
-    }
-
-    /// Makes a spare; `None` if nobody wants it any more before it is ready. Then, and after an error,
-    /// nothing is left of it.
-    fn make(&self, wanted: Wanted) -> Result<Option<Spare>> {
+    /// The number of a segment that is made here and now. It counts as a spare until it is begun.
+    pub(super) fn next_number(&self) -> FileNumber {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let path = self.dir.path_of(FileName::Log(number));
-        let file = self.dir.env.create_log(&path, wanted.capacity);
-        let file = file.map_err(|source| Error::io("create", &path, source))?;
-        let made = self.fill(number, &path, file, wanted);
-        if !matches!(made, Ok(Some(_))) {
-            self.remove(&path);
-        }
-        made
+        self.state.lock().taken = Some(number);
+        number
     }
 
-    fn fill(
-        &self,
-        number: FileNumber,
-        path: &Path,
-        mut file: Box<dyn LogFile>,
-        Wanted { capacity, filled }: Wanted,
-    ) -> Result<Option<Spare>> {
-        let id = self.begin(number, path, &mut file)?;
-        self.dir.sync()?;
-        let path = path.to_owned();
-        if !filled && capacity > ZEROED {
-            return Ok(Some(Spare { number, path, id, file, capacity, is_filled: false }));
-        }
-        let fail = |source| Error::io("write", &path, source);
-        let mut zeros = vec![0; PIECE];
-        let mut at = SECTOR;
-        while at < capacity {
-            let wanted = self.state.lock().wanted;
-            if wanted.capacity == 0 || !wanted.filled && capacity > ZEROED {
-                return Ok(None);
-            }
-            zeros.resize((capacity - at).min(PIECE as u64) as usize, 0);
-            file.submit(at, zeros, false).map_err(fail)?;
-            zeros = file.reap().map_err(fail)?;
-            at += zeros.len() as u64;
-        }
-        file.sync().map_err(|source| Error::io("sync", &path, source))?;
-        Ok(Some(Spare { number, path, id, file, capacity, is_filled: true }))
-    }
-
-    /// Makes a spare of a segment that nobody needs any more; false if none is wanted like it. Then, and
-    /// after an error, it has still to be removed.
-    pub(crate) fn recycle(&self, number: FileNumber, len: u64) -> bool {
-        let state = self.state.lock();
-        let fits = number >= self.first && len == state.wanted.capacity;
-        let fits = fits && state.ready.len() < MOST;
-        drop(state);
-        fits && self.rename(number, len).is_ok()
-    }
-
-    fn rename(&self, number: FileNumber, capacity: u64) -> Result<()> {
-        let path = self.dir.path_of(FileName::Log(number));
-        let fail = |source| Error::io("open", &path, source);
-        let mut file = self.dir.env.open_log(&path).map_err(fail)?;
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let new = self.dir.path_of(FileName::Log(number));
-        let id = self.begin(number, &path, &mut file)?;
-        let renamed = self.dir.env.rename(&path, &new);
-        renamed.map_err(|source| Error::io("rename", &path, source))?;
-        self.dir.sync().inspect_err(|_| self.remove(&new))?;
-        // It was written to its end, in most cases; what was not is noted by the file system when it is used.
-        self.offer(Spare { number, path: new, id, file, capacity, is_filled: true });
-        Ok(())
-    }
-
-    /// Puts a prologue that was not begun into a file, for good.
-    fn begin(
-        &self,
-        number: FileNumber,
-        path: &Path,
-        file: &mut Box<dyn LogFile>,
-    ) -> Result<FileId> {
-        let fail = |source| Error::io("write", path, source);
-        let id = FileId(self.dir.env.random());
-        let header = FileHeader { kind: FileKind::Log, store: self.store, number, id };
-        let mut prologue = header.encode().to_vec();
-        prologue.extend_from_slice(&SegmentHeader::NOT_BEGUN.encode(&id));
-        prologue.resize(SECTOR as usize, 0);
-        file.submit(0, prologue, true).map_err(fail)?;
-        file.reap().map_err(fail)?;
-        Ok(id)
-    }
-
-    fn offer(&self, spare: Spare) {
+    /// The log has begun a segment.
+    pub(super) fn begun(&self, number: FileNumber) {
         let mut state = self.state.lock();
-        if state.wanted.capacity == 0 {
-            drop(state);
-            return self.remove(&spare.path);
-        }
-        state.ready.push_back(spare);
+        state.pass(number + 1);
+        state.taken = None;
+        state.begun += 1;
     }
 
-    fn remove(&self, path: &Path) {
-        // What stays is litter, which the next open removes.
-        let _ = self.dir.env.remove(path);
+    /// The lowest number that the next segment can have.
+    pub(super) fn pass_all(&self) -> FileNumber {
+        let next = self.numbers.load(Ordering::Relaxed);
+        self.state.lock().pass(next);
+        next
     }
 
-    /// The numbers of those that are ready.
+    /// A segment has ended, of which all before `written` was written once.
+    pub(super) fn ended(&self, number: FileNumber, written: u64) {
+        self.state.lock().ended.push((number, written));
+    }
+
+    /// Makes a spare of a segment that nobody needs any more, or the beginning of one; false if none is
+    /// wanted like it. Then it has still to be removed.
+    pub(crate) fn recycle(&self, number: FileNumber, len: u64) -> bool {
+        let mut state = self.state.lock();
+        let at = state.ended.iter().position(|(ended, _)| *ended == number);
+        let written = at.map(|at| state.ended.swap_remove(at).1);
+        // Those of earlier opens are not among them.
+        let Some(written) = written else { return false };
+        let room = match state.wanted.filled && written < len {
+            true => !state.is_met() && state.unfinished.is_none(),
+            false => state.ready.len() < MOST,
+        };
+        let fits = len == state.wanted.capacity && room;
+        let wanted = state.wanted;
+        drop(state);
+        fits && self.blank_of(number, len, written).is_ok_and(|blank| self.reuse(blank, wanted))
+    }
+
+    /// The numbers of those that have one.
     pub(crate) fn numbers(&self) -> Vec<FileNumber> {
-        self.state.lock().ready.iter().map(|spare| spare.number).collect()
+        let mut numbers = self.chores.numbers();
+        let state = self.state.lock();
+        numbers.extend(state.ready.iter().chain(&state.passed).map(|spare| spare.number));
+        numbers.extend(state.taken);
+        numbers
     }
 
-    /// Removes all of them, until one is wanted again.
+    /// Lets go of all of them, until one is wanted again.
     pub(crate) fn clear(&self) {
         let mut state = self.state.lock();
         state.wanted = Wanted::NONE;
-        let left = std::mem::take(&mut state.ready);
-        drop(state);
-        left.iter().for_each(|spare| self.remove(&spare.path));
+        self.let_go(state.surplus());
     }
 
-    /// Removes all of them; none is made any more.
-    pub(super) fn close(&self) {
+    /// Lets go of all of them; none is made any more.
+    pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.clear();
+    }
+
+    /// How many segments were begun, if there is more than one spare.
+    pub(crate) fn begun_beside_many(&self) -> Option<u64> {
+        let state = self.state.lock();
+        (state.ready.len() > 1).then_some(state.begun)
+    }
+
+    /// Lets go of all but one; false if there are no more.
+    pub(crate) fn trim(&self) -> bool {
+        let mut state = self.state.lock();
+        let wanted = state.wanted;
+        let kept = state.ready.iter().position(|spare| wanted.is_met_by(spare)).unwrap_or(0);
+        let before = state.ready.len();
+        let kept = state.ready.remove(kept);
+        state.ready.drain(..).for_each(|spare| self.discard(spare));
+        state.ready.extend(kept);
+        before > 1
+    }
+
+    fn let_go(&self, (spares, unfinished): (Vec<Spare>, Option<Blank>)) {
+        spares.into_iter().for_each(|spare| self.discard(spare));
+        unfinished.into_iter().for_each(|blank| self.chores.discard(None, blank.path, blank.file));
+    }
+
+    /// Somebody needs the space now: lets go of all of them, and of all else that waits for its end.
+    pub(crate) fn give_way(&self) {
+        self.clear();
+        self.chores.empty_bin();
+    }
+
+    /// Leaves the end of a spare to the background.
+    pub(super) fn discard(&self, spare: Spare) {
+        self.chores.discard(Some(spare.number), spare.path, spare.file);
     }
 }
 
 #[cfg(feature = "seeded-bugs")]
-impl Spares {
+impl State {
     /// A spare that holds so many bytes, whatever its number.
-    fn take_any(&self, needed: u64) -> Option<Spare> {
-        let mut state = self.state.lock();
-        let at = state.ready.iter().position(|spare| spare.capacity >= needed)?;
-        state.ready.remove(at)
+    fn take_any(&mut self, needed: u64) -> Option<Spare> {
+        if let Some(at) = self.passed.iter().position(|spare| spare.capacity >= needed) {
+            return Some(self.passed.remove(at));
+        }
+        let at = self.ready.iter().position(|spare| spare.capacity >= needed)?;
+        self.ready.remove(at)
     }
 }

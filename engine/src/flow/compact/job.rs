@@ -142,10 +142,17 @@ fn is_bottom(
 
 /// What is more urgent goes first; a closing store ends the job.
 fn pause(shared: &Shared) -> Result<()> {
-    if shared.background.lock().stop {
-        return Err(Error::Closed);
+    loop {
+        if shared.background.lock().stop {
+            return Err(Error::Closed);
+        }
+        shared.check_poison()?;
+        let more = flush::run(shared)?
+            || background::sync_ended(shared)?
+            || background::prepare_spare(shared);
+        shared.chores.empty_bin();
+        if !more {
+            return Ok(());
+        }
     }
-    shared.check_poison()?;
-    while flush::run(shared)? || background::sync_ended(shared)? {}
-    Ok(())
 }
