@@ -38,7 +38,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::fro
 /// How long it sleeps while dropped databases or tables wait for their last reader.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// A store that begins no segment for so long keeps one spare.
+/// A store that begins no segment, and needs no memory, for so long keeps one spare, and none of it.
 const REST: Duration = Duration::from_secs(3);
 
 /// Does the most urgent piece of work. One step at a time, whoever calls.
@@ -100,8 +100,7 @@ fn work_off(shared: &Shared) -> Result<Progress> {
         shared.background.lock().settle = false;
         shared.changed.notify_all();
     }
-    if shared.options.background == Background::Manual && has_rested(shared) && trim_spares(shared)
-    {
+    if shared.options.background == Background::Manual && has_rested(shared) && give_back(shared) {
         return Ok(Progress::Prepared);
     }
     Ok(Progress::Idle)
@@ -123,11 +122,12 @@ fn has_rested(shared: &Shared) -> bool {
     shared.background.lock().idle_at.replace(last) == Some(last)
 }
 
-/// Gives the space of spares back that a burst has left; false if there are no more than one.
-fn trim_spares(shared: &Shared) -> bool {
+/// Gives back what a burst has left: spares, but for one, and the memory of memtables. False if there is none.
+fn give_back(shared: &Shared) -> bool {
     let trimmed = shared.spares.as_ref().is_some_and(|spares| spares.trim());
     shared.chores.empty_bin();
-    trimmed
+    let cleared = shared.memory.clear();
+    trimmed || cleared
 }
 
 /// Syncs a segment of the log that has ended.
@@ -195,25 +195,32 @@ impl Drop for Working<'_> {
     }
 }
 
-/// Since when no segment was begun beside so many spares.
+/// How much was used so far of what could be given back; nothing where there is none.
+type Used = (Option<u64>, Option<u64>);
+
+/// Since when no more was used.
 #[derive(Default)]
-struct Rest(Option<(u64, Stopwatch)>);
+struct Rest(Option<(Used, Stopwatch)>);
 
 impl Rest {
-    /// Trims the spares of a store that has rested. Gives when to look again, if there is something to trim.
+    /// Gives back what a store that has rested does not need. Gives when to look again, if there is something.
     fn look(&mut self, shared: &Shared) -> Option<Duration> {
-        let begun = shared.spares.as_ref()?.begun_beside_many()?;
+        let begun = shared.spares.as_ref().and_then(|spares| spares.begun_beside_many());
+        let used = (begun, shared.memory.taken_beside_some());
+        if used == (None, None) {
+            return None;
+        }
         let rested = match &self.0 {
-            Some((at, since)) if *at == begun => since.elapsed(),
+            Some((at, since)) if *at == used => since.elapsed(),
             _ => {
-                self.0 = Some((begun, Stopwatch::start()));
+                self.0 = Some((used, Stopwatch::start()));
                 Duration::ZERO
             }
         };
         let left = REST.checked_sub(rested).filter(|left| !left.is_zero());
         if left.is_none() {
             let _stepping = shared.stepping.lock();
-            trim_spares(shared);
+            give_back(shared);
         }
         left
     }

@@ -27,32 +27,47 @@ const ALIGN: usize = 64;
 /// page.
 #[derive(Default)]
 pub(crate) struct Chunks {
-    /// Of [`LARGEST`] bytes each.
-    spare: Mutex<Vec<Chunk>>,
+    kept: Mutex<Kept>,
     /// How many of them, at most.
     most: usize,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// Of [`LARGEST`] bytes each.
+    spare: Vec<Chunk>,
+    /// How many were asked for so far.
+    taken: u64,
 }
 
 impl Chunks {
     /// Keeps so many bytes at most.
     pub(crate) fn keeping(bytes: usize) -> Arc<Self> {
-        Arc::new(Self { spare: Mutex::default(), most: bytes / LARGEST })
+        Arc::new(Self { kept: Mutex::default(), most: bytes / LARGEST })
     }
 
-    /// Gives all of it back to the system.
-    pub(crate) fn clear(&self) {
-        let spare = std::mem::take(&mut *self.spare.lock());
-        drop(spare);
+    /// Gives all of it back to the system; false if there is none.
+    pub(crate) fn clear(&self) -> bool {
+        let spare = std::mem::take(&mut self.kept.lock().spare);
+        !spare.is_empty()
+    }
+
+    /// How many chunks were asked for so far, if there are some.
+    pub(crate) fn taken_beside_some(&self) -> Option<u64> {
+        let kept = self.kept.lock();
+        (!kept.spare.is_empty()).then_some(kept.taken)
     }
 
     fn take(&self) -> Option<Chunk> {
-        self.spare.lock().pop()
+        let mut kept = self.kept.lock();
+        kept.taken += 1;
+        kept.spare.pop()
     }
 
     fn put_back(&self, chunk: Chunk) {
-        let mut spare = self.spare.lock();
-        if chunk.layout.size() == LARGEST && spare.len() < self.most {
-            spare.push(chunk);
+        let mut kept = self.kept.lock();
+        if chunk.layout.size() == LARGEST && kept.spare.len() < self.most {
+            kept.spare.push(chunk);
         }
     }
 }
@@ -279,13 +294,14 @@ mod tests {
             arena
         };
         drop(fill(1));
-        assert_eq!(pool.spare.lock().len(), 1);
+        assert_eq!(pool.kept.lock().spare.len(), 1);
         drop((fill(2), fill(4)));
-        assert_eq!(pool.spare.lock().len(), 3);
+        assert_eq!(pool.kept.lock().spare.len(), 3);
         let arena = fill(2);
-        assert_eq!(pool.spare.lock().len(), 1);
+        assert_eq!(pool.kept.lock().spare.len(), 1);
         drop(arena);
-        pool.clear();
-        assert!(pool.spare.lock().is_empty());
+        assert!(pool.taken_beside_some().is_some());
+        assert!(pool.clear() && !pool.clear());
+        assert_eq!(pool.taken_beside_some(), None);
     }
 }
