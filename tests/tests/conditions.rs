@@ -41,32 +41,62 @@ fn as_the_child() {
     store.close().unwrap();
 }
 
-#[test]
-fn a_user_that_may_lock_no_memory_is_told_and_goes_on() {
+/// Runs the test of the child by a program that takes something away from it, and gives what it says; `None`
+/// where there is no such program. What the child has written is there for others.
+fn told_under(program: &str, arguments: &[&str], user: Option<u32>) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
-    // The program may stand where nobody else may look.
-    let program = dir.path().join("program");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
-    let mut command = Command::new("prlimit");
-    command.arg("--memlock=0:0").arg(&program).args(["--exact", "as_the_child", "--nocapture"]);
+    // The test may stand where nobody else may look.
+    let child = dir.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &child).unwrap();
+    fs::set_permissions(&child, Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(program);
+    command.args(arguments).arg(&child).args(["--exact", "as_the_child", "--nocapture"]);
     command.env(STORE, dir.path().join("store")).current_dir(dir.path());
-    if fs::metadata("/proc/self").unwrap().uid() == 0 {
-        command.uid(NOBODY).gid(NOBODY);
+    if let Some(user) = user {
+        command.uid(user).gid(user);
     }
     let output = match command.output() {
         Ok(output) => output,
-        Err(error) => return println!("skipped: prlimit: {error}"),
+        Err(error) => {
+            println!("skipped: {program}: {error}");
+            return None;
+        }
     };
-    let told = String::from_utf8_lossy(&output.stdout);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
+    if errors.contains("PTRACE") || errors.contains("invalid system call") {
+        println!("skipped: {program}: {}", errors.lines().next().unwrap_or_default());
+        return None;
+    }
     assert!(output.status.success(), "{told}\n{errors}");
-    let stage = told.lines().find_map(|line| line.strip_prefix("stage: ")).unwrap();
-    assert_ne!(stage, "None", "{told}");
-    // What it has written is there for others.
     let store = Store::open_read_only(dir.path().join("store")).unwrap();
     assert_eq!(store.database("d").unwrap().iter().count(), 2_000);
+    Some(told)
+}
+
+/// The rest of a line of what was told.
+fn line<'a>(told: &'a str, of: &str) -> &'a str {
+    told.lines().find_map(|line| line.strip_prefix(of)).unwrap()
+}
+
+#[test]
+fn a_user_that_may_lock_no_memory_is_told_and_goes_on() {
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let told = told_under("prlimit", &["--memlock=0:0"], is_root.then_some(NOBODY));
+    let Some(told) = told else { return };
+    assert_ne!(line(&told, "stage: "), "None", "{told}");
+}
+
+#[test]
+fn where_io_uring_is_denied_a_store_says_so_and_goes_on() {
+    for error in ["EPERM", "ENOSYS", "ENOMEM"] {
+        let denied = format!("inject=io_uring_setup:error={error}");
+        let quiet = ["-f", "-o", "/dev/null", "-e", "trace=io_uring_setup", "-e", &denied];
+        let Some(told) = told_under("strace", &quiet, None) else { return };
+        let log = line(&told, "log: ");
+        assert!(log.starts_with("posix Some(\"") && log.contains("io_uring"), "{error}: {log}");
+    }
 }
 
 #[test]

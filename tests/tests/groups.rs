@@ -118,36 +118,70 @@ fn who_needs_the_device_gathers_in_one_group() {
     assert_eq!(after.commit_groups - before.commit_groups, 2);
 }
 
-#[test]
-fn a_failed_sync_is_told_to_everybody_in_its_group_and_shows_nothing() {
-    const WRITERS: u64 = 16;
-    let env = SimEnv::new(1);
-    let (store, next) = open(&env);
-    let database = store.database("d").unwrap();
+/// The writers of a group that fails.
+const MANY: u64 = 16;
+
+/// Has writers line up behind a synced commit that is on its way, and makes an operation of their group fail:
+/// the next of a name. Gives what they are told.
+fn failing(
+    (env, store, next): (&SimEnv, &Store, &Next),
+    operation: &'static str,
+    kind: FaultKind,
+) -> Vec<orlop::Result<()>> {
     let started = AtomicU64::new(0);
+    let write = |n: u64| {
+        started.fetch_add(1, Ordering::Release);
+        store.database("d").unwrap().put(n.to_be_bytes(), "v")
+    };
     thread::scope(|scope| {
-        let writers = meanwhile(&store, &next, || {
-            let write = |n: u64| {
-                started.fetch_add(1, Ordering::Release);
-                store.database("d").unwrap().put(n.to_be_bytes(), "v")
-            };
-            let writers: Vec<_> = (0..WRITERS).map(|n| scope.spawn(move || write(n))).collect();
-            assert!(until(|| started.load(Ordering::Acquire) == WRITERS));
+        let writers = meanwhile(store, next, || {
+            let writers: Vec<_> = (0..MANY).map(|n| scope.spawn(move || write(n))).collect();
+            assert!(until(|| started.load(Ordering::Acquire) == MANY));
             thread::sleep(Duration::from_millis(50));
             let failing = env.clone();
-            let fail = move || failing.fail_at(failing.operations() + 1, FaultKind::Io);
-            *next.lock().unwrap() = Some(("reap", Box::new(fail)));
+            let fail = move || failing.fail_at(failing.operations() + 1, kind);
+            *next.lock().unwrap() = Some((operation, Box::new(fail)));
             writers
         });
-        for writer in writers {
-            let error = writer.join().unwrap().unwrap_err();
-            assert!(matches!(error, Error::Io { .. } | Error::Poisoned { .. }), "{error}");
-        }
-    });
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    })
+}
+
+/// A group has failed, and what is in the log is unknown.
+fn all_are_told_and_nothing_is_shown(store: &Store, told: &[orlop::Result<()>]) {
+    let database = store.database("d").unwrap();
+    // Who comes behind the group would be told that the store is poisoned.
+    assert!(told.iter().all(|told| matches!(told, Err(Error::Io { .. }))), "{told:?}");
     assert!(store.stats().poisoned.is_some());
-    assert!((0..WRITERS).all(|n| !database.contains(n.to_be_bytes()).unwrap()));
+    assert_eq!(store.stats().durable_seqno, store.stats().visible_seqno, "nothing of it is shown");
+    assert!((0..MANY).all(|n| !database.contains(n.to_be_bytes()).unwrap()));
     assert!(database.contains("synced").unwrap(), "reads go on");
+    assert_eq!(database.iter().count(), 2);
     assert!(matches!(database.put("more", "v"), Err(Error::Poisoned { .. })));
+    assert!(matches!(store.clone().close(), Err(Error::Poisoned { .. })));
+}
+
+#[test]
+fn a_failed_sync_is_told_to_everybody_in_its_group_and_shows_nothing() {
+    let env = SimEnv::new(1);
+    let (store, next) = open(&env);
+    let told = failing((&env, &store, &next), "reap", FaultKind::Io);
+    all_are_told_and_nothing_is_shown(&store, &told);
+}
+
+/// A file system that has to find space where it was told to reserve it.
+#[test]
+fn a_disk_that_is_full_when_a_group_is_written_is_told_to_everybody_in_it_and_shows_nothing() {
+    for operation in ["submit", "reap"] {
+        let env = SimEnv::new(1);
+        let (store, next) = open(&env);
+        let told = failing((&env, &store, &next), operation, FaultKind::StorageFull);
+        all_are_told_and_nothing_is_shown(&store, &told);
+        // What the next process finds is all of the group or nothing.
+        let (image, _) = open(&env.kill());
+        let found = image.database("d").unwrap().iter().count() as u64;
+        assert!([2, 2 + MANY].contains(&found), "{operation}: {found}");
+    }
 }
 
 #[test]
