@@ -48,6 +48,11 @@ pub fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);
 }
 
+/// The bug that is planted on this thread: for one that does a part of its work.
+pub fn here() -> Option<Bug> {
+    PLANTED.get()
+}
+
 /// Whether a bug is planted on this thread.
 pub(crate) fn planted(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
@@ -120,6 +125,12 @@ bugs! {
     StageRemovedEarly: "RocksDB PR #7780",
     /// A spare segment is used although one with a higher number was.
     SpareOutOfTurn: "RocksDB PR #12918, recycled logs",
+    /// A segment that is used again keeps the id of its file, so that frames of its earlier life are good ones.
+    RecycledIdKept: "RocksDB PR #12918, recycled logs",
+    /// A segment that is used again gets its new name before its new prologue is on the device.
+    RecycledPrologueUnsynced: "law 1 of ARCHITECTURE.md",
+    /// A spare segment is used before its name is on the device.
+    SpareNameUnsynced: "RocksDB PR #10573",
     /// The entries of a dropped database go before the drop is durable.
     DropActsBeforeDurable: "fjall #241",
 
@@ -136,6 +147,10 @@ bugs! {
     SyncSkippedAfterDrop: "RocksDB 7.6.0",
     /// A sync that brings no batches does nothing.
     SyncSkipped: "sled #1452",
+    /// A synced commit is acknowledged when its write is on its way.
+    AcknowledgedAtTakeOff: "docs/decisions/0012",
+    /// A commit behind a synced one that is on its way is acknowledged without outliving the process.
+    BehindFlightUnstaged: "docs/decisions/0012",
     /// A commit whose write to the log could not be started counts.
     LogWriteErrorIgnored: "fjall #304",
     /// A commit whose write or sync of the log failed counts.

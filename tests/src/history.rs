@@ -11,6 +11,7 @@ use orlop::env::{Env, SimEnv};
 use orlop::sim::History;
 use orlop::{Background, Batch, Durability, Error, Progress, Snapshot, Store};
 
+use crate::held::Gate;
 use crate::model::{self, Model};
 
 /// Where the store lies on the simulated disk.
@@ -21,6 +22,8 @@ pub const DIR: &str = "/store";
 pub enum Step {
     /// A batch: changes in order, and its durability.
     Commit(Vec<Change>, Durability),
+    /// A synced batch, and others that are committed while it is on its way to the device.
+    Flight(Vec<Change>, Vec<(Vec<Change>, Durability)>),
     /// `Store::sync`.
     Sync,
     /// `Store::flush`.
@@ -34,6 +37,19 @@ pub enum Step {
     /// A snapshot is taken; if one is held, it is compared with what it must still show, and let
     /// go instead. Closing lets go as well.
     Snapshot,
+}
+
+/// The same steps for somebody who does one thing after the other.
+pub fn one_by_one(steps: &[Step]) -> Vec<Step> {
+    let apart = |step: &Step| match step {
+        Step::Flight(synced, others) => {
+            let first = Step::Commit(synced.clone(), Durability::Synced);
+            let others = others.iter().cloned().map(|(changes, of)| Step::Commit(changes, of));
+            std::iter::once(first).chain(others).collect()
+        }
+        step => vec![step.clone()],
+    };
+    steps.iter().flat_map(apart).collect()
 }
 
 /// One change inside a batch.
@@ -249,6 +265,7 @@ pub fn record(
 struct Runner<'a> {
     env: &'a SimEnv,
     tree: Tree,
+    gate: Gate,
     history: History<Model>,
     activities: Vec<(u64, Activity)>,
     starts: Vec<u64>,
@@ -262,6 +279,7 @@ impl<'a> Runner<'a> {
         Self {
             env,
             tree,
+            gate: Gate::default(),
             history,
             activities: Vec::new(),
             starts: Vec::new(),
@@ -278,7 +296,7 @@ impl<'a> Runner<'a> {
     }
 
     fn open(&mut self) -> orlop::Result<()> {
-        let opened = open(self.env, self.tree);
+        let opened = open_on(self.gate.before(self.env), self.tree);
         self.did(Activity::Open);
         self.store = Some(opened?);
         Ok(())
@@ -300,6 +318,7 @@ impl<'a> Runner<'a> {
         self.starts.push(self.env.operations());
         match step {
             Step::Commit(changes, durability) => self.commit(changes, *durability),
+            Step::Flight(synced, others) => self.flight(synced, others),
             Step::Sync => self.synced(Activity::Sync, Store::sync),
             Step::Flush => self.synced(Activity::Flush, Store::flush),
             Step::Compact => self.synced(Activity::Compact, Store::compact),
@@ -353,6 +372,31 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
+    fn flight(
+        &mut self,
+        synced: &[Change],
+        others: &[(Vec<Change>, Durability)],
+    ) -> orlop::Result<()> {
+        let (store, history) = (self.store()?, &self.history);
+        let mut next = history.latest();
+        let batch = batch(store, synced, &mut next)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        history.begin(next);
+        let begun = history.promise().begun;
+        let behind =
+            || others.iter().try_for_each(|(changes, of)| after(store, history, changes, *of));
+        let flight = || {
+            batch.commit_with(Durability::Synced)?;
+            history.acknowledge_first(begun, Durability::Synced);
+            Ok(())
+        };
+        let (landed, others) = self.gate.meanwhile(flight, behind);
+        self.did(Activity::Commit);
+        landed.and(others.unwrap_or(Ok(())))
+    }
+
     fn snapshot(&mut self) -> orlop::Result<()> {
         match self.held.take() {
             None => self.held = Some((self.store()?.snapshot(), self.history.latest())),
@@ -370,6 +414,21 @@ impl<'a> Runner<'a> {
         }
         Ok(())
     }
+}
+
+/// A commit behind all that were begun.
+fn after(
+    store: &Store,
+    history: &History<Model>,
+    changes: &[Change],
+    durability: Durability,
+) -> orlop::Result<()> {
+    let mut next = history.latest();
+    let batch = batch(store, changes, &mut next)?;
+    if batch.is_empty() {
+        return Ok(());
+    }
+    history.commit(next, durability, || batch.commit_with(durability))
 }
 
 /// A batch of changes; those that the store would refuse are left out: of databases that do not

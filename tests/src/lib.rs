@@ -6,6 +6,7 @@ pub mod crash;
 pub mod damage;
 pub mod dice;
 pub mod fuzz;
+pub mod held;
 pub mod history;
 pub mod model;
 pub mod oracle;

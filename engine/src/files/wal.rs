@@ -278,6 +278,7 @@ impl Log {
     fn shelter(&mut self, is_piece: bool) -> Result<Option<Landing>> {
         seeded!(StageSkipped => return Ok(None));
         let Some(segment) = &mut self.current else { return Ok(None) };
+        seeded!(BehindFlightUnstaged => if segment.is_behind_sync() { return Ok(None) });
         if segment.is_exposed_on_its_way() {
             segment.reap()?;
         }

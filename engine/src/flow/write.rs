@@ -303,7 +303,7 @@ fn write_group(mut leading: Leading<'_>, group: &mut [Commit<'_>]) -> Result<()>
     let mut flying = None;
     if let Some(landing) = landing {
         flying = landing.synced().map(|_| leading.take_off());
-        wait_for(shared, &landing)?;
+        seeded!(AcknowledgedAtTakeOff => (), else wait_for(shared, &landing)?);
     } else {
         note_durable(shared, lead.log.synced());
     }

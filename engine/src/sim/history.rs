@@ -108,13 +108,19 @@ impl<S: Clone + PartialEq> History<S> {
     /// does when it returns, and a [`Store::sync`](crate::Store::sync), which is
     /// [`Durability::Synced`].
     pub fn acknowledge(&self, durability: Durability) {
+        self.acknowledge_first(usize::MAX, durability);
+    }
+
+    /// Says that the first commits, so many, have been promised: where later ones were begun meanwhile.
+    pub fn acknowledge_first(&self, commits: usize, durability: Durability) {
         let told = &mut *self.told();
         let mut promise = last(told);
+        let commits = commits.min(promise.begun);
         if durability >= Durability::Buffered {
-            promise.kill = promise.begun;
+            promise.kill = promise.kill.max(commits);
         }
         if durability == Durability::Synced {
-            promise.power = promise.begun;
+            promise.power = promise.power.max(commits);
         }
         self.tell(told, promise);
     }

@@ -62,7 +62,7 @@ fn follow(env: &SimEnv, script: &Workload) -> Result<(), String> {
     let mut rules = Rules::of(env);
     let mut store = history::open(env, script.tree).map_err(told)?;
     let mut model = Model::new();
-    for step in &script.steps {
+    for step in &history::one_by_one(&script.steps) {
         let open = || history::open(env, script.tree);
         play::step(&mut store, open, &mut model, step).map_err(told)?;
         rules.read(env)?;
@@ -79,7 +79,8 @@ fn follow(env: &SimEnv, script: &Workload) -> Result<(), String> {
 /// Kills the process in the middle of a history and holds the recovery against the rules.
 fn after_a_kill(script: &Workload) -> Result<(), String> {
     let env = SimEnv::new(9);
-    let steps = &script.steps[..script.steps.len() * 2 / 3];
+    let steps = history::one_by_one(&script.steps);
+    let steps = &steps[..steps.len() * 2 / 3];
     let promise = history::run(&env, script.tree, Model::new(), steps);
     if let Some(error) = promise.error {
         return Err(error.to_string());

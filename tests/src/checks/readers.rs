@@ -60,7 +60,7 @@ fn watched(budget: &mut Budget, script: &Workload) -> Result<(), String> {
     let env: Arc<dyn Env> = Arc::new(WatchedEnv { env: SimEnv::new(5), watch });
     let open = || history::open_on(Arc::clone(&env), script.tree);
     let mut store = open().map_err(|error| error.to_string())?;
-    for (at, step) in script.steps.iter().enumerate() {
+    for (at, step) in history::one_by_one(&script.steps).iter().enumerate() {
         lock().store = Some(store.clone()).filter(|_| !matches!(step, Step::Reopen));
         let mut next = lock().expected.clone();
         let done = play::step(&mut store, open, &mut next, step);

@@ -16,11 +16,14 @@ use crate::tally::Tally;
 /// Few images come so late that their recoveries must be cut more rarely.
 const DEPTH: Depth = Depth { nested: 25, sequel: 4 };
 
-/// Workloads that take turns, a part of each by part.
-const ABREAST: usize = 24;
+/// Workloads that take turns, a part of each by part: single macro-operations and all scripts are among them.
+const ABREAST: usize = 29;
 
 /// Parts of each of these.
 const PARTS: u64 = 64;
+
+/// Parts of a short sequence, which has few cases of its own.
+const PARTS_OF_SHORT: u64 = 8;
 
 /// Workloads by parts: the first ones abreast, then those behind them one by one.
 pub(super) fn abreast(
@@ -28,8 +31,14 @@ pub(super) fn abreast(
 ) -> impl Iterator<Item = (Workload, Part)> {
     let mut workloads = workloads;
     let first: Vec<Workload> = workloads.by_ref().take(ABREAST).collect();
-    let turns = Part::all(PARTS)
-        .flat_map(move |part| first.clone().into_iter().map(move |workload| (workload, part)));
+    let part = |turn, of: &Workload| {
+        let parts = if of.is_short() { PARTS_OF_SHORT } else { PARTS };
+        (turn < parts).then_some(Part { of: parts, number: turn })
+    };
+    let turns = (0..PARTS).flat_map(move |turn| {
+        let mine = first.clone().into_iter();
+        mine.filter_map(move |workload| part(turn, &workload).map(|part| (workload, part)))
+    });
     turns.chain(workloads.map(|workload| (workload, Part::WHOLE)))
 }
 
@@ -131,4 +140,15 @@ fn by_place(subject: &Subject, dice: &mut Dice) -> Option<Mutant> {
     let (file, range) = pieces.get(dice.below(pieces.len() as u64) as usize)?;
     let at = range.start + dice.below(HEAD.min(range.len() as u64)) as usize;
     Some(Mutant::Bit((*file).clone(), at, dice.below(8) as u8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crash::workload::MACROS;
+
+    #[test]
+    fn macro_operations_and_scripts_come_first() {
+        assert_eq!(ABREAST, MACROS.len() + Workload::scripts().len());
+    }
 }

@@ -38,7 +38,7 @@ pub fn run(env: &SimEnv, workload: &Workload, forgets: bool) -> Result<Promise, 
     let mut run = GoesOn { env, workload, forgets, live: 0, promise, held: None };
     let mut store = run.open()?;
     let mut outcome = Ok(());
-    for step in workload.prelude.iter().chain(&workload.steps) {
+    for step in workload.prelude.iter().chain(&history::one_by_one(&workload.steps)) {
         outcome = match step {
             Step::Reopen => run.reopen(&store).map(|new| store = new),
             step => run.step(&store, step),
@@ -94,8 +94,8 @@ impl GoesOn<'_> {
             Step::Sync => store.sync(),
             Step::Flush => store.flush(),
             Step::Compact => store.compact(),
-            // Its caller has done that.
-            Step::Reopen => Ok(()),
+            // Its caller has done that, or taken it apart.
+            Step::Reopen | Step::Flight(..) => Ok(()),
         };
         if done.is_ok() {
             if poisoned {

@@ -17,8 +17,10 @@ pub(super) fn all() -> Vec<Workload> {
     scripts.push(of("flushes".to_owned(), flushes()));
     scripts.push(Workload { tree: WIDE, ..of("segments".to_owned(), segments()) });
     scripts.push(Workload { tree: WIDE, ..of("ring".to_owned(), ring()) });
+    scripts.push(Workload { tree: WIDE, ..of("flights".to_owned(), flights()) });
     scripts.push(of("spares".to_owned(), spares(4)));
     scripts.push(of("spares-late".to_owned(), spares(15)));
+    scripts.push(Workload { tree: WIDE, ..of("spares-early".to_owned(), spares_early()) });
     scripts
 }
 
@@ -121,10 +123,44 @@ fn ring() -> Vec<Step> {
     steps
 }
 
+/// Weaker commits while a synced one is on its way to the device.
+fn flights() -> Vec<Step> {
+    let put = |n: u32| vec![put("a", n % 9, &format!("f{n}."), 40)];
+    let round = |from: u32, kinds: &[Durability]| {
+        let others = (from + 1..).zip(kinds).map(|(n, of)| (put(n), *of));
+        let flight = Step::Flight(put(from), others.collect());
+        // The first has a stage made, so that nobody behind the flight needs to wait for it.
+        [commit(put(from + 5), Buffered), flight, commit(put(from + 6), Memory)]
+    };
+    let kinds: [&[Durability]; 4] =
+        [&[Buffered], &[Memory, Buffered], &[Buffered, Memory, Buffered], &[Memory]];
+    let rounds = (0..).step_by(10).zip(kinds);
+    let mut steps: Vec<Step> = rounds.flat_map(|(from, of)| round(from, of)).collect();
+    steps.extend([Step::Sync, Step::Flush]);
+    steps.extend(round(50, &[Buffered]));
+    steps.push(Step::Reopen);
+    steps.extend(round(60, &[Buffered, Memory]));
+    steps.push(commit(put(70), Synced));
+    steps
+}
+
+/// Few keys, and no state that was there before: an old one would pass for the right one.
+fn small(n: u32) -> Step {
+    commit(vec![put("a", n % 9, &format!("s{n}."), 160)], Synced)
+}
+
+/// Spares that come into use long before the next flush.
+fn spares_early() -> Vec<Step> {
+    let with_background = |n| match n {
+        5 | 19 => vec![small(n), Step::Background, Step::Background],
+        _ => vec![small(n)],
+    };
+    (0..22).flat_map(with_background).collect()
+}
+
 /// Synced commits that fill segments, so that spares are made, recycled and taken, with work in the
 /// background after so many each; one that needs a larger segment comes in between.
 fn spares(pace: u32) -> Vec<Step> {
-    let small = |n: u32| commit(vec![put("a", n % 9, "s", 160)], Synced);
     let mut steps = Vec::new();
     for n in 0..46 {
         steps.push(small(n));

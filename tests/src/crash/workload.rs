@@ -32,11 +32,12 @@ pub struct Workload {
 pub type Macro = (&'static str, fn(u32) -> Vec<Step>);
 
 /// What short sequences are made of.
-pub const MACROS: [Macro; 15] = [
+pub const MACROS: [Macro; 16] = [
     ("put", |at| vec![commit(vec![put("a", at, "p", 60)], Synced)]),
     ("pair", |at| vec![commit(vec![put("a", 20 + at, "q", 90), put("b", at, "q", 90)], Synced)]),
     ("buffer", |at| vec![commit(vec![put("a", 30 + at, "r", 50)], Buffered)]),
     ("memory", |at| vec![commit(vec![put("b", 30 + at, "s", 40)], Memory)]),
+    ("flight", flight),
     ("delete", |at| vec![commit(vec![delete("a", at), put("c", at, "d", 9)], Buffered)]),
     ("clear", |at| vec![commit(vec![Change::Clear("a".into()), put("a", at, "t", 30)], Synced)]),
     ("drop", |at| vec![commit(vec![Change::Drop("b".into()), put("c", at, "u", 30)], Buffered)]),
@@ -52,6 +53,13 @@ pub const MACROS: [Macro; 15] = [
 
 pub(super) fn commit(changes: Vec<Change>, durability: Durability) -> Step {
     Step::Commit(changes, durability)
+}
+
+/// Weaker commits behind a synced one that is on its way. There is a stage before it, or they would wait for it.
+fn flight(at: u32) -> Vec<Step> {
+    let put = |n: u32| vec![put("a", n + at, "f", 40)];
+    let weaker = vec![(put(60), Buffered), (put(61), Memory), (put(62), Buffered)];
+    vec![commit(put(63), Buffered), Step::Flight(put(64), weaker)]
 }
 
 fn key(n: u32) -> Vec<u8> {

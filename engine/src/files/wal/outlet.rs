@@ -204,6 +204,15 @@ impl Outlet {
 }
 
 #[cfg(feature = "seeded-bugs")]
+impl Outlet {
+    /// Whether a write is on its way that is to be synced: if somebody waits for one, it is.
+    pub(super) fn is_syncing(&self) -> bool {
+        let state = self.state.try_lock();
+        state.is_none_or(|state| state.flight.is_some_and(|flight| flight.synced.is_some()))
+    }
+}
+
+#[cfg(feature = "seeded-bugs")]
 fn sync_again(state: &mut State) -> io::Result<Vec<u8>> {
     state.file.sync().map(|()| Vec::new())
 }

@@ -259,6 +259,11 @@ impl Segment {
 
 #[cfg(feature = "seeded-bugs")]
 impl Segment {
+    /// Whether a write is on its way that is to be synced.
+    pub(super) fn is_behind_sync(&self) -> bool {
+        self.outlet.is_syncing()
+    }
+
     /// Submits all, and keeps the last sector to write it again.
     fn submit_and_keep(&mut self, mut bytes: Vec<u8>, synced: Option<Seqno>) -> Result<Landing> {
         let whole = bytes.len() / SECTOR as usize * SECTOR as usize;

@@ -220,7 +220,8 @@ impl Spares {
         };
         file.end_writing();
         let spare = Spare { number, path: named, id, file, capacity, is_named: true, written };
-        if let Err(error) = self.dir.sync() {
+        let synced = seeded!(SpareNameUnsynced => Ok(()), else self.dir.sync());
+        if let Err(error) = synced {
             self.discard(spare);
             return Err(error);
         }
@@ -242,12 +243,23 @@ impl Spares {
     ) -> Result<FileId> {
         let fail = |source| Error::io("write", path, source);
         let id = FileId(self.dir.env.random());
+        seeded!(RecycledIdKept: id = self.id_before(path).unwrap_or(id));
         let header = FileHeader { kind: FileKind::Log, store: self.store, number, id };
         let mut prologue = header.encode().to_vec();
         prologue.extend_from_slice(&SegmentHeader::NOT_BEGUN.encode(&id));
         prologue.resize(SECTOR as usize, 0);
-        file.submit(0, prologue, true).map_err(fail)?;
+        let sync = seeded!(RecycledPrologueUnsynced => false, else true);
+        file.submit(0, prologue, sync).map_err(fail)?;
         file.reap().map_err(fail)?;
         Ok(id)
+    }
+}
+
+#[cfg(feature = "seeded-bugs")]
+impl Spares {
+    /// The id that a file has, if it is one.
+    fn id_before(&self, path: &std::path::Path) -> Option<FileId> {
+        let bytes = self.dir.env.read(path).ok()?;
+        FileHeader::decode(&bytes).ok().map(|header| header.id)
     }
 }
