@@ -136,18 +136,23 @@ pub(super) struct StageMap {
 impl StageMap {
     /// Maps a new file, if nothing can go wrong there: a page without a place on the device raises
     /// `SIGBUS` in whoever writes to it. So the space must be `promised`, by a file system that
-    /// overwrites where it has written.
-    pub(super) fn of(file: &File, promised: bool) -> Option<StageMap> {
-        if !promised || !overwrites_in_place(file) {
-            return None;
+    /// overwrites where it has written. The error says why it is not mapped.
+    pub(super) fn of(file: &File, promised: bool) -> Result<StageMap, String> {
+        if !promised {
+            return Err("this file system does not reserve space".to_owned());
+        }
+        if !overwrites_in_place(file) {
+            let why = "this file system may need new space to write where it has written before";
+            return Err(why.to_owned());
         }
         // SAFETY: the file is new, and only this mapping writes to it. Readers of the file expect any
         // bytes in it. Nobody shortens it: it is removed as a whole, which leaves the pages alone.
-        let map = unsafe { memmap2::MmapMut::map_mut(file) }.ok()?;
+        let map = unsafe { memmap2::MmapMut::map_mut(file) };
+        let map = map.map_err(|error| format!("it cannot be mapped: {error}"))?;
         // What stays in memory need not be read again from a device that has gone bad. A limit on
         // locked memory may forbid it: then that is left to chance.
         let unlocked = map.lock().err().map(|error| error.to_string());
-        Some(StageMap { map, unlocked })
+        Ok(StageMap { map, unlocked })
     }
 
     pub(super) fn unlocked(&self) -> Option<&str> {

@@ -131,8 +131,8 @@ impl Env for PosixEnv {
             let _ = fs::remove_file(path); // the first error is the one to tell
         })?;
         let stage = match StageMap::of(&file, promised) {
-            Some(map) => PosixStage::Mapped(map),
-            None => PosixStage::Written { file, len },
+            Ok(map) => PosixStage::Mapped(map),
+            Err(why) => PosixStage::Written { file, len, why },
         };
         Ok(Box::new(stage))
     }
@@ -349,7 +349,7 @@ impl WriteFile for PosixFile {
 /// A stage in memory that the system has, too; or written, a system call each time, where that cannot be.
 enum PosixStage {
     Mapped(StageMap),
-    Written { file: File, len: u64 },
+    Written { file: File, len: u64, why: String },
 }
 
 impl StageFile for PosixStage {
@@ -358,11 +358,7 @@ impl StageFile for PosixStage {
             PosixStage::Mapped(map) => map.unlocked().map(|why| {
                 format!("mapped, but the system may take its pages out of memory: {why}")
             }),
-            PosixStage::Written { .. } => Some(
-                "written by system calls: this file system may need new space to write \
-                      where it has written before"
-                    .to_owned(),
-            ),
+            PosixStage::Written { why, .. } => Some(format!("written by system calls: {why}")),
         }
     }
 
@@ -487,6 +483,24 @@ mod tests {
         let _copy = file.try_clone().unwrap();
         drop(PosixLock { file });
         PosixEnv::new().lock(&path).unwrap();
+    }
+
+    /// Whatever kept it from being mapped, the file system was blamed.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_stage_that_is_not_mapped_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stage");
+        let file = File::create(&path).unwrap();
+        let why = StageMap::of(&file, false).unwrap_err();
+        assert!(why.contains("does not reserve"), "{why}");
+        // Only open for writing: it cannot be mapped.
+        match StageMap::of(&file, true) {
+            Ok(_) => panic!("mapped"),
+            Err(why) => assert!(why.contains("mapped: ") || why.contains("new space"), "{why}"),
+        }
+        let stage = PosixStage::Written { file, len: 0, why };
+        assert!(stage.fallback().unwrap().ends_with("does not reserve space"));
     }
 
     #[test]

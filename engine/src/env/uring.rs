@@ -6,8 +6,9 @@
 //! at the reap are a fifth faster (docs/decisions/0010). And, where nothing gets past the page cache,
 //! small ones without: into the cache a `pwrite` takes 0.4 µs, the ring 11 µs (docs/decisions/0001).
 //!
-//! One environment has one ring, behind a mutex held while waiting: commits have one leader at a
-//! time, so nobody queues for it. What keeps the kernel and Rust from sharing a buffer wrongly is
+//! One environment has one ring, behind a mutex held while waiting. Whoever starts or reaps a write through
+//! the ring queues for it: the leaders of groups, which follow one another before the first has landed,
+//! the background, which fills segments, and other stores of the environment. What keeps the kernel and Rust from sharing a buffer wrongly is
 //! one rule: **a buffer and its file stay with the [`Flight`] until every completion of that
 //! flight was seen**; if that can no longer happen, both are leaked.
 

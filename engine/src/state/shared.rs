@@ -1,8 +1,6 @@
 //! The one struct where everything meets, grouped by what guards it.
 //!
-//! Lock order: stepping → queue → manifest → directory → catalog → snapshots → spares → background; and
-//! that of a segment's outlet, inside of which nothing is taken. The view is replaced under its own lock,
-//! which nothing else is taken inside of.
+//! ARCHITECTURE.md has the order of the locks.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
