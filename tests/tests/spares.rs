@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use orlop::env::{Env, Keep, SimEnv};
 use orlop::{Background, Builder, Database, Durability, Progress, Store};
+use orlop_formats::filename::FileName;
+use orlop_formats::log::was_never_begun;
 use orlop_tests::watched::WatchedEnv;
 
 const DIR: &str = "/store";
@@ -296,7 +298,7 @@ fn a_compaction_lets_spares_be_made() {
 fn a_sealed_memtable_does_not_wait_until_a_segment_is_filled() {
     let env = SimEnv::new(3);
     let watch = Watch::default();
-    let builder = watch.builder(&env).segment_size(1 << 20).memtable_size(1 << 20);
+    let builder = watch.builder(&env).segment_size(1 << 20).memtable_size(128 << 10);
     let store = builder.open(Path::new(DIR)).unwrap();
     let database = store.database("d").unwrap();
     // The segment behind this one has 1 MiB.
@@ -305,13 +307,14 @@ fn a_sealed_memtable_does_not_wait_until_a_segment_is_filled() {
     let others = database.clone();
     watch.at_next("submit", move || {
         for n in 0..5_u64 {
-            others.put_with(n.to_be_bytes(), vec![2; 300 << 10], Durability::Memory).unwrap();
+            others.put_with(n.to_be_bytes(), vec![2; 15_000], Durability::Memory).unwrap();
         }
     });
     assert_eq!(store.step().unwrap(), Progress::Prepared);
-    assert!(zeros(&env) < 1 << 20, "{} bytes are filled", zeros(&env));
+    assert!(zeros(&env) < 512 << 10, "{} bytes are filled", zeros(&env));
     assert_eq!(store.step().unwrap(), Progress::Flushed);
     settle(&store);
+    assert!(zeros(&env) > 900 << 10, "it goes on where it was");
     check_large(&store);
     check_large(&open(&env.kill()));
 }
@@ -319,7 +322,7 @@ fn a_sealed_memtable_does_not_wait_until_a_segment_is_filled() {
 fn check_large(store: &Store) {
     let database = store.database("d").unwrap();
     assert!(database.contains("large").unwrap());
-    assert!((0..4_u64).all(|n| database.get(n.to_be_bytes()).unwrap().unwrap().len() == 300 << 10));
+    assert!((0..4_u64).all(|n| database.get(n.to_be_bytes()).unwrap().unwrap().len() == 15_000));
 }
 
 #[test]
@@ -383,6 +386,34 @@ fn a_store_that_rests_keeps_one_spare() {
     check(&env.kill(), last);
     store.database("d").unwrap().put((last + 1).to_be_bytes(), [last as u8 + 1; 9]).unwrap();
     check(&env.crash(Keep::Nothing), last + 1);
+}
+
+/// The same, with a thread and a clock.
+#[test]
+fn a_store_that_rests_for_some_seconds_keeps_one_spare() {
+    let env = SimEnv::new(3);
+    let builder = Store::builder().env(Arc::new(env.clone())).segment_size(64 << 10);
+    let store = builder.memtable_size(64 << 10).open(Path::new(DIR)).unwrap();
+    let spares = || {
+        let entries = env.list(Path::new(DIR)).unwrap().into_iter();
+        let logs = entries.filter_map(|entry| match FileName::parse(&entry.name) {
+            // One that is gone meanwhile is none.
+            Some(FileName::Log(number)) => {
+                Some((number, env.read(&Path::new(DIR).join(entry.name)).ok()?))
+            }
+            _ => None,
+        });
+        logs.filter(|(number, bytes)| was_never_begun(bytes, *number, None)).count()
+    };
+    let database = store.database("d").unwrap();
+    let begun = Instant::now();
+    while spares() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "there are never so many");
+        sectors(&database, 16);
+    }
+    assert!(until(|| spares() <= 1));
+    store.close().unwrap();
+    assert_eq!(open(&env).database("d").unwrap().iter().count(), 16);
 }
 
 /// A segment that was ended early, and recycled, counted as one whose every sector was written.
