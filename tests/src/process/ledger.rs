@@ -38,13 +38,14 @@ impl Ordeal {
         }
     }
 
-    /// Whether this must not have been acknowledged: it had to write to a disk without power.
+    /// Whether this must not have been acknowledged: it had to write to a disk without power. What is not
+    /// synced need not: it is on a stage, in memory that outlives the process.
     fn forbids(self, ack: &Record, begun: u64) -> bool {
         match self {
             Ordeal::Kill => false,
             Ordeal::Power { to, .. } => {
                 usize::from(ack.writer) < WRITERS
-                    && ack.durability >= Durability::Buffered
+                    && ack.durability == Durability::Synced
                     && begun > to
             }
         }

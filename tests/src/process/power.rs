@@ -12,7 +12,7 @@
 //!    recovered here, sometimes by the next child, which may be cut at that
 //!
 //! What is acknowledged while the cut is under way promises nothing: the kernel's cut is no instant
-//! (see `ledger`). A commit that begins behind it and has to write must not succeed (`false_acks`).
+//! (see `ledger`). A synced commit that begins behind it must not succeed (`false_acks`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

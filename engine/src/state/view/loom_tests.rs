@@ -14,6 +14,7 @@ use loom::thread;
 
 use super::*;
 use crate::files::sstable::Graveyard;
+use crate::state::memtable::Active;
 use crate::state::snapshots::Snapshots;
 
 /// Rounds of reclamation: enough for two epochs to end, few enough for loom.
