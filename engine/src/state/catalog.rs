@@ -120,22 +120,14 @@ impl Slot {
 
     /// Asked for with every write.
     pub(crate) fn options(&self) -> DatabaseOptions {
-        let durability = match self.durability.load(Ordering::Relaxed) {
-            1 => Some(Durability::Memory),
-            2 => Some(Durability::Buffered),
-            3 => Some(Durability::Synced),
-            _ => None,
-        };
+        let tag = self.durability.load(Ordering::Relaxed);
+        let all = [DurabilityTag::Memory, DurabilityTag::Buffered, DurabilityTag::Synced];
+        let durability = all.into_iter().find(|of| *of as u64 == tag).map(from_tag);
         DatabaseOptions { durability }
     }
 
     fn set_options(&self, options: DatabaseOptions) {
-        let tag = match options.durability {
-            None => 0,
-            Some(Durability::Memory) => 1,
-            Some(Durability::Buffered) => 2,
-            Some(Durability::Synced) => 3,
-        };
+        let tag = options.durability.map_or(0, |durability| to_tag(durability) as u64);
         self.durability.store(tag, Ordering::Relaxed);
     }
 }

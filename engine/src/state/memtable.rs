@@ -181,8 +181,8 @@ impl Active {
     /// Lets its holder insert.
     pub(crate) fn writer(&mut self) -> Writer<'_> {
         let writing = self.0.writing.get();
-        // SAFETY: `new` makes the memtable, and nothing else gives an `Active` of it; this one is borrowed for
-        // as long as the writer is there. Nobody else looks into the cell.
+        // SAFETY: `with_memory` makes the memtable, and nothing else gives an `Active` of it; this one is
+        // borrowed for as long as the writer is there. Nobody else looks into the cell.
         let writing = unsafe { &mut *writing };
         Writer { memtable: &self.0, writing, entries: 0, last_seqno: 0 }
     }
