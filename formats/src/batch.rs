@@ -47,9 +47,24 @@ pub fn begin(out: &mut Vec<u8>) -> usize {
     start
 }
 
+/// Bytes that an op takes.
+pub fn op_len(op: &Op<'_>) -> usize {
+    let varint = |of: u64| varint::len(of);
+    let expiry = if op.expiry.is_some() { 8 } else { 0 };
+    let lengths = varint(op.key.len() as u64) + varint(op.value.len() as u64);
+    2 + varint(u64::from(op.database.0)) + lengths + expiry + op.key.len() + op.value.len()
+}
+
 /// Appends an op. The caller has held its lengths against the limits; an expiry of 0 becomes 1.
 #[inline]
 pub fn push(out: &mut Vec<u8>, op: &Op<'_>) {
+    push_key(out, op);
+    out.extend_from_slice(op.value);
+}
+
+/// Appends an op up to its value, which comes next.
+#[inline]
+pub fn push_key(out: &mut Vec<u8>, op: &Op<'_>) {
     debug_assert!(op.key.len() <= MAX_KEY_LEN && op.value.len() <= MAX_VALUE_LEN);
     debug_assert!(op.kind != Kind::Delete || op.value.is_empty());
     let mut head = [0; OP_HEAD];
@@ -69,7 +84,6 @@ pub fn push(out: &mut Vec<u8>, op: &Op<'_>) {
     out.extend_from_slice(&head);
     out.truncate(start + len);
     out.extend_from_slice(op.key);
-    out.extend_from_slice(op.value);
 }
 
 /// Fills in the head of the batch that [`begin`] began at `start` and that `out` ends with.
@@ -80,10 +94,19 @@ pub fn push(out: &mut Vec<u8>, op: &Op<'_>) {
 #[inline]
 pub fn finish(out: &mut [u8], start: usize, count: u32) {
     let batch = &mut out[start..];
-    assert!(batch.len() <= MAX_BATCH_LEN, "a batch must be at most {MAX_BATCH_LEN} bytes");
-    let len = (batch.len() - HEADER_LEN) as u32;
-    set(batch, LEN, &len.to_le_bytes());
-    set(batch, COUNT, &count.to_le_bytes());
+    finish_before(batch, count, batch.len() - HEADER_LEN);
+}
+
+/// The same where `head` are the first bytes of the batch, and its ops have `len` bytes.
+///
+/// # Panics
+/// As [`finish`].
+#[inline]
+pub fn finish_before(head: &mut [u8], count: u32, len: usize) {
+    let fits = HEADER_LEN.checked_add(len).is_some_and(|len| len <= MAX_BATCH_LEN);
+    assert!(fits, "a batch must be at most {MAX_BATCH_LEN} bytes");
+    set(head, LEN, &(len as u32).to_le_bytes());
+    set(head, COUNT, &count.to_le_bytes());
 }
 
 /// Reads the payload of a group of `count` batches. Offsets of errors count from the payload.

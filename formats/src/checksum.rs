@@ -39,6 +39,38 @@ pub fn crc(parts: &[&[u8]]) -> u32 {
     hasher.finalize()
 }
 
+/// CRC-32 (IEEE 802.3) of bytes that come one after the other, whatever comes before them.
+#[derive(Clone, Debug, Default)]
+pub struct Running {
+    hasher: crc32fast::Hasher,
+    len: u64,
+}
+
+impl Running {
+    /// Goes on with `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+    }
+
+    /// How many bytes there were.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there was none yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The checksum of what was hashed to `before`, and then these bytes.
+    pub fn behind(&self, before: u32) -> u32 {
+        let mut hasher = crc32fast::Hasher::new_with_initial(before);
+        hasher.combine(&self.hasher);
+        hasher.finalize()
+    }
+}
+
 /// The checksum of a block whose first byte lies at `offset` of its file.
 #[inline]
 pub fn block(bytes: &[u8], place: &Place, offset: u64) -> u64 {
@@ -103,6 +135,18 @@ mod tests {
     fn crc_is_the_ieee_one() {
         assert_eq!(crc(&[b"123456789"]), 0xcbf4_3926);
         assert_eq!(crc(&[b"1234", b"", b"56789"]), 0xcbf4_3926);
+    }
+
+    proptest! {
+        #[test]
+        fn a_running_one_fits_behind_any_other(before: Vec<u8>, parts: Vec<Vec<u8>>) {
+            let mut running = Running::default();
+            prop_assert!(running.is_empty());
+            parts.iter().for_each(|part| running.update(part));
+            prop_assert_eq!(running.len(), parts.concat().len() as u64);
+            let all = [before.clone(), parts.concat()].concat();
+            prop_assert_eq!(running.behind(crc(&[&before])), crc(&[&all]));
+        }
     }
 
     #[test]

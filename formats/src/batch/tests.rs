@@ -41,6 +41,23 @@ fn error_at(bytes: &[u8]) -> u64 {
     read_all(bytes, 1).unwrap_err().offset
 }
 
+proptest! {
+    #[test]
+    fn a_batch_can_be_made_in_parts(ops in ops()) {
+        let mut parts = Vec::new();
+        begin(&mut parts);
+        for owned in &ops {
+            let before = parts.len();
+            push_key(&mut parts, &op(owned));
+            parts.extend_from_slice(op(owned).value);
+            prop_assert_eq!(op_len(&op(owned)), parts.len() - before);
+        }
+        let len = parts.len() - HEADER_LEN;
+        finish_before(&mut parts[..HEADER_LEN], ops.len() as u32, len);
+        prop_assert_eq!(parts, encode(&[ops]));
+    }
+}
+
 #[test]
 fn hostile_heads() {
     let good = put(b"key", b"value");

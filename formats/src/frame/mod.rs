@@ -10,7 +10,7 @@ mod walk;
 
 pub use walk::{Walk, later_proof, reach, was_to_follow};
 
-use crate::checksum::{crc, crc_behind};
+use crate::checksum::{Running, crc, crc_behind};
 use crate::error::Result;
 use crate::ids::FileId;
 use crate::layout::{Field, Fixed, Layout, field, set};
@@ -144,8 +144,15 @@ pub fn begin(out: &mut Vec<u8>) -> usize {
 /// [`crate::limits::MAX_FRAMED_FILE_LEN`] bytes of its file (the writer ends a file long before):
 /// bytes that cannot be read back are never made.
 pub fn finish(out: &mut [u8], start: usize, file: impl Into<Seed>, fields: &Fields) {
-    let frame = &mut out[start..];
-    let payload_len = (frame.len() - HEADER_LEN) as u64;
+    finish_before(&mut out[start..], file, fields, &Running::default());
+}
+
+/// The same where the frame goes on behind its first bytes, `frame`, which include the header.
+///
+/// # Panics
+/// As [`finish`].
+pub fn finish_before(frame: &mut [u8], file: impl Into<Seed>, fields: &Fields, rest: &Running) {
+    let payload_len = (frame.len() - HEADER_LEN) as u64 + rest.len();
     let end = fields.offset + HEADER_LEN as u64 + payload_len;
     assert!(end <= u64::from(u32::MAX), "a frame must end in the first 4 GiB of its file");
     debug_assert!(fields.offset.is_multiple_of(ALIGN) && fields.count > 0);
@@ -158,6 +165,7 @@ pub fn finish(out: &mut [u8], start: usize, file: impl Into<Seed>, fields: &Fiel
     set(frame, OFFSET, &(fields.offset as u32).to_le_bytes());
     set(frame, PREVIOUS_END, &(fields.previous_end as u32).to_le_bytes());
     let sum = crc_behind(file.into().0, &frame[KIND..]);
+    let sum = if rest.is_empty() { sum } else { rest.behind(sum) };
     set(frame, CRC, &sum.to_le_bytes());
 }
 

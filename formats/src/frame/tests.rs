@@ -34,6 +34,29 @@ fn file(frames: &[(usize, bool)]) -> (Vec<u8>, Vec<u64>) {
     (out, offsets)
 }
 
+proptest! {
+    /// Whoever has the beginning of a frame in hand, and the rest elsewhere, makes the same frame.
+    #[test]
+    fn a_frame_can_be_finished_before_its_rest(
+        payload in prop::collection::vec(any::<u8>(), 0..200),
+        at: prop::sample::Index,
+        first in 1..1_000_u64,
+    ) {
+        let fields =
+            Fields { kind: FrameKind::Group, count: 1, first, synced: 0, offset: 4096, previous_end: 128 };
+        let mut whole = Vec::new();
+        let start = begin(&mut whole);
+        whole.extend_from_slice(&payload);
+        let mut parts = whole.clone();
+        finish(&mut whole, start, &FILE, &fields);
+        let (head, rest) = parts.split_at_mut(HEADER_LEN + at.index(payload.len() + 1));
+        let mut running = Running::default();
+        running.update(rest);
+        finish_before(head, &FILE, &fields, &running);
+        prop_assert_eq!(parts, whole);
+    }
+}
+
 fn walk(bytes: &[u8]) -> (Vec<u64>, u64, Option<DecodeError>) {
     let mut walk = Walk::new(bytes, PROLOGUE, u64::MAX, FILE).expecting(1);
     let offsets = walk.by_ref().map(|frame| frame.offset).collect();
