@@ -146,6 +146,9 @@ impl Batch {
     /// as [`Batch::commit`] does it, unless something was submitted that is on its way: then it lines up
     /// behind that, and is synced with it.
     ///
+    /// A large batch, of a sixteenth of [`memtable_size`](crate::Builder::memtable_size) or more, is written first, and
+    /// takes the time that its bytes take; then its place and its sync are not waited for.
+    ///
     /// Where the store has no threads ([`Background::Manual`](crate::Background::Manual)), or none can be had,
     /// it is always done at once.
     pub fn submit(self) -> Pending {

@@ -93,6 +93,15 @@ pub(crate) const L0_STALL: usize = 20;
 /// Sealed memtables that may wait for their flush; a writer that would seal one more waits.
 pub(crate) const SEALED_LIMIT: usize = 2;
 
+/// So many sealed memtables wait for the active one, at most: a reader looks into each.
+pub(crate) const BEHIND_LIMIT: usize = 16;
+
+/// A batch of this part of a memtable is large: it gets one of its own, and a segment.
+const BULK_PART: usize = 16;
+
+/// It need not be larger than this, in bytes, and is not smaller.
+const BULK_BOUNDS: (usize, usize) = (16 << 10, 16 << 20);
+
 /// A group of commits is closed when it has this many bytes.
 pub(crate) const GROUP_BYTES: usize = 1 << 20;
 
@@ -116,6 +125,16 @@ pub(crate) const CLOSE_FLUSH_SEGMENTS: usize = 8;
 pub(crate) const CLOSE_COMPACT_BYTES: u64 = 4 << 20;
 
 impl Options {
+    /// Bytes in the log from which on a batch is large.
+    pub(crate) fn bulk_bytes(&self) -> usize {
+        (self.memtable_size / BULK_PART).clamp(BULK_BOUNDS.0, BULK_BOUNDS.1)
+    }
+
+    /// Bytes of a group of commits: a large batch is in none with others.
+    pub(crate) fn group_bytes(&self) -> usize {
+        GROUP_BYTES.min(self.bulk_bytes() - 1)
+    }
+
     /// Refuses sizes that cannot work.
     pub(crate) fn check(&self) -> Result<()> {
         fn within(what: &'static str, got: u64, min: u64, max: u64) -> Result<()> {

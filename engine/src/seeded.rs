@@ -151,6 +151,12 @@ bugs! {
     AcknowledgedAtTakeOff: "docs/decisions/0012",
     /// A commit behind a synced one that is on its way is acknowledged without outliving the process.
     BehindFlightUnstaged: "docs/decisions/0012",
+    /// A large batch is acknowledged before the frame in its segment has a header.
+    BulkUnlanded: "docs/decisions/0016",
+    /// A large batch goes to the databases that there were before it stood in line.
+    BulkIdsUnchecked: "docs/decisions/0016",
+    /// The memtable of a large batch is put behind the one before it.
+    BulkOutOfOrder: "docs/decisions/0016",
     /// A commit whose write to the log could not be started counts.
     LogWriteErrorIgnored: "fjall #304",
     /// A commit whose write or sync of the log failed counts.

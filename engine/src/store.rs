@@ -248,14 +248,12 @@ impl Store {
         // Also when nothing is in memory: what failed before may be nowhere.
         shared.check_poison()?;
         let sealed = write::with_log(shared, |lead| {
-            let active = Arc::clone(lead.active.memtable());
-            if active.is_empty() {
-                return Ok(shared.view.pin().sealed.first().cloned());
+            if !lead.has_nothing() {
+                let retired = lead.log.retire();
+                write::judge(shared, &lead.log, retired)?;
+                room::seal(shared, lead);
             }
-            let retired = lead.log.retire();
-            write::judge(shared, &lead.log, retired)?;
-            room::seal(shared, lead);
-            Ok(Some(active))
+            Ok(shared.view.pin().sealed.first().cloned())
         })??;
         let Some(sealed) = sealed else { return Ok(()) };
         room::wait_until(shared, |_| {
@@ -415,7 +413,8 @@ impl Builder {
     }
 
     /// Bytes of a memtable, bookkeeping included, at which it is flushed. Default: 64 MiB; up to
-    /// three are in memory at a time.
+    /// three are in memory at a time, and beside them large batches that are on their way: those of a
+    /// sixteenth of this (16 KiB to 16 MiB) or more, which have memtables of their own.
     pub fn memtable_size(mut self, bytes: usize) -> Self {
         self.options.memtable_size = bytes;
         self

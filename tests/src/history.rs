@@ -24,6 +24,9 @@ pub enum Step {
     Commit(Vec<Change>, Durability),
     /// A synced batch, and others that are committed while it is on its way to the device.
     Flight(Vec<Change>, Vec<(Vec<Change>, Durability)>),
+    /// A large batch to databases that exist, and others that are committed while it is written: they come
+    /// first.
+    Beside(Vec<Change>, Durability, Vec<(Vec<Change>, Durability)>),
     /// `Store::sync`.
     Sync,
     /// `Store::flush`.
@@ -46,6 +49,10 @@ pub fn one_by_one(steps: &[Step]) -> Vec<Step> {
             let first = Step::Commit(synced.clone(), Durability::Synced);
             let others = others.iter().cloned().map(|(changes, of)| Step::Commit(changes, of));
             std::iter::once(first).chain(others).collect()
+        }
+        Step::Beside(large, durability, others) => {
+            let others = others.iter().cloned().map(|(changes, of)| Step::Commit(changes, of));
+            others.chain([Step::Commit(large.clone(), *durability)]).collect()
         }
         step => vec![step.clone()],
     };
@@ -319,6 +326,7 @@ impl<'a> Runner<'a> {
         match step {
             Step::Commit(changes, durability) => self.commit(changes, *durability),
             Step::Flight(synced, others) => self.flight(synced, others),
+            Step::Beside(large, of, others) => self.beside((large, *of), others),
             Step::Sync => self.synced(Activity::Sync, Store::sync),
             Step::Flush => self.synced(Activity::Flush, Store::flush),
             Step::Compact => self.synced(Activity::Compact, Store::compact),
@@ -395,6 +403,39 @@ impl<'a> Runner<'a> {
         let (landed, others) = self.gate.meanwhile(flight, behind);
         self.did(Activity::Commit);
         landed.and(others.unwrap_or(Ok(())))
+    }
+
+    fn beside(
+        &mut self,
+        (large, durability): (&[Change], Durability),
+        others: &[(Vec<Change>, Durability)],
+    ) -> orlop::Result<()> {
+        let known = self.history.latest();
+        let names = large.iter().flat_map(Change::names);
+        if names.into_iter().any(|name| !known.contains_key(name)) {
+            // It would not be written apart.
+            others.iter().try_for_each(|(changes, of)| self.commit(changes, *of))?;
+            return self.commit(large, durability);
+        }
+        let (store, history, env) = (self.store()?, &self.history, self.env);
+        let batch = batch(store, large, &mut known.clone())?;
+        let before = || {
+            let done =
+                others.iter().try_for_each(|(changes, of)| after(store, history, changes, *of));
+            let mut next = history.latest();
+            large.iter().for_each(|change| change.apply(&mut next));
+            history.begin(next);
+            if done.is_err() {
+                // The history ends here, and what it says is that the batch came behind all of them.
+                env.cut_after(env.operations());
+            }
+            done
+        };
+        let (committed, others) = self.gate.meanwhile(|| batch.commit_with(durability), before);
+        self.did(Activity::Commit);
+        others.unwrap_or(Ok(())).and(committed)?;
+        self.history.acknowledge(durability);
+        Ok(())
     }
 
     fn snapshot(&mut self) -> orlop::Result<()> {

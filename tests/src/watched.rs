@@ -1,4 +1,4 @@
-//! A simulated disk with somebody who looks before everything that changes it.
+//! A simulated disk with somebody who looks before everything that changes it, or lists it.
 
 use std::fmt;
 use std::io;
@@ -50,6 +50,7 @@ impl Env for WatchedEnv {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        (self.watch)("list");
         self.env.list(dir)
     }
 

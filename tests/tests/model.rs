@@ -118,7 +118,7 @@ proptest! {
                     let batch = history::batch(&store, changes, &mut model).unwrap();
                     batch.commit_with(*durability).unwrap();
                 }
-                Step::Snapshot | Step::Flight(..) => {} // taken below, more of them; not among these
+                Step::Snapshot | Step::Flight(..) | Step::Beside(..) => {} // taken below, more of them; not among these
                 Step::Sync => store.sync().unwrap(),
                 Step::Flush => store.flush().unwrap(),
                 Step::Compact => store.compact().unwrap(),

@@ -873,14 +873,16 @@ fn a_creation_whose_parent_was_not_synced_leaves_no_directory() {
 #[test]
 fn a_segment_that_cannot_get_its_name_for_want_of_descriptors_harms_nothing() {
     let (mut refused, mut accepted) = (0, 0);
-    for at in 1..12 {
+    for at in 1.. {
         let env = SimEnv::new(1);
         let store = open(&env).unwrap();
         let database = store.database("d").unwrap();
         database.put("small", "v").unwrap();
         // It needs a segment of its own.
-        env.fail_at(env.operations() + at, FaultKind::TooManyFiles);
+        let failing = env.operations() + at;
+        env.fail_at(failing, FaultKind::TooManyFiles);
         match database.put("large", vec![1; 100 << 10]) {
+            Ok(()) if env.operations() < failing => break,
             Ok(()) => accepted += 1,
             Err(error) => {
                 assert!(matches!(error, Error::Io { .. }), "{error}");
@@ -896,5 +898,6 @@ fn a_segment_that_cannot_get_its_name_for_want_of_descriptors_harms_nothing() {
         assert_eq!(&*database.get("large").unwrap().unwrap(), &[2; 100 << 10][..]);
     }
     // The creation of the file, and the sync of its directory.
-    assert_eq!((refused, accepted), (2, 9));
+    assert_eq!(refused, 2);
+    assert!(accepted > 3, "{accepted}");
 }

@@ -14,6 +14,7 @@
 //! When much is pending, whole sectors of it are handed to the device on the way, and nobody waits. Where
 //! there is no stage, a `Buffered` group is handed over and waited for, too.
 
+mod bulk;
 mod chores;
 mod ended;
 mod outlet;
@@ -27,6 +28,7 @@ use orlop_formats::ids::{FileNumber, Seqno, StoreId};
 use orlop_formats::limits::SECTOR;
 use orlop_formats::manifest::SegmentEnd;
 
+pub(crate) use self::bulk::{Bulk, BulkWriter};
 pub(crate) use self::chores::Chores;
 pub(crate) use self::outlet::Landing;
 pub(crate) use self::spares::Spares;
@@ -164,6 +166,17 @@ impl Log {
         self.synced = self.synced.max(durable);
     }
 
+    /// Ends the current segment if it gets no more, and all that it has is in sstables.
+    pub(crate) fn end_obsolete(&mut self, log_number: FileNumber) -> Result<()> {
+        let is_obsolete = |segment: &Segment| segment.gets_no_more() && segment.number < log_number;
+        if self.current.as_ref().is_some_and(is_obsolete) {
+            let ended = self.end_current();
+            self.breaking(ended)?;
+            self.news |= self.ended.forget(log_number);
+        }
+        Ok(())
+    }
+
     /// Whether a failure has left the files' contents unknown: the store is then poisoned.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
@@ -191,10 +204,11 @@ impl Log {
 
     /// The oldest segment that a batch committed from now on can be in.
     pub(crate) fn floor(&mut self) -> FileNumber {
-        if let Some(segment) = &self.current {
-            return segment.number;
+        match &self.current {
+            Some(segment) if segment.gets_no_more() => segment.number + 1,
+            Some(segment) => segment.number,
+            None => self.spares.pass_all(),
         }
-        self.spares.pass_all()
     }
 
     /// Whether the background should be told that there is something to do for it. Asking forgets it.

@@ -110,7 +110,7 @@ fn work_off(shared: &Shared) -> Result<Progress> {
 pub(crate) fn prepare_spare(shared: &Shared) -> bool {
     let mut go_on = || {
         let stop = shared.background.lock().stop;
-        !stop && shared.view.with(|view| view.sealed.is_empty())
+        !stop && shared.view.with(|view| view.flushes_due() == 0)
     };
     shared.spares.as_ref().is_some_and(|spares| spares.prepare(&mut go_on))
 }

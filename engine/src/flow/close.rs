@@ -1,7 +1,7 @@
 //! Ending an open.
 //!
 //! 1. take the log away: later commits are refused
-//! 2. end the background after its step
+//! 2. end the background after its step, and large batches on their way
 //! 3. flush what would take long to replay; finish small compactions
 //! 4. sync the log and give its unused space back
 //! 5. record in the manifest where each segment ended, and in the superblock where the manifest
@@ -29,6 +29,11 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
         // It ends by itself, and panics are not ours to pass on inside a drop.
         let _ = worker.join();
     }
+    if let Some(spares) = &shared.spares {
+        spares.close();
+        // Who writes a large batch still is refused; then nobody touches the directory any more.
+        spares.wait_for_lent();
+    }
     let mut lead = match lead {
         Ok(lead) => lead,
         // What was committed last may be nowhere; the first to hear of it may be this one.
@@ -36,7 +41,6 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
         Err(_) => return Ok(()),
     };
     shared.background.lock().stop = false;
-    shared.spares.as_ref().inspect(|spares| spares.close());
     let sound = shared.check_poison();
     seeded!(PoisonedCloseIsClean: sound = Ok(()));
     let result = sound.and_then(|()| settle(shared, &mut lead));
@@ -59,10 +63,9 @@ fn stop(shared: &Shared) {
 
 fn settle(shared: &Shared, lead: &mut Lead) -> Result<()> {
     let _stepping = shared.stepping.lock();
-    let active = lead.active.memtable();
-    let (bytes, empty) = (active.live_bytes(), active.is_empty());
-    let segments = lead.log.live_segments();
-    if !empty && (bytes > CLOSE_FLUSH_BYTES || segments > CLOSE_FLUSH_SEGMENTS) {
+    let (bytes, segments) = (lead.unflushed_bytes(), lead.log.live_segments());
+    let takes_long = bytes > CLOSE_FLUSH_BYTES || segments > CLOSE_FLUSH_SEGMENTS;
+    if takes_long && !lead.has_nothing() {
         let retired = lead.log.retire();
         write::judge(shared, &lead.log, retired)?;
         room::seal(shared, lead);

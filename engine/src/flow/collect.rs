@@ -84,13 +84,11 @@ fn advance_ends(shared: &Shared) -> Result<bool> {
 }
 
 fn trim(shared: &Shared, lead: &mut Lead) -> Result<()> {
-    let (log, active) = (&mut lead.log, lead.active.memtable());
-    let worth_it = shared.view.with(|view| view.sealed.is_empty())
-        && !active.is_empty()
-        && (active.live_bytes() as u64 > SEGMENT_MIN || log.capacity() > SEGMENT_MIN);
+    let large = lead.unflushed_bytes() as u64 > SEGMENT_MIN || lead.log.capacity() > SEGMENT_MIN;
+    let worth_it = large && !lead.has_nothing() && shared.view.with(|view| view.flushes_due() == 0);
     if worth_it {
-        let rested = log.rest();
-        write::judge(shared, log, rested)?;
+        let rested = lead.log.rest();
+        write::judge(shared, &lead.log, rested)?;
         room::seal(shared, lead);
     }
     Ok(())

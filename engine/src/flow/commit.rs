@@ -121,15 +121,13 @@ pub(super) fn encode(shared: &Shared, commit: &mut Commit<'_>, frame: &mut wal::
         commit.outcome = Ok(shared.assigned.load(Ordering::Relaxed));
         return;
     }
-    let seqno = shared.assigned.load(Ordering::Relaxed) + 1;
-    if seqno > MAX_SEQNO {
-        commit.outcome = Err(Error::InvalidArgument {
-            what: "commit",
-            expected: format!("fewer than {MAX_SEQNO} in the life of a store"),
-            found: "one more; copy what it holds into a new store".to_owned(),
-        });
-        return;
-    }
+    let seqno = match next_seqno(shared) {
+        Ok(seqno) => seqno,
+        Err(error) => {
+            commit.outcome = Err(error);
+            return;
+        }
+    };
     if let Err(error) = resolve(shared, commit, seqno) {
         commit.ids = Ids::NONE;
         commit.outcome = Err(error);
@@ -156,6 +154,19 @@ pub(super) fn encode(shared: &Shared, commit: &mut Commit<'_>, frame: &mut wal::
     frame.count += 1;
     shared.assigned.store(seqno, Ordering::Relaxed);
     commit.outcome = Ok(seqno);
+}
+
+/// The sequence number of the next commit.
+pub(super) fn next_seqno(shared: &Shared) -> Result<Seqno> {
+    let seqno = shared.assigned.load(Ordering::Relaxed) + 1;
+    if seqno <= MAX_SEQNO {
+        return Ok(seqno);
+    }
+    Err(Error::InvalidArgument {
+        what: "commit",
+        expected: format!("fewer than {MAX_SEQNO} in the life of a store"),
+        found: "one more; copy what it holds into a new store".to_owned(),
+    })
 }
 
 /// Finds the id of every item's database, as of this commit.

@@ -1,8 +1,8 @@
-//! From the oldest sealed memtable, or from what an open found in the log, to a run of level 0.
+//! From the oldest sealed memtables, or from what an open found in the log, to a run of level 0.
 //!
 //! 1. write what survives of it into sstables, synced, their directory synced
 //! 2. make the edit durable: the tables in, the log released up to the next memtable's floor
-//! 3. replace the view: the tables in, the memtable out
+//! 3. replace the view: the tables in, the memtables out
 //! 4. remove the segments that nobody needs any more. The next one says which came before it, so
 //!    that a manifest without the edit of step 2 would be noticed; where there is none, the
 //!    superblock says first how many edits the manifest has
@@ -17,6 +17,7 @@ use crate::flow::compact::fold::Fold;
 use crate::flow::compact::rewrite::{Input, Output, Plan, rewrite};
 use crate::flow::install::install;
 use crate::flow::tail::Tail;
+use crate::flow::write;
 use crate::options::Background;
 use crate::state::iter::{Merge, Source};
 use crate::state::memtable::{MemCursor, Memtable};
@@ -24,20 +25,25 @@ use crate::state::shared::Shared;
 use crate::state::view::View;
 use crate::sync::{Arc, Ordering, join, read};
 
-/// Flushes the oldest sealed memtable; false when there is none.
+/// Flushes the oldest sealed memtables, up to one that is due; false when there is none.
 pub(crate) fn run(shared: &Shared) -> Result<bool> {
     shared.check_poison()?;
     let view = shared.view.pin();
-    let Some(memtable) = view.sealed.last() else { return Ok(false) };
-    let next = match view.sealed.len() {
-        1 => &view.active,
-        len => &view.sealed[len - 2],
-    };
-    let source = Source::Memory(MemCursor::over_all(Arc::clone(memtable)));
-    let output = write_tables(shared, &view, &mut Merge::new(vec![source]), None)?;
-    let done = Flushed { last_seqno: memtable.last_seqno(), log_number: next.log_floor() };
-    finish(shared, output, &done, Some(memtable))?;
+    let memtables = view.to_flush();
+    let [newest, ..] = memtables else { return Ok(false) };
+    let behind = (view.sealed.len() - memtables.len()).checked_sub(1);
+    let next = behind.and_then(|at| view.sealed.get(at)).unwrap_or(&view.active);
+    let sources =
+        memtables.iter().map(|memtable| Source::Memory(MemCursor::over_all(Arc::clone(memtable))));
+    let output = write_tables(shared, &view, &mut Merge::new(sources.collect()), None)?;
+    let done = Flushed { last_seqno: newest.last_seqno(), log_number: next.log_floor() };
+    finish(shared, output, &done, memtables)?;
     remove_segments(shared, done.log_number)?;
+    let let_go = write::try_with_log(shared, |lead| {
+        let ended = lead.log.end_obsolete(done.log_number);
+        write::judge(shared, &lead.log, ended)
+    });
+    let_go.transpose()?;
     shared.chores.empty_bin();
     shared.wake();
     Ok(true)
@@ -67,7 +73,7 @@ pub(crate) fn run_of_tail(shared: &Shared, tail: &Tail, log_number: FileNumber) 
         (Some(all), None) => all()?,
         (None, _) => Output::default(),
     };
-    finish(shared, output, &Flushed { last_seqno: tail.last_seqno(), log_number }, None)?;
+    finish(shared, output, &Flushed { last_seqno: tail.last_seqno(), log_number }, &[])?;
     vouch_for_the_last(shared, &segments(shared)?, log_number)?;
     // The tables went past the page cache, and whoever opens the store waits.
     shared.view.with(|view| {
@@ -105,7 +111,7 @@ fn finish(
     shared: &Shared,
     output: Output,
     &Flushed { last_seqno, log_number }: &Flushed,
-    memtable: Option<&Arc<Memtable>>,
+    memtables: &[Arc<Memtable>],
 ) -> Result<()> {
     let bytes = output.bytes();
     seeded!(SegmentsTooEarly: log_number = shared.numbers.load(Ordering::Relaxed));
@@ -117,7 +123,7 @@ fn finish(
         ..VersionEdit::default()
     };
     seeded!(SegmentsBeforeEdit => remove_segments(shared, log_number)?);
-    install(shared, output, edit, memtable)?;
+    install(shared, output, edit, memtables)?;
     shared.durable.fetch_max(last_seqno, Ordering::AcqRel);
     shared.log_number.store(log_number, Ordering::Release);
     shared.counters.count_flush(bytes);
@@ -162,9 +168,11 @@ fn remove_segments(shared: &Shared, log_number: FileNumber) -> Result<()> {
 
 /// The segments that are no spares, and their lengths.
 fn segments(shared: &Shared) -> Result<Vec<(FileNumber, u64)>> {
-    // In this order: one that is taken in between is counted as a spare.
-    let spares = shared.spares.as_ref().map(|spares| spares.numbers()).unwrap_or_default();
+    // Asked for twice: one that was begun in between is counted as a spare, and so is one that was named.
+    let spares = || shared.spares.as_ref().map(|spares| spares.numbers()).unwrap_or_default();
+    let before = spares();
     let entries = shared.dir.list()?;
+    let spares = [before, spares()].concat();
     let segments = entries.iter().filter_map(|entry| match FileName::parse(&entry.name) {
         Some(FileName::Log(number)) if !spares.contains(&number) => Some((number, entry.len)),
         _ => None,

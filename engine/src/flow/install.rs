@@ -26,7 +26,7 @@ pub(crate) fn install(
     shared: &Shared,
     output: Output,
     edit: impl FnOnce(&State) -> VersionEdit,
-    flushed: Option<&Arc<Memtable>>,
+    flushed: &[Arc<Memtable>],
 ) -> Result<()> {
     let mut manifest = shared.manifest.lock();
     let Some(manifest) = manifest.as_mut() else { return Err(Error::ReadOnly) };
@@ -66,9 +66,10 @@ fn replace_view(
     shared: &Shared,
     removed: &HashSet<FileNumber>,
     added: &[Arc<Table>],
-    flushed: Option<&Arc<Memtable>>,
+    flushed: &[Arc<Memtable>],
 ) -> Result<()> {
-    let stays = |memtable: &&Arc<Memtable>| !flushed.is_some_and(|f| Arc::ptr_eq(f, memtable));
+    let stays =
+        |memtable: &&Arc<Memtable>| !flushed.iter().any(|other| Arc::ptr_eq(other, memtable));
     let mut outcome = Ok(());
     shared.view.update(|view| match view.version.apply(removed, added) {
         Ok(version) => View {

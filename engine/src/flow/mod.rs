@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod background;
+mod bulk;
 pub(crate) mod close;
 pub(crate) mod collect;
 mod commit;

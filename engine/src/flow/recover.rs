@@ -39,7 +39,7 @@ use crate::flow::tail::Tail;
 use crate::flow::{collect, flush, room, scan};
 use crate::options::{Background, Options};
 use crate::state::catalog::Catalog;
-use crate::state::lead::Lead;
+use crate::state::lead::{Behind, Lead};
 use crate::state::memtable::{Active, Chunks};
 use crate::state::queue::CommitQueue;
 use crate::state::shared::{BackgroundState, Shared};
@@ -391,7 +391,7 @@ fn with_log(mut shared: Shared, active: Active, origin: Origin) -> Shared {
     let spares = Spares::new(Arc::clone(&dir), shared.store, of);
     shared.spares = Some(Arc::clone(&spares));
     let log = Log::new(dir, shared.store, numbers, (spares, chores, ways), origin);
-    let mut lead = Lead { log, active, is_full: false };
+    let mut lead = Lead { log, active, is_full: false, behind: Behind::default() };
     lead.is_full = room::is_full(&shared, &lead);
     shared.queue = Mutex::new(CommitQueue::new(lead));
     shared

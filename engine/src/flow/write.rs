@@ -20,8 +20,8 @@ use crate::files::wal::{Landing, Log};
 #[cfg(feature = "seeded-bugs")]
 use crate::flow::commit;
 use crate::flow::commit::{Carried, Commit, Group, encode, insert};
-use crate::flow::{background, room};
-use crate::options::{Durability, GROUP_BYTES};
+use crate::flow::{background, bulk, room};
+use crate::options::Durability;
 use crate::state::lead::Lead;
 use crate::state::queue::{CommitQueue, Work};
 use crate::state::shared::Shared;
@@ -31,10 +31,18 @@ use crate::sync::{Arc, Ordering, Stopwatch, panicking, yield_until};
 
 /// Commits a batch and returns its sequence number; an empty batch takes none and gets what is
 /// visible. Returns when the commit has reached its durability and is visible.
-pub(crate) fn commit(shared: &Shared, writes: WriteSet, durability: Durability) -> Result<Seqno> {
+pub(crate) fn commit(
+    shared: &Shared,
+    mut writes: WriteSet,
+    durability: Durability,
+) -> Result<Seqno> {
     shared.check_poison()?;
     if writes.is_empty() && durability == Durability::Memory {
         return Ok(shared.visible.load(Ordering::Acquire));
+    }
+    bulk::prepare(shared, &mut writes)?;
+    if writes.bulk.is_some() {
+        room::wait_for_flushes(shared)?;
     }
     let mut queue = shared.queue.lock();
     if let Some(log) = free_log(&mut queue, durability)? {
@@ -61,6 +69,9 @@ pub(crate) fn commit_one(
 ) -> Result<Seqno> {
     write.check()?;
     shared.check_poison()?;
+    if write.encoded_bound() >= shared.options.bulk_bytes() {
+        return commit(shared, write.to_set()?, durability);
+    }
     let log = free_log(&mut shared.queue.lock(), durability)?;
     match log {
         Some(log) => {
@@ -86,20 +97,22 @@ pub(crate) enum Submitted {
 
 /// Puts a batch in line, and does not wait for the device. `store` stays open until the commit is done.
 ///
+/// A large one is prepared first, which takes time with its length.
+///
 /// What is not synced is done at once, unless something was submitted before it that is not: then it lines up
 /// behind that, and is synced with it.
 pub(crate) fn submit(
     shared: &Shared,
-    writes: WriteSet,
+    mut writes: WriteSet,
     durability: Durability,
     store: Arc<dyn Any + Send + Sync>,
 ) -> Submitted {
     if durability != Durability::Synced && !shared.deputy.has_clients() {
         return Submitted::Done(commit(shared, writes, durability));
     }
+    let prepared = shared.check_poison().and_then(|()| bulk::prepare(shared, &mut writes));
     let work = Work::Commit { writes, durability: Durability::Synced };
-    let in_line =
-        shared.check_poison().and_then(|()| shared.queue.lock().leave(work, &shared.deputy, store));
+    let in_line = prepared.and_then(|()| shared.queue.lock().leave(work, &shared.deputy, store));
     in_line.map_or_else(|error| Submitted::Done(Err(error)), Submitted::InLine)
 }
 
@@ -231,7 +244,8 @@ impl Drop for Leading<'_> {
 /// Commits one group from the front of the queue.
 fn lead(leading: Leading<'_>) {
     linger(leading.shared);
-    let group = leading.shared.queue.lock().take_group(GROUP_BYTES);
+    let most = leading.shared.options.group_bytes();
+    let group = leading.shared.queue.lock().take_group(most);
     let commit =
         |(writes, durability, ticket)| Commit::of(Carried::Set(writes), durability, Some(ticket));
     let mut group = Group(group.into_iter().map(commit).collect());
@@ -240,14 +254,15 @@ fn lead(leading: Leading<'_>) {
 
 /// Waits for more writers where the next group is to be synced and they are on their way.
 fn linger(shared: &Shared) {
+    let most = shared.options.group_bytes();
     let queue = shared.queue.lock();
     let plan = queue.linger.plan(queue.synced_waiting());
-    let plan = plan.filter(|_| queue.next_group_can_grow(GROUP_BYTES));
+    let plan = plan.filter(|_| queue.next_group_can_grow(most));
     drop(queue);
     let Some((writers, time)) = plan else { return };
     yield_until(time, || {
         let queue = shared.queue.lock();
-        queue.synced_waiting() >= writers || !queue.next_group_can_grow(GROUP_BYTES)
+        queue.synced_waiting() >= writers || !queue.next_group_can_grow(most)
     });
     let mut queue = shared.queue.lock();
     let all_came = queue.synced_waiting() >= writers;
@@ -267,37 +282,18 @@ fn lead_group(leading: Leading<'_>, group: &mut [Commit<'_>]) {
 fn write_group(mut leading: Leading<'_>, group: &mut [Commit<'_>]) -> Result<()> {
     let shared = leading.shared;
     let Some(lead) = leading.lead.as_deref_mut() else { return Err(Error::Closed) };
-    // 1. Make room. Nothing has happened yet when this fails.
     let strongest = group.iter().map(|c| c.durability).max().unwrap_or_default();
-    make_room(shared, lead, group)?;
-
-    // 2. Resolve, number, encode.
-    let mut frame = lead.log.begin();
-    for commit in group.iter_mut() {
-        encode(shared, commit, &mut frame);
-    }
-
-    // 3. Append. From here on a failure leaves the group indeterminate.
-    let sync = strongest == Durability::Synced;
-    let has_frame = frame.count > 0;
+    lead.log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
+    let (landing, begun) = match (bulk::of(shared, group), &mut *group) {
+        (Some(bulk), [commit]) => (bulk::append(shared, lead, commit, *bulk)?, None),
+        _ => append_frame(shared, lead, group, strongest)?,
+    };
     let last = shared.assigned.load(Ordering::Relaxed);
-    let begun = (sync && has_frame).then(Stopwatch::start);
-    seeded!(SyncSkippedAfterDrop: strongest = unless_dropped(shared, strongest));
-    seeded!(PublishedBeforeWritten => publish(shared, last));
-    let appended = lead.log.append(frame, strongest);
-    seeded!(LogWriteErrorIgnored: appended = appended.or(Ok(None)));
-    let landing = judge(shared, &lead.log, appended)?;
     if lead.log.has_news() {
         shared.wake();
     }
-
-    // 4. Insert while the write is in flight.
-    seeded!(BatchOverTwoMemtables => insert_and_seal(shared, lead, group));
-    let mut writer = lead.active.writer();
-    group.iter().for_each(|commit| insert(&mut writer, commit));
-    drop(writer);
     lead.is_full = room::is_full(shared, lead);
-    shared.counters.count_group(group.len(), sync);
+    shared.counters.count_group(group.len(), strongest == Durability::Synced);
 
     // 5. Wait for the landing, without the log where that takes long.
     let mut flying = None;
@@ -324,9 +320,40 @@ fn write_group(mut leading: Leading<'_>, group: &mut [Commit<'_>]) -> Result<()>
     Ok(())
 }
 
+/// Steps 1 to 4. Gives what is on its way, and since when if it is to be synced.
+fn append_frame(
+    shared: &Shared,
+    lead: &mut Lead,
+    group: &mut [Commit<'_>],
+    strongest: Durability,
+) -> Result<(Option<Landing>, Option<Stopwatch>)> {
+    // 1. Make room. Nothing has happened yet when this fails.
+    make_room(shared, lead, group)?;
+
+    // 2. Resolve, number, encode.
+    let mut frame = lead.log.begin();
+    for commit in group.iter_mut() {
+        encode(shared, commit, &mut frame);
+    }
+
+    // 3. Append. From here on a failure leaves the group indeterminate.
+    let begun = (strongest == Durability::Synced && frame.count > 0).then(Stopwatch::start);
+    seeded!(SyncSkippedAfterDrop: strongest = unless_dropped(shared, strongest));
+    seeded!(PublishedBeforeWritten => publish(shared, shared.assigned.load(Ordering::Relaxed)));
+    let appended = lead.log.append(frame, strongest);
+    seeded!(LogWriteErrorIgnored: appended = appended.or(Ok(None)));
+    let landing = judge(shared, &lead.log, appended)?;
+
+    // 4. Insert while the write is in flight.
+    seeded!(BatchOverTwoMemtables => insert_and_seal(shared, lead, group));
+    let mut writer = lead.active.writer();
+    group.iter().for_each(|commit| insert(&mut writer, commit));
+    drop(writer);
+    Ok((landing, begun))
+}
+
 /// Step 1.
 fn make_room(shared: &Shared, lead: &mut Lead, group: &[Commit<'_>]) -> Result<()> {
-    lead.log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
     if group.iter().any(|commit| !commit.writes.is_empty()) {
         room::make(shared, lead)?;
         let bound = group.iter().map(|commit| commit.writes.encoded_bound() + 16).sum();

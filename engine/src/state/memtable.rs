@@ -10,6 +10,12 @@
 //! - [`node`], [`tree`]: the keys in order, each with its newest version
 //! - [`cursor`]: walking over them
 //!
+//! A large batch gets a memtable of its own before its place among the commits is known. So the sequence
+//! numbers in a memtable count from its *base*, which is 0 but for those.
+//!
+//! Sealed memtables are flushed together, up to one that is *due*: a memtable can be sealed while it is small
+//! still, because a large batch came behind it.
+//!
 //! A reader finds everything up to the sequence number that was visible when it began; what is newer
 //! it may find or not, and passes over. An overwritten key costs a record, and the tree nothing.
 
@@ -33,7 +39,7 @@ use self::key::Key;
 use self::node::Leaf;
 use self::record::Record;
 use self::tree::{Path, Tree};
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// A sorted map of writes; see the module.
 pub(crate) struct Memtable {
@@ -45,12 +51,16 @@ pub(crate) struct Memtable {
     /// Bytes of the arena that are used.
     live_bytes: AtomicU64,
     entries: AtomicU64,
-    /// The highest sequence number inserted; 0 while empty.
+    /// The highest sequence number inserted, from the base; 0 while empty.
     last_seqno: AtomicU64,
     /// No batch of this memtable is in a segment below this number.
-    log_floor: FileNumber,
+    log_floor: AtomicU64,
     /// Later commits are in a successor; the maximum while there is none.
     sealed_at: AtomicU64,
+    /// Sequence numbers of records count from here. Set, if at all, before readers know the memtable.
+    base: AtomicU64,
+    /// It is to be flushed, with those that are older.
+    is_due: AtomicBool,
 }
 
 /// What the writer knows.
@@ -95,8 +105,10 @@ impl Memtable {
             }),
             entries: AtomicU64::new(0),
             last_seqno: AtomicU64::new(0),
-            log_floor,
+            log_floor: AtomicU64::new(log_floor),
             sealed_at: AtomicU64::new(Seqno::MAX),
+            base: AtomicU64::new(0),
+            is_due: AtomicBool::new(false),
         }
     }
 
@@ -112,7 +124,20 @@ impl Memtable {
 
     /// No batch of this memtable is in a segment below this number.
     pub(crate) fn log_floor(&self) -> FileNumber {
-        self.log_floor
+        self.log_floor.load(Ordering::Relaxed)
+    }
+
+    /// Says that it is to be flushed.
+    pub(crate) fn make_due(&self) {
+        self.is_due.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_due.load(Ordering::Acquire)
+    }
+
+    fn base(&self) -> Seqno {
+        self.base.load(Ordering::Relaxed)
     }
 
     /// What it and those that follow it use again.
@@ -134,9 +159,17 @@ impl Memtable {
         self.entries() == 0
     }
 
-    /// The highest sequence number inserted; 0 while empty.
+    /// The highest sequence number in it; 0 while empty.
     pub(crate) fn last_seqno(&self) -> Seqno {
-        self.last_seqno.load(Ordering::Relaxed)
+        match self.last_seqno.load(Ordering::Relaxed) {
+            0 => 0,
+            last => self.base() + last,
+        }
+    }
+
+    /// What a reader at `seqno` sees, as sequence numbers of records count.
+    fn as_seen_from_base(&self, seqno: Seqno) -> Seqno {
+        seqno.saturating_sub(self.base())
     }
 
     /// The newest version of a key that `seqno` can see.
@@ -151,9 +184,12 @@ impl Memtable {
         let order = leaf.keys.order();
         let (rank, is_there) = leaf.keys.find(order, key);
         let newest = leaf.keys.record(order, rank).filter(|_| is_there)?;
-        Some(Found { record: newest.as_of(seqno)?, memtable: self })
+        Some(Found { record: newest.as_of(self.as_seen_from_base(seqno))?, memtable: self })
     }
 }
+
+/// The sequence number under which a batch is inserted that has no place yet.
+pub(crate) const APART: Seqno = 1;
 
 /// The right to write into a memtable: there is one for each, which belongs to whoever leads.
 pub(crate) struct Active(Arc<Memtable>);
@@ -176,6 +212,16 @@ impl Active {
 
     pub(crate) fn memtable(&self) -> &Arc<Memtable> {
         &self.0
+    }
+
+    /// Gives a memtable with the one batch that was inserted under [`APART`] its place: that of the commit
+    /// `seqno`, in the segment `log_floor`. Nobody else writes into it any more.
+    pub(crate) fn place(self, seqno: Seqno, log_floor: FileNumber) -> Arc<Memtable> {
+        let memtable = self.0;
+        memtable.base.store(seqno.saturating_sub(APART), Ordering::Relaxed);
+        memtable.log_floor.store(log_floor, Ordering::Relaxed);
+        memtable.seal(seqno);
+        memtable
     }
 
     /// Lets its holder insert.

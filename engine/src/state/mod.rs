@@ -1,5 +1,6 @@
 //! Floor 4: what is in memory.
 
+pub(crate) mod bulk;
 pub(crate) mod catalog;
 pub(crate) mod iter;
 pub(crate) mod lead;

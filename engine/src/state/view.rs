@@ -30,6 +30,18 @@ impl View {
     pub(crate) fn readable(&self, visible: &AtomicU64) -> Seqno {
         visible.load(Ordering::Acquire).min(self.active.sealed_at())
     }
+
+    /// The memtables that are to be flushed next, newest first: the oldest one that is due, and all that are
+    /// older.
+    pub(crate) fn to_flush(&self) -> &[Arc<Memtable>] {
+        let from = self.sealed.iter().rposition(|memtable| memtable.is_due());
+        from.and_then(|from| self.sealed.get(from..)).unwrap_or_default()
+    }
+
+    /// How many flushes those that are due will take.
+    pub(crate) fn flushes_due(&self) -> usize {
+        self.sealed.iter().filter(|memtable| memtable.is_due()).count()
+    }
 }
 
 /// The current view, or another value that is replaced as a whole.

@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use orlop_formats::ids::Kind;
+use orlop_formats::ids::{DatabaseId, Kind};
 use orlop_formats::limits::{MAX_BATCH_LEN, MAX_KEY_LEN, MAX_NAME_LEN, MAX_VALUE_LEN};
 
 use crate::error::{Error, Result};
+use crate::state::bulk::Bulk;
 use crate::state::catalog::{CatalogOp, Slot, Target};
 use crate::sync::Arc;
 
@@ -29,6 +30,8 @@ pub(crate) struct WriteSet {
     pub(crate) encoded_bound: usize,
     /// Whether any item is a change of the catalog.
     pub(crate) has_catalog_ops: bool,
+    /// What was prepared of a large one.
+    pub(crate) bulk: Option<Box<Bulk>>,
 }
 
 /// One item of a [`WriteSet`].
@@ -105,6 +108,18 @@ impl WriteSet {
             Item::Write { kind, key, value, .. } => Some((*kind, slice(key), slice(value))),
             Item::Catalog(_) => None,
         })
+    }
+
+    /// The same with the database of each, where these are those of the targets.
+    pub(crate) fn writes_to<'a>(
+        &'a self,
+        ids: &'a [DatabaseId],
+    ) -> impl Iterator<Item = (DatabaseId, Kind, &'a [u8], &'a [u8])> {
+        let targets = self.items.iter().filter_map(|item| match item {
+            Item::Write { target, .. } => ids.get(*target).copied(),
+            Item::Catalog(_) => None,
+        });
+        targets.zip(self.writes()).map(|(id, (kind, key, value))| (id, kind, key, value))
     }
 
     pub(crate) fn write(
@@ -204,7 +219,7 @@ fn too_large(what: &'static str, limit: usize, found: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use orlop_formats::batch::{self, Op};
-    use orlop_formats::ids::{DatabaseId, SYSTEM_DATABASE};
+    use orlop_formats::ids::SYSTEM_DATABASE;
     use proptest::prelude::*;
 
     use super::*;

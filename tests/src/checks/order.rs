@@ -294,6 +294,10 @@ impl Rules {
         let Some(file) = self.files.get(name).filter(|_| name != "SUPER") else {
             return if name == "SUPER" { self.may_write_slot(offset) } else { Ok(()) };
         };
+        if name.ends_with(".log.tmp") {
+            // Nothing in it counts before it has its name.
+            return Ok(());
+        }
         let prologue = if is(name, "log") { LOG_PROLOGUE } else { MANIFEST_PROLOGUE };
         // A segment that is used again gets a new prologue first: its frames are gone with that.
         let used_again = is(name, "log") && offset == 0;

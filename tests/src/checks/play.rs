@@ -16,7 +16,7 @@ pub(super) fn step(
         Step::Commit(changes, durability) => {
             history::batch(store, changes, model)?.commit_with(*durability)
         }
-        Step::Flight(..) => Ok(()), // whoever plays has taken it apart
+        Step::Flight(..) | Step::Beside(..) => Ok(()), // whoever plays has taken it apart
         Step::Sync => store.sync(),
         Step::Flush => store.flush(),
         Step::Compact => store.compact(),

@@ -95,7 +95,7 @@ impl GoesOn<'_> {
             Step::Flush => store.flush(),
             Step::Compact => store.compact(),
             // Its caller has done that, or taken it apart.
-            Step::Reopen | Step::Flight(..) => Ok(()),
+            Step::Reopen | Step::Flight(..) | Step::Beside(..) => Ok(()),
         };
         if done.is_ok() {
             if poisoned {

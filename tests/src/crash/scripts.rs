@@ -21,6 +21,8 @@ pub(super) fn all() -> Vec<Workload> {
     scripts.push(of("spares".to_owned(), spares(4)));
     scripts.push(of("spares-late".to_owned(), spares(15)));
     scripts.push(Workload { tree: WIDE, ..of("spares-early".to_owned(), spares_early()) });
+    scripts.push(of("bulk".to_owned(), bulk(17 << 10)));
+    scripts.push(Workload { tree: WIDE, ..of("bulk-wide".to_owned(), bulk(27 << 10)) });
     scripts
 }
 
@@ -141,6 +143,24 @@ fn flights() -> Vec<Step> {
     steps.push(Step::Reopen);
     steps.extend(round(60, &[Buffered, Memory]));
     steps.push(commit(put(70), Synced));
+    steps
+}
+
+/// Batches that are written apart, alone and beside others: behind them, above them, and such that change what
+/// their databases are. In a small tree each is flushed by itself, in a wide one together with others.
+fn bulk(len: usize) -> Vec<Step> {
+    let large = |n: u32| vec![put("a", n, "l", len), put("b", n + 1, "l", 40), delete("a", n + 2)];
+    let few = |n: u32| vec![put("a", n, "s", 40), put("b", n, "s", 40)];
+    let swap = || Change::Swap("a".to_owned(), "b".to_owned());
+    let mut steps = vec![commit(few(0), Buffered), commit(large(1), Buffered)];
+    steps.extend([commit(few(1), Memory), commit(large(2), Memory), Step::Snapshot]);
+    steps.push(Step::Beside(large(3), Buffered, vec![(few(3), Buffered), (few(4), Memory)]));
+    steps.push(Step::Beside(large(4), Synced, vec![(few(5), Synced), (large(5), Buffered)]));
+    steps.extend([commit(few(5), Memory), Step::Background]);
+    steps.push(Step::Beside(large(6), Buffered, vec![(vec![swap()], Memory)]));
+    steps.push(Step::Beside(large(7), Memory, vec![(vec![Change::Clear("a".to_owned())], Synced)]));
+    steps.extend([Step::Snapshot, commit(few(6), Buffered), Step::Reopen]);
+    steps.extend([commit(large(1), Buffered), commit(few(1), Buffered)]);
     steps
 }
 

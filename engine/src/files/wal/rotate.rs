@@ -30,7 +30,9 @@ impl Log {
                 // It was ended before its time.
                 self.spares.want_none();
             }
-            self.spares.ended(segment.number, segment.written_once());
+            if !segment.gets_no_more() {
+                self.spares.ended(segment.number, segment.written_once());
+            }
             self.predecessor = segment.number;
             self.predecessor_end = segment.end;
             self.news |= self.ended.push(segment)?;
@@ -54,6 +56,13 @@ impl Log {
             None => self.create(capacity, own_size)?,
         };
         // Until here nothing has changed.
+        self.go_on_in(spare, first)?;
+        self.next_size = (size * GROWTH).min(self.largest);
+        Ok(())
+    }
+
+    /// Ends the current segment and begins this one, whose first batch gets sequence number `first`.
+    pub(super) fn go_on_in(&mut self, spare: Spare, first: Seqno) -> Result<()> {
         let ended = self.end_current();
         self.breaking(ended)?;
         let Spare { number, id, capacity, written, .. } = spare;
@@ -66,7 +75,6 @@ impl Log {
         let lengths = (capacity, written.max(to_fill));
         self.current = Some(Segment::begun((number, path, id), file, lengths));
         self.spares.begun(number);
-        self.next_size = (size * GROWTH).min(self.largest);
         Ok(())
     }
 
@@ -108,6 +116,16 @@ impl Log {
         seeded!(SegmentDirectoryUnsynced => return Ok(spare));
         if spare.is_named {
             return Ok(spare);
+        }
+        let named = self.dir.path_of(FileName::Log(spare.number));
+        if spare.path != named {
+            let renamed = self.dir.env.rename(&spare.path, &named);
+            if let Err(source) = renamed {
+                let error = Error::io("rename", &spare.path, source);
+                self.spares.discard(spare);
+                return Err(error);
+            }
+            spare.path = named;
         }
         let Err(error) = self.dir.sync() else { return Ok(spare) };
         if self.dir.has_failed() {

@@ -9,12 +9,14 @@
 use std::mem;
 use std::path::PathBuf;
 
+use orlop_formats::batch;
 use orlop_formats::frame::{self, Fields, FrameKind, Seed};
 use orlop_formats::ids::{FileId, FileNumber, Seqno};
 use orlop_formats::limits::SECTOR;
 use orlop_formats::log::PROLOGUE_LEN;
 
 use super::Group;
+use super::bulk::Parts;
 use super::outlet::{Flight, Landing, Outlet};
 use crate::env::LogFile;
 use crate::error::Result;
@@ -40,6 +42,8 @@ pub(super) struct Segment {
     staged: u64,
     /// What comes behind `written`.
     pending: Vec<u8>,
+    /// Where its one frame ends, in whole sectors, if others have written that but for its first sector.
+    bulk_end: u64,
     /// The spare that was asked for to follow it.
     asked: Asked,
 }
@@ -90,6 +94,7 @@ impl Segment {
             handed_over: end,
             staged: end,
             pending: Vec::new(),
+            bulk_end: 0,
             asked: Asked::Nothing,
         }
     }
@@ -120,7 +125,7 @@ impl Segment {
     pub(super) fn has_room(&self, len: u64) -> bool {
         let offset = self.written + (self.pending.len() as u64).next_multiple_of(frame::ALIGN);
         let end = offset + frame::HEADER_LEN as u64 + len;
-        end.next_multiple_of(SECTOR) <= self.capacity
+        !self.gets_no_more() && end.next_multiple_of(SECTOR) <= self.capacity
     }
 
     /// Bytes before this, whole sectors, were written once in the life of the file.
@@ -164,6 +169,35 @@ impl Segment {
         self.last_seqno = first + u64::from(count) - 1;
     }
 
+    /// Ends the frame of a batch of which the file has all but the first sector. It knows that everything up
+    /// to `synced` is on the device.
+    pub(super) fn finish_bulk(&mut self, parts: Parts, first: Seqno, synced: Seqno) {
+        let Parts { mut first_sector, ops, count } = parts;
+        let fields = Fields {
+            kind: FrameKind::Group,
+            count: 1,
+            first,
+            synced,
+            offset: self.written,
+            previous_end: self.end,
+        };
+        let (frame_head, batch_head) = (frame::HEADER_LEN, batch::HEADER_LEN);
+        // Whoever has the parts of a whole frame has a whole sector of it.
+        let head = &mut first_sector[..frame_head + batch_head];
+        batch::finish_before(&mut head[frame_head..], count, ops.len() as usize);
+        frame::finish_before(head, self.seed, &fields, &ops);
+        self.end = self.written + head.len() as u64 + ops.len();
+        self.bulk_end = self.end.next_multiple_of(SECTOR);
+        self.last_seqno = first;
+        self.pending = first_sector;
+        self.asked = Asked::Filled;
+    }
+
+    /// Whether it has its one frame, which others have written.
+    pub(super) fn gets_no_more(&self) -> bool {
+        self.bulk_end > 0
+    }
+
     /// Bytes before this outlive the process, in the file or on the stage.
     fn sheltered(&self) -> u64 {
         self.staged.max(self.outlet.landed())
@@ -204,7 +238,7 @@ impl Segment {
         let len = bytes.len() as u64;
         let flight = Flight { end: self.end, synced };
         let (landing, spare) = self.outlet.submit(self.written, bytes, flight)?;
-        self.written += len;
+        self.written = (self.written + len).max(self.bulk_end);
         self.handed_over = self.end;
         self.pending = spare;
         Ok(landing)

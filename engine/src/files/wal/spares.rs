@@ -22,11 +22,12 @@ use std::path::PathBuf;
 
 use orlop_formats::ids::{FileId, FileNumber, StoreId};
 
-use self::making::Blank;
+pub(super) use self::making::Blank;
 use super::chores::Chores;
 use crate::env::LogFile;
+use crate::error::{Error, Result};
 use crate::files::directory::Directory;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering};
 
 /// Spares that are kept, at most.
 const MOST: usize = 4;
@@ -51,6 +52,8 @@ pub(crate) struct Spares {
     numbers: Arc<AtomicU64>,
     chores: Arc<Chores>,
     state: Mutex<State>,
+    /// A file that was lent is back.
+    is_back: Condvar,
 }
 
 /// What the next segment should be.
@@ -91,6 +94,8 @@ struct State {
     begun: u64,
     /// Segments of this open that have ended, and before where each was written once.
     ended: Vec<(FileNumber, u64)>,
+    /// Files that others write, for the log to have them one day.
+    lent: usize,
     /// The log has ended.
     closed: bool,
 }
@@ -136,7 +141,8 @@ impl Spares {
         store: StoreId,
         (numbers, chores): (Arc<AtomicU64>, Arc<Chores>),
     ) -> Arc<Self> {
-        Arc::new(Self { dir, store, numbers, chores, state: Mutex::default() })
+        let (state, is_back) = (Mutex::default(), Condvar::default());
+        Arc::new(Self { dir, store, numbers, chores, state, is_back })
     }
 
     /// Says what spare will be needed. True if that is news to the background.
@@ -235,6 +241,39 @@ impl Spares {
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.clear();
+    }
+
+    /// Notes that somebody writes a file for the log to have one day: a close waits for its
+    /// [return](Spares::take_back).
+    ///
+    /// # Errors
+    /// [`Error::Closed`]
+    pub(super) fn lend(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::Closed);
+        }
+        state.lent += 1;
+        Ok(())
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.state.lock().closed
+    }
+
+    /// What was lent is in the log, or left to the background.
+    pub(super) fn take_back(&self, blank: Option<Blank>) {
+        self.let_go((Vec::new(), blank));
+        self.state.lock().lent -= 1;
+        self.is_back.notify_all();
+    }
+
+    /// Behind a close: waits until nobody writes a file any more.
+    pub(crate) fn wait_for_lent(&self) {
+        let mut state = self.state.lock();
+        while state.lent > 0 {
+            state = self.is_back.wait(state);
+        }
     }
 
     /// How many segments were begun, if there is more than one spare.

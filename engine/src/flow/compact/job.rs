@@ -74,7 +74,7 @@ pub(crate) fn run(shared: &Shared, job: &Job) -> Result<()> {
     let bytes_out = output.bytes();
     let edit = |_: &State| VersionEdit { removed: job.inputs.clone(), ..VersionEdit::default() };
     seeded!(InputsBeforeEdit => if job.action == Action::Merge { remove_inputs(shared, &tables) });
-    install(shared, output, edit, None)?;
+    install(shared, output, edit, &[])?;
     if job.action == Action::Merge {
         tables.iter().for_each(|table| table.mark_obsolete());
     }

@@ -14,7 +14,7 @@ use crate::sync::Arc;
 pub(crate) struct MemCursor {
     /// `None`: all databases, …
     database: Option<DatabaseId>,
-    /// … and all versions.
+    /// … and all versions. As records count, from the base of the memtable.
     seqno: Option<Seqno>,
     /// Where it stands: a leaf, how that was ordered, a place in it.
     leaf: Option<Placed<Leaf>>,
@@ -51,6 +51,7 @@ impl MemCursor {
         seqno: Option<Seqno>,
     ) -> Self {
         let order = Order::default();
+        let seqno = seqno.map(|seqno| memtable.as_seen_from_base(seqno));
         Self { database, seqno, leaf: None, order, rank: 0, version: None, memtable }
     }
 
@@ -166,7 +167,7 @@ impl MemCursor {
     }
 
     pub(crate) fn seqno(&self) -> Seqno {
-        self.version.map_or(0, Record::seqno)
+        self.version.map_or(0, |version| self.memtable.base() + version.seqno())
     }
 
     pub(crate) fn kind(&self) -> Kind {

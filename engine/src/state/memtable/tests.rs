@@ -29,6 +29,42 @@ fn filled() -> Arc<Memtable> {
     memtable
 }
 
+/// A batch that gets its place late is there from that commit on, and from no other.
+#[test]
+fn a_batch_without_a_place_gets_one() {
+    for seqno in [1, 2, 1_000] {
+        let (mut active, _) = empty();
+        let mut writer = active.writer();
+        writer.insert(DB, b"a", APART, Kind::Put, b"old");
+        writer.insert(DB, b"a", APART, Kind::Put, b"new");
+        writer.insert(DB, b"b", APART, Kind::Delete, b"");
+        drop(writer);
+        let memtable = active.place(seqno, 7);
+        assert_eq!((memtable.last_seqno(), memtable.sealed_at()), (seqno, seqno));
+        assert_eq!(memtable.log_floor(), 7);
+        for (at, is_seen) in
+            [(seqno - 1, false), (seqno, true), (seqno + 1, true), (u64::MAX, true)]
+        {
+            let found = memtable.get(DB, b"a", at).map(|found| found.value());
+            assert_eq!(found, is_seen.then_some(&b"new"[..]));
+            let mut cursor = MemCursor::new(Arc::clone(&memtable), DB, at);
+            cursor.seek_ge(b"");
+            assert_eq!(
+                (cursor.valid(), cursor.seqno()),
+                (is_seen, if is_seen { seqno } else { 0 })
+            );
+            cursor.seek_lt(None);
+            assert_eq!((cursor.valid(), cursor.kind()), (is_seen, Kind::Delete));
+        }
+        let mut all = MemCursor::over_all(memtable);
+        assert_eq!((all.key(), all.seqno(), all.value()), (&b"a"[..], seqno, &b"new"[..]));
+        all.next();
+        assert_eq!((all.key(), all.seqno()), (&b"b"[..], seqno));
+        all.next();
+        assert!(!all.valid());
+    }
+}
+
 #[test]
 fn get_sees_the_newest_version_at_or_below_its_seqno() {
     let memtable = filled();

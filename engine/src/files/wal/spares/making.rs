@@ -26,13 +26,13 @@ use crate::sync::Ordering;
 const PIECE: usize = 256 << 10;
 
 /// A file that can become a spare.
-pub(super) struct Blank {
+pub(in crate::files::wal) struct Blank {
     /// Its temporary name.
-    pub(super) path: PathBuf,
-    pub(super) file: Box<dyn LogFile>,
-    capacity: u64,
+    pub(in crate::files::wal) path: PathBuf,
+    pub(in crate::files::wal) file: Box<dyn LogFile>,
+    pub(in crate::files::wal) capacity: u64,
     /// As that of a spare.
-    written: u64,
+    pub(in crate::files::wal) written: u64,
 }
 
 /// What a spare is made of.
@@ -130,6 +130,19 @@ impl Spares {
         let file = self.dir.env.create_log(&path, capacity);
         let file = file.map_err(|source| Error::io("create", &path, source))?;
         Ok(Blank { path, file, capacity, written: SECTOR })
+    }
+
+    /// Makes a blank that somebody writes right now, all of it.
+    pub(in crate::files::wal) fn create_now(&self, capacity: u64) -> Result<Blank> {
+        let created = self.create(capacity).or_else(|error| match error {
+            Error::DiskFull { .. } => {
+                // What is ready too early has no claim to the space.
+                self.give_way();
+                self.create(capacity)
+            }
+            _ => Err(error),
+        })?;
+        Ok(Blank { written: capacity, ..created })
     }
 
     /// Takes the number of a spare away.
