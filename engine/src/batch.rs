@@ -126,7 +126,8 @@ impl Batch {
     /// Nothing of the batch happens when a database was dropped, created, or is missing against
     /// what the batch needs, when the disk is full, or when the store is closed, read-only or
     /// poisoned. After [`Error::Io`] from the log it is unknown whether the batch is durable, and
-    /// the store is poisoned.
+    /// the store is poisoned. A large batch is written apart first ([`Batch::submit`] says when): an
+    /// [`Error::Io`] of that poisons nothing, and nothing of the batch has happened.
     pub fn commit(self) -> Result<()> {
         let durability = self.durability.unwrap_or(self.core.shared.options.durability);
         self.commit_with(durability)
