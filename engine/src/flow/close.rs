@@ -6,9 +6,11 @@
 //! 4. sync the log and give its unused space back
 //! 5. record in the manifest where each segment ended, and in the superblock where the manifest
 //!    did: the next open finds a clean store
-//! 6. remove files whose last reader has let go
+//! 6. remove files whose last reader has let go; the next open removes the others
 //!
 //! A poisoned store skips 3 to 5: what it left is for recovery to judge.
+
+use std::time::Duration;
 
 use orlop_formats::manifest::VersionEdit;
 
@@ -18,7 +20,10 @@ use crate::flow::{collect, flush, room, write};
 use crate::options::{CLOSE_COMPACT_BYTES, CLOSE_FLUSH_BYTES, CLOSE_FLUSH_SEGMENTS};
 use crate::state::lead::Lead;
 use crate::state::shared::Shared;
-use crate::sync::{Arc, JoinHandle, Mutex, Ordering, is_this_thread};
+use crate::sync::{JoinHandle, Mutex, Ordering, is_this_thread, yield_until};
+
+/// How long replaced views are waited for, so that the files that only they name can be removed.
+const LET_GO: Duration = Duration::from_millis(100);
 
 /// Closes a store. The second and later calls do nothing.
 pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Result<()> {
@@ -47,8 +52,10 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
     stop(shared);
     drop(lead);
     shared.chores.close();
-    shared.graveyard.close(Arc::clone(&shared.dir.env));
-    shared.view.reclaim(1_000);
+    if !shared.view.reclaim(1_000) {
+        // Who is in the way may be a thread of another store that has no processor just now.
+        yield_until(LET_GO, || shared.view.reclaim(1));
+    }
     shared.memory.clear();
     collect::remove_orphans(shared);
     collect::remove_buried(shared);

@@ -118,15 +118,17 @@ impl<T> ViewCell<T> {
     }
 
     /// Frees retired views until none is left. Other threads hold them for the length of a point
-    /// read at most, so this ends soon; it gives up after `rounds` in case a thread never runs.
-    pub(crate) fn reclaim(&self, rounds: usize) {
+    /// read at most, so this ends soon; it gives up after `rounds` in case a thread never runs. Says
+    /// whether none is left.
+    pub(crate) fn reclaim(&self, rounds: usize) -> bool {
         for _ in 0..rounds {
             if self.retired.load(Ordering::Acquire) == 0 {
-                return;
+                return true;
             }
             epoch::pin().flush();
             sync::yield_now();
         }
+        self.retired.load(Ordering::Acquire) == 0
     }
 }
 

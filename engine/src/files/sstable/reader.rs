@@ -2,7 +2,8 @@
 //!
 //! Opening checks the header, the footer, the partitions and the properties; the filter and every
 //! block are checked at their first touch. A table that a version no longer names is deleted when
-//! its last reader lets go: it is put into the [`Graveyard`], which the background empties.
+//! its last reader lets go: it is put into the [`Graveyard`], which the background empties. After a close
+//! nobody does, for the directory may be somebody else's by then: the next open removes the file.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use orlop_formats::sstable::{
 
 use crate::env::{Env, Mapping};
 use crate::error::{Error, Result};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// Files that nobody names or reads any more.
 #[derive(Debug, Default)]
@@ -28,22 +29,11 @@ pub(crate) struct Graveyard {
     paths: Mutex<Vec<PathBuf>>,
     /// Tables that no version names, but that somebody may still read.
     condemned: AtomicU64,
-    /// After the close nobody empties it: who lets go of a table last removes its file.
-    closed: OnceLock<Arc<dyn Env>>,
 }
 
 impl Graveyard {
     pub(crate) fn bury(&self, path: PathBuf) {
-        match self.closed.get() {
-            // What cannot be removed now is an orphan that the next open removes.
-            Some(env) => drop(env.remove(&path)),
-            None => self.paths.lock().push(path),
-        }
-    }
-
-    /// From now on files are removed as they come.
-    pub(crate) fn close(&self, env: Arc<dyn Env>) {
-        let _ = self.closed.set(env);
+        self.paths.lock().push(path);
     }
 
     /// Whether files are, or will be, to be removed.
