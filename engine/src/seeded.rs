@@ -119,6 +119,10 @@ bugs! {
     StageSkipped: "RocksDB, manual_wal_flush",
     /// A byte on the stage is overwritten before it is in its segment.
     StageOverrun: "etcd, a pipe of the log that wraps",
+    /// What is on its way into a segment that has ended is overwritten on the stage by what comes next.
+    TrailingStageReused: "etcd, a pipe of the log that wraps",
+    /// The first group of a segment is written before the segment's prologue was synced.
+    PrologueUnsynced: "law 1 of ARCHITECTURE.md",
     /// Recovery does not look at the stage.
     StageIgnored: "RocksDB, manual_wal_flush",
     /// The stage is removed before what it holds is in the segment.

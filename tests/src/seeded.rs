@@ -189,7 +189,7 @@ fn one(limits: &Limits, plan: &Plan, bug: Bug) -> Tally {
 }
 
 /// Cases of each check, round by round.
-const ROUNDS: [u64; 5] = [300, 1_000, 5_000, 30_000, u64::MAX];
+const ROUNDS: [u64; 5] = [300, 2_000, 5_000, 30_000, u64::MAX];
 
 /// The checks that find a bug: the first, or all.
 fn hunt(limits: &Limits, plan: &Plan, bug: Bug) -> Vec<Caught> {

@@ -184,6 +184,21 @@ impl LogFile for Watched<Box<dyn LogFile>> {
         self.file.submit(offset, bytes, sync)
     }
 
+    fn submit_from(
+        &mut self,
+        offset: u64,
+        bytes: Vec<u8>,
+        from: usize,
+        sync: bool,
+    ) -> io::Result<()> {
+        (self.watch)("submit");
+        self.file.submit_from(offset, bytes, from, sync)
+    }
+
+    fn start_sync(&mut self) -> bool {
+        self.file.start_sync()
+    }
+
     fn has_landed(&mut self) -> bool {
         self.file.has_landed()
     }

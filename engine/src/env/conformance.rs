@@ -254,8 +254,8 @@ fn stages(env: &dyn Env, base: &Path) {
 /// Writes in whole sectors, at whole sectors; then others, which go another way.
 fn direct_logs(env: &dyn Env, base: &Path) {
     let path = base.join("direct");
-    let mut log = env.create_log(&path, 3 << 20).unwrap();
-    let mut expected = vec![0; 3 << 20];
+    let mut log = env.create_log(&path, 5 << 20).unwrap();
+    let mut expected = vec![0; 5 << 20];
     let sector = super::LOG_SECTOR as usize;
     for (first, count, sync) in [(0, 1, true), (1, 64, false), (65, 600, true), (9, 1, false)] {
         let bytes: Vec<u8> = (0..count * sector).map(|at| (at / 7 + first) as u8).collect();
@@ -263,6 +263,29 @@ fn direct_logs(env: &dyn Env, base: &Path) {
         log.submit((first * sector) as u64, bytes.clone(), sync).unwrap();
         assert_eq!(log.reap().unwrap(), bytes);
         assert!(env.read(&path).unwrap() == expected);
+    }
+    // What begins inside of its buffer, at a page boundary or elsewhere.
+    for (count, sync) in [(1, true), (70, false), (70, true), (1100, false)] {
+        for from in [0, 1, sector - 16, sector, 2 * sector + 16] {
+            let bytes: Vec<u8> =
+                (0..from + count * sector).map(|at| (at / 5 + from) as u8).collect();
+            expected[2 * sector..][..count * sector].copy_from_slice(&bytes[from..]);
+            log.submit_from(2 * sector as u64, bytes, from, sync).unwrap();
+            log.reap().unwrap();
+            assert!(env.read(&path).unwrap() == expected, "{count} from {from}");
+        }
+    }
+    // A sync that is left to others.
+    for (count, sync) in [(1, true), (40, true), (1, false)] {
+        expected[..count * sector].fill(count as u8);
+        log.submit(0, vec![count as u8; count * sector], sync).unwrap();
+        if log.start_sync() {
+            assert!(sync && env.read(&path).unwrap() == expected);
+        }
+        refused(log.submit(0, vec![1; sector], sync), ErrorKind::InvalidInput);
+        log.reap().unwrap();
+        assert!(env.read(&path).unwrap() == expected);
+        assert!(!log.start_sync(), "nothing is in flight");
     }
     drop(log);
     let mut log = env.open_log(&path).unwrap();

@@ -160,6 +160,26 @@ pub trait LogFile: Send {
     /// when a write was in flight already, which still is. Errors of the write itself are told by [`reap`](LogFile::reap).
     fn submit(&mut self, offset: u64, bytes: Vec<u8>, sync: bool) -> io::Result<()>;
 
+    /// The same for the bytes from `from` on, which are at least one. If they begin at a page boundary, a device
+    /// can take them from where they are.
+    fn submit_from(
+        &mut self,
+        offset: u64,
+        mut bytes: Vec<u8>,
+        from: usize,
+        sync: bool,
+    ) -> io::Result<()> {
+        bytes.drain(..from.min(bytes.len()));
+        self.submit(offset, bytes, sync)
+    }
+
+    /// For who cannot reap for a while, and has asked for a sync: brings the write in flight into the file, where
+    /// it outlives the process, and leaves nothing but its sync in flight. False if that cannot be: then nothing
+    /// has changed.
+    fn start_sync(&mut self) -> bool {
+        false
+    }
+
     /// Whether [`reap`](LogFile::reap) would not have to wait: the write in flight has come to an end, or
     /// there is none.
     fn has_landed(&mut self) -> bool;

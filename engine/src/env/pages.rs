@@ -41,6 +41,11 @@ impl Deref for Pages {
     }
 }
 
+/// Whether a device can fetch these bytes from where they are.
+pub(super) fn begins_at_a_page(bytes: &[u8]) -> bool {
+    bytes.as_ptr().addr().is_multiple_of(PAGE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

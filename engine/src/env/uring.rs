@@ -1,8 +1,8 @@
 //! Production on Linux: the log through an io_uring, everything else as [`PosixEnv`] does it.
 //!
-//! A write goes past the page cache, out of a copy of the bytes that begins at a page, and the caller is
-//! free until it reaps: with a sync it is two linked entries, WRITE then FSYNC(DATASYNC), and one system
-//! call. Two kinds of writes do not touch the ring. Small ones with a sync: a `pwrite` and an `fdatasync`
+//! A write goes past the page cache, from where the bytes are if they begin at a page, or else out of a copy that does,
+//! and the caller is free until it reaps: with a sync it is two linked entries, WRITE then FSYNC(DATASYNC), and one
+//! system call; without one a thread of the kernel does all of it. Two kinds of writes do not touch the ring. Small ones with a sync: a `pwrite` and an `fdatasync`
 //! at the reap are a fifth faster (docs/decisions/0010). And, where nothing gets past the page cache,
 //! small ones without: into the cache a `pwrite` takes 0.4 µs, the ring 11 µs (docs/decisions/0001).
 //!
@@ -25,7 +25,7 @@ use io_uring::IoUring;
 
 use self::ring::{Kernel, Op, Ring};
 use super::direct::{DirectFile, is_refusal};
-use super::pages::Pages;
+use super::pages::{self, Pages};
 use super::{
     DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, PosixEnv, StageFile, WriteFile,
     nothing_in_flight, write_in_flight,
@@ -165,11 +165,12 @@ struct UringLog<K: Kernel = IoUring> {
 /// A write under way, and all the kernel may still touch for it.
 struct Flight {
     bytes: Vec<u8>,
+    /// Bytes before this are none of the file's, or were written before the flight.
+    from: usize,
+    /// Where the others go.
     offset: u64,
     sync: bool,
-    /// Bytes that were written before the flight.
-    leading: usize,
-    /// A copy of the rest that begins at a page, if it goes past the page cache.
+    /// A copy of them that begins at a page, if they go past the page cache and do not.
     pages: Pages,
     /// Keeps the descriptor open, also when the flight has to be leaked.
     file: Arc<DirectFile>,
@@ -179,7 +180,7 @@ struct Flight {
 impl Flight {
     /// What the kernel is to write.
     fn rest(&self) -> &[u8] {
-        if self.pages.is_empty() { &self.bytes[self.leading..] } else { &self.pages }
+        if self.pages.is_empty() { &self.bytes[self.from..] } else { &self.pages }
     }
 }
 
@@ -187,6 +188,8 @@ impl Flight {
 enum Route {
     /// By a `pwrite` that was done at submit; the sync follows at the reap.
     Done(io::Result<()>),
+    /// The same, but the sync is an entry of the ring.
+    Syncing(u64),
     /// By entries of the ring: the write, then the sync if there is one. The sync covers the write
     /// only if the kernel took both as one chain.
     Ring { first: u64, linked: bool },
@@ -199,10 +202,12 @@ impl<K: Kernel> UringLog<K> {
 
     /// Prepares a write past the page cache, of which all but the last piece is done here.
     fn aim(&mut self, mut flight: Flight) -> io::Result<Flight> {
-        flight.leading = flight.file.write_leading(&flight.bytes, flight.offset)?;
-        if flight.file.is_direct() {
+        let leading = flight.file.write_leading(flight.rest(), flight.offset)?;
+        flight.from += leading;
+        flight.offset += leading as u64;
+        if flight.file.is_direct() && !pages::begins_at_a_page(flight.rest()) {
             flight.pages = mem::take(&mut self.spare);
-            flight.pages.copy(&flight.bytes[flight.leading..]);
+            flight.pages.copy(&flight.bytes[flight.from..]);
         }
         Ok(flight)
     }
@@ -220,8 +225,10 @@ impl<K: Kernel> UringLog<K> {
             fd,
             bytes: flight.rest().as_ptr(),
             len: flight.rest().len().min(LARGEST_ENTRY) as u32,
-            offset: flight.offset + flight.leading as u64,
+            offset: flight.offset,
             linked: flight.sync,
+            // Who has to wait for it anyway is faster than somebody who has to be woken.
+            aside: !flight.sync,
         };
         let started = if flight.sync {
             // SAFETY: the flight owns the buffer and keeps the descriptor open. It is given up
@@ -244,6 +251,25 @@ impl<K: Kernel> UringLog<K> {
         }
     }
 
+    /// Leaves the sync of a write that is done to a thread of the kernel. Where that cannot be, it is left to
+    /// the reap.
+    fn sync_aside(&self, mut flight: Flight) -> Flight {
+        let mut ring = self.ring();
+        if !flight.sync || !matches!(flight.route, Route::Done(Ok(()))) || ring.usable().is_err() {
+            return flight;
+        }
+        let fd = flight.file.file().as_raw_fd();
+        // SAFETY: the entry refers to no memory, and the flight keeps the descriptor open until its completion was
+        // seen (`land`).
+        let started = unsafe { ring.start([Op::SyncData { fd }]) };
+        flight.route = match started {
+            Ok((n, _)) => Route::Syncing(n),
+            // It may be under way, and a second one would not hear of its failure.
+            Err(error) => Route::Done(Err(error)),
+        };
+        flight
+    }
+
     /// Waits for `flight` and brings it to an end.
     fn land(&mut self, flight: Flight) -> io::Result<Vec<u8>> {
         let (first, linked) = match flight.route {
@@ -253,6 +279,11 @@ impl<K: Kernel> UringLog<K> {
                     flight.file.file().sync_data()?;
                 }
                 return Ok(flight.bytes);
+            }
+            Route::Syncing(n) => {
+                let synced = self.ring().wait(n)?;
+                let written = flight.rest().len() as i32;
+                return settle(flight, written, Some((synced, true))).map(|(bytes, _)| bytes);
             }
             Route::Ring { first, linked } => (first, linked),
         };
@@ -297,7 +328,7 @@ fn settle(
     let rest = flight.rest();
     let whole = done >= rest.len();
     if !whole {
-        let at = flight.offset + (flight.leading + done) as u64;
+        let at = flight.offset + done as u64;
         flight.file.write_through_cache(&rest[done..], at)?;
     }
     match synced {
@@ -314,22 +345,32 @@ fn settle(
 
 impl<K: Kernel + Send> LogFile for UringLog<K> {
     fn submit(&mut self, offset: u64, bytes: Vec<u8>, sync: bool) -> io::Result<()> {
+        self.submit_from(offset, bytes, 0, sync)
+    }
+
+    fn submit_from(
+        &mut self,
+        offset: u64,
+        bytes: Vec<u8>,
+        from: usize,
+        sync: bool,
+    ) -> io::Result<()> {
         if self.in_flight.is_some() {
             return Err(write_in_flight());
         }
         let (file, pages) = (Arc::clone(&self.file), Pages::default());
-        let route = Route::Done(Ok(()));
-        let mut flight = Flight { bytes, offset, sync, leading: 0, pages, file, route };
-        let is_small = flight.bytes.len() <= SMALL;
-        let is_direct = self.file.takes(offset, flight.bytes.len());
+        let (from, route) = (from.min(bytes.len()), Route::Done(Ok(())));
+        let mut flight = Flight { bytes, from, offset, sync, pages, file, route };
+        let is_small = flight.rest().len() <= SMALL;
+        let is_direct = self.file.takes(offset, flight.rest().len());
         if is_direct && sync && is_small {
-            let written = self.file.write_all_from(&mut self.spare, &flight.bytes, offset);
+            let written = self.file.write_all_from(&mut self.spare, flight.rest(), offset);
             flight.route = Route::Done(written);
         } else if is_direct {
             flight = self.aim(flight)?;
             flight = self.launch(flight)?;
         } else if !sync && is_small {
-            let written = self.file.write_through_cache(&flight.bytes, offset);
+            let written = self.file.write_through_cache(flight.rest(), offset);
             flight.route = Route::Done(written);
         } else {
             self.file.give_up()?;
@@ -339,10 +380,17 @@ impl<K: Kernel + Send> LogFile for UringLog<K> {
         Ok(())
     }
 
+    fn start_sync(&mut self) -> bool {
+        self.in_flight = self.in_flight.take().map(|flight| self.sync_aside(flight));
+        self.in_flight.as_ref().is_some_and(|flight| matches!(flight.route, Route::Syncing(_)))
+    }
+
     fn has_landed(&mut self) -> bool {
         let Some(flight) = &self.in_flight else { return true };
         match flight.route {
             Route::Done(_) => !flight.sync,
+            // Who has it waits for something.
+            Route::Syncing(n) => self.ring.try_lock().is_ok_and(|mut ring| ring.has_come(n)),
             Route::Ring { first, .. } => {
                 // Who has it waits for something.
                 let Ok(mut ring) = self.ring.try_lock() else { return false };

@@ -18,10 +18,12 @@ mod bulk;
 mod chores;
 mod ended;
 mod outlet;
+mod pending;
 mod rotate;
 mod segment;
 mod spares;
 mod stage;
+mod trailing;
 mod ways;
 
 use orlop_formats::ids::{FileNumber, Seqno, StoreId};
@@ -38,6 +40,7 @@ use self::ended::Ended;
 use self::segment::Segment;
 use self::spares::Wanted;
 use self::stage::Stage;
+use self::trailing::Trailing;
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
 use crate::options::{Durability, Options, SEGMENT_MIN};
@@ -76,8 +79,14 @@ pub(crate) struct Log {
     store: StoreId,
     numbers: Arc<AtomicU64>,
     current: Option<Segment>,
+    /// Space that the segment before has left, for the next one.
+    buffer: Vec<u8>,
     /// Where commits are safe that are not in the current segment yet.
     stage: Option<Stage>,
+    /// One that nothing is on that counts.
+    idle_stage: Option<Stage>,
+    /// The segment before the current one, if it has not landed yet.
+    trailing: Option<Trailing>,
     /// Bytes of the ring of a stage, at most.
     ring: u64,
     /// Bytes of a segment, at most, if one frame does not need more.
@@ -138,7 +147,10 @@ impl Log {
             store,
             numbers,
             current: None,
+            buffer: Vec::new(),
             stage: None,
+            idle_stage: None,
+            trailing: None,
             ring: origin.stage_size,
             largest: origin.segment_size,
             spares,
@@ -284,6 +296,17 @@ impl Log {
     fn ask_for_spare(&mut self, filled: bool) {
         if self.current.as_mut().is_some_and(|segment| segment.asks_for_spare(filled)) {
             self.news |= self.spares.want(Wanted { capacity: self.next_size, filled });
+            self.ask_for_stage();
+        }
+    }
+
+    /// Asks for the stage of the next segment, where commits are staged and the one that will be free is too short.
+    fn ask_for_stage(&mut self) {
+        let ring = self.next_size.min(self.ring);
+        let trailing = self.trailing.as_ref().and_then(Trailing::stage);
+        let free = self.idle_stage.as_ref().or(trailing);
+        if self.stage.is_some() && free.is_none_or(|stage| stage.ring() < ring) {
+            self.news |= self.spares.want_stage(ring);
         }
     }
 
@@ -296,6 +319,10 @@ impl Log {
         if segment.is_exposed_on_its_way() {
             segment.reap()?;
         }
+        if is_piece {
+            self.settle_if_landed()?;
+        }
+        let Some(segment) = &mut self.current else { return Ok(None) };
         if segment.exposed().1.is_empty() {
             return Ok(None);
         }
@@ -336,14 +363,17 @@ impl Log {
     }
 
     /// Makes a stage with so long a ring, if that of the one there is shorter. All that the old one holds
-    /// has landed: it is that of an earlier segment.
+    /// has landed: it is that of an earlier segment, and none that trails.
     fn stage_for(&mut self, ring: u64) -> Result<()> {
         if self.stage.as_ref().map_or(0, Stage::ring) < ring {
-            let stage = Stage::create(&self.dir, self.store, &self.numbers, ring)
-                .inspect_err(|error| self.ways.stage(Some(error.to_string())))?;
+            let stage = match self.spares.take_stage(ring) {
+                Some(stage) => stage,
+                None => Stage::create(&self.dir, self.store, &self.numbers, ring)
+                    .inspect_err(|error| self.ways.stage(Some(error.to_string())))?,
+            };
             self.ways.stage(stage.fallback());
             if let Some(old) = self.stage.replace(stage) {
-                old.remove(&self.dir);
+                self.spares.let_go_of_stage(old);
             }
         }
         Ok(())
@@ -371,6 +401,7 @@ impl Log {
         let smaller = (self.capacity() / RETIRED).next_multiple_of(SECTOR);
         self.next_size = smaller.max(SEGMENT_MIN).min(self.largest);
         let ended = self.end_current();
+        self.buffer = Vec::new();
         self.breaking(ended)?;
         self.spares.clear();
         Ok(())
@@ -379,18 +410,20 @@ impl Log {
     /// The same, where nobody says that more is to come: gives the stage up, too, and begins small again.
     pub(crate) fn rest(&mut self) -> Result<()> {
         self.retire()?;
-        self.remove_stage();
+        let settled = self.settle();
+        self.breaking(settled)?;
+        self.remove_stages();
         self.next_size = SEGMENT_MIN;
         Ok(())
     }
 
     /// Syncs everything, gives unused space back, and says where each segment of this open ended.
     pub(crate) fn finish(&mut self) -> Result<Vec<SegmentEnd>> {
-        seeded!(StageRemovedEarly => self.remove_stage());
+        seeded!(StageRemovedEarly => self.remove_stages());
         self.sync()?;
         let finished = self.finish_segments();
         self.breaking(finished)?;
-        self.remove_stage();
+        self.remove_stages();
         self.spares.close();
         Ok(self.ended.take())
     }
@@ -400,11 +433,13 @@ impl Log {
             segment.trim()?;
         }
         self.end_current()?;
+        self.settle()?;
         self.sync_earlier()
     }
 
-    fn remove_stage(&mut self) {
-        if let Some(stage) = self.stage.take() {
+    /// No segment trails: all that they hold is in segments.
+    fn remove_stages(&mut self) {
+        for stage in [self.stage.take(), self.idle_stage.take()].into_iter().flatten() {
             stage.remove(&self.dir);
         }
     }

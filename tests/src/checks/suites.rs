@@ -17,10 +17,13 @@ use crate::tally::Tally;
 const DEPTH: Depth = Depth { nested: 25, sequel: 4 };
 
 /// Workloads that take turns, a part of each by part: single macro-operations and all scripts are among them.
-const ABREAST: usize = 31;
+const ABREAST: usize = 33;
 
-/// Parts of each of these.
-const PARTS: u64 = 64;
+/// Parts of each of these: a prime, so that each part has cases of every kind.
+const PARTS: u64 = 61;
+
+/// The step from one part to the next: prime, too.
+const SCATTER: u64 = 23;
 
 /// Parts of a short sequence, which has few cases of its own.
 const PARTS_OF_SHORT: u64 = 8;
@@ -33,7 +36,8 @@ pub(super) fn abreast(
     let first: Vec<Workload> = workloads.by_ref().take(ABREAST).collect();
     let part = |turn, of: &Workload| {
         let parts = if of.is_short() { PARTS_OF_SHORT } else { PARTS };
-        (turn < parts).then_some(Part { of: parts, number: turn })
+        // Neighbours are cases of one kind.
+        (turn < parts).then_some(Part { of: parts, number: turn * SCATTER % parts })
     };
     let turns = (0..PARTS).flat_map(move |turn| {
         let mine = first.clone().into_iter();

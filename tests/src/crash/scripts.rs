@@ -13,7 +13,9 @@ pub(super) fn all() -> Vec<Workload> {
     let each = [Synced, Buffered, Memory];
     let everything = each.map(|durability| of(format!("{durability:?}"), everything(durability)));
     let drops = each.map(|durability| of(format!("drops-{durability:?}"), drops(durability)));
-    let mut scripts: Vec<Workload> = everything.into_iter().chain(drops).collect();
+    // What few cases show comes first.
+    let mut scripts = vec![trails("trails", Step::Sync), trails("trails-flushed", Step::Flush)];
+    scripts.extend(everything.into_iter().chain(drops));
     scripts.push(of("flushes".to_owned(), flushes()));
     scripts.push(Workload { tree: WIDE, ..of("segments".to_owned(), segments()) });
     scripts.push(Workload { tree: WIDE, ..of("ring".to_owned(), ring()) });
@@ -123,6 +125,20 @@ fn ring() -> Vec<Step> {
     steps.extend([of_len(14, 40, Buffered), of_len(15, 2 << 10, Memory), Step::Sync]);
     steps.extend((16..19).map(|n| of_len(n, 5 << 10, Buffered)));
     steps
+}
+
+/// A segment that ends while its last piece, two commits, is on its way, and stands where the next segment's first
+/// commits stand on a ring.
+fn trails(name: &str, behind: Step) -> Workload {
+    let of_len = |n: u32, len, durability| commit(vec![put("a", n, "t", len)], durability);
+    // Up to the last two of its sixteen sectors.
+    let mut prelude: Vec<Step> = (0..4).map(|n| of_len(n, (12 << 10) - 400, Synced)).collect();
+    prelude.push(of_len(4, 3_800, Synced));
+    let mut steps: Vec<Step> = (5..7).map(|n| of_len(n, 3_700, Buffered)).collect();
+    steps.push(of_len(7, 900, Buffered));
+    steps.extend((8..16).map(|n| of_len(n, 40, if n == 9 { Memory } else { Buffered })));
+    steps.extend([behind, of_len(16, 40, Buffered), Step::Background]);
+    Workload { tree: WIDE, prelude, ..of(name.to_owned(), steps) }
 }
 
 /// Weaker commits while a synced one is on its way to the device.

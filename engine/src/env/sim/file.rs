@@ -177,6 +177,14 @@ impl LogFile for SimLog {
         Ok(())
     }
 
+    fn start_sync(&mut self) -> bool {
+        let Some(flight) = self.in_flight.as_ref().filter(|flight| flight.sync) else {
+            return false;
+        };
+        self.file.env.disk().landed(flight.unit);
+        true
+    }
+
     fn has_landed(&mut self) -> bool {
         self.in_flight.as_mut().is_none_or(|flight| std::mem::replace(&mut flight.asked, true))
     }

@@ -19,13 +19,15 @@ const PATIENCE: u32 = 1000;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Op {
     Nop,
-    /// If `linked`, the next entry begins after it, and only if every byte was written.
+    /// If `linked`, the next entry begins after it, and only if every byte was written. If `aside`, a thread
+    /// of the kernel does all of it, and the caller goes on at once.
     Write {
         fd: RawFd,
         bytes: *const u8,
         len: u32,
         offset: u64,
         linked: bool,
+        aside: bool,
     },
     SyncData {
         fd: RawFd,
@@ -36,9 +38,11 @@ impl Op {
     fn entry(self) -> squeue::Entry {
         match self {
             Op::Nop => opcode::Nop::new().build(),
-            Op::Write { fd, bytes, len, offset, linked } => {
-                let write = opcode::Write::new(types::Fd(fd), bytes, len).offset(offset).build();
-                if linked { write.flags(squeue::Flags::IO_LINK) } else { write }
+            Op::Write { fd, bytes, len, offset, linked, aside } => {
+                let mut flags = squeue::Flags::empty();
+                flags.set(squeue::Flags::IO_LINK, linked);
+                flags.set(squeue::Flags::ASYNC, aside);
+                opcode::Write::new(types::Fd(fd), bytes, len).offset(offset).build().flags(flags)
             }
             Op::SyncData { fd } => {
                 opcode::Fsync::new(types::Fd(fd)).flags(types::FsyncFlags::DATASYNC).build()

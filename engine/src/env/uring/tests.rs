@@ -204,7 +204,7 @@ fn settled(written: i32, synced: Option<(i32, bool)>) -> (io::Result<Vec<u8>>, V
     let route = Route::Done(Ok(()));
     let file = Arc::new(DirectFile::through_the_cache(file));
     let (sync, pages) = (synced.is_some(), Pages::default());
-    let flight = Flight { bytes, offset: 4, sync, leading: 0, pages, file, route };
+    let flight = Flight { bytes, from: 0, offset: 4, sync, pages, file, route };
     (settle(flight, written, synced).map(|(bytes, _)| bytes), fs::read(&path).unwrap())
 }
 
@@ -277,9 +277,9 @@ fn a_ring_that_cannot_be_entered_is_an_error_and_leaks_the_buffer() {
     let route = Route::Ring { first: 77, linked: true };
     log.in_flight = Some(Flight {
         bytes: vec![1],
+        from: 0,
         offset: 0,
         sync: false,
-        leading: 0,
         pages: Pages::default(),
         file,
         route,

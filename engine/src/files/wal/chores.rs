@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use orlop_formats::ids::FileNumber;
 
 use super::segment::{Segment, Unsynced};
+use super::stage::Stage;
 use crate::env::LogFile;
 use crate::error::Result;
 use crate::files::directory::Directory;
@@ -27,6 +28,8 @@ struct State {
     buried: Vec<Segment>,
     /// Files that were never begun.
     discarded: Vec<Discarded>,
+    /// Stages that nothing is on that counts.
+    stages: Vec<Stage>,
 }
 
 /// A file whose name is to go.
@@ -67,6 +70,17 @@ impl Chores {
         self.state.lock().discarded.push(Discarded { number, path, _file: file });
     }
 
+    /// Takes a stage that is to be removed.
+    pub(super) fn remove_later(&self, stage: Stage) {
+        self.state.lock().stages.push(stage);
+    }
+
+    /// How many of them there are.
+    #[cfg(feature = "sim")]
+    pub(crate) fn stages(&self) -> usize {
+        self.state.lock().stages.len()
+    }
+
     /// The numbers of segments that were never begun and are to be removed.
     pub(super) fn numbers(&self) -> Vec<FileNumber> {
         self.state.lock().discarded.iter().filter_map(|file| file.number).collect()
@@ -97,8 +111,10 @@ impl Chores {
         let mut state = self.state.lock();
         let buried = std::mem::take(&mut state.buried);
         let discarded = std::mem::take(&mut state.discarded);
+        let stages = std::mem::take(&mut state.stages);
         drop(state);
         drop(buried);
+        stages.into_iter().for_each(|stage| stage.remove(&self.dir));
         for Discarded { path, _file, .. } in discarded {
             // What stays is litter, which the next open removes.
             let _ = self.dir.env.remove(&path);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use orlop_formats::ids::Seqno;
 
+use super::pending::Pending;
 use crate::env::LogFile;
 use crate::error::{Error, Result};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
@@ -95,9 +96,15 @@ impl Landing {
 }
 
 impl Outlet {
-    /// The way into a file of which everything up to `landed` is on the device.
-    pub(super) fn new(path: PathBuf, file: Box<dyn LogFile>, landed: u64) -> Arc<Self> {
-        let state = State { file, flight: None, spare: Vec::new(), failed: None };
+    /// The way into a file in which everything up to `landed` is, and perhaps a sync on its way.
+    pub(super) fn new(
+        path: PathBuf,
+        file: Box<dyn LogFile>,
+        landed: u64,
+        is_syncing: bool,
+    ) -> Arc<Self> {
+        let flight = is_syncing.then_some(Flight { end: landed, synced: None });
+        let state = State { file, flight, spare: Vec::new(), failed: None };
         let (landed, synced) = (AtomicU64::new(landed), AtomicU64::new(0));
         Arc::new(Self { path, state: Mutex::new(state), landed, synced })
     }
@@ -116,12 +123,13 @@ impl Outlet {
     pub(super) fn submit(
         self: &Arc<Self>,
         offset: u64,
-        bytes: Vec<u8>,
+        pending: Pending,
         flight: Flight,
     ) -> Result<(Landing, Vec<u8>)> {
         let mut state = self.state.lock();
         self.land(&mut state)?;
-        let submitted = state.file.submit(offset, bytes, flight.synced.is_some());
+        let (bytes, from) = pending.into_parts();
+        let submitted = state.file.submit_from(offset, bytes, from, flight.synced.is_some());
         self.failing(&mut state, submitted.map_err(|source| in_doubt(&self.path, source)))?;
         state.flight = Some(flight);
         Ok((self.landing(flight), mem::take(&mut state.spare)))
@@ -131,6 +139,14 @@ impl Outlet {
     pub(super) fn is_free(&self) -> bool {
         let Some(mut state) = self.state.try_lock() else { return false };
         state.flight.is_none() || state.file.has_landed()
+    }
+
+    /// Takes space for what comes next, if it is more than is there.
+    pub(super) fn keep(&self, buffer: Vec<u8>) {
+        let mut state = self.state.lock();
+        if buffer.capacity() > state.spare.capacity() && buffer.capacity() <= SPARE {
+            state.spare = buffer;
+        }
     }
 
     /// Waits for the write on its way.
@@ -148,7 +164,7 @@ impl Outlet {
         seeded!(FailedSyncRetried: reaped = reaped.or_else(|_| sync_again(state)));
         let reaped = reaped.map_err(|source| in_doubt(&self.path, source));
         let mut buffer = self.failing(state, reaped)?;
-        if buffer.capacity() <= SPARE {
+        if (state.spare.capacity()..=SPARE).contains(&buffer.capacity()) {
             buffer.clear();
             state.spare = buffer;
         }
@@ -188,11 +204,11 @@ impl Outlet {
         Ok(())
     }
 
-    /// Nothing more is written: gives the buffers up.
-    pub(super) fn end_writing(&self) {
+    /// Nothing more is written: gives the buffers up, of which this one can be used again.
+    pub(super) fn end_writing(&self) -> Vec<u8> {
         let mut state = self.state.lock();
-        state.spare = Vec::new();
         state.file.end_writing();
+        mem::take(&mut state.spare)
     }
 
     /// Gives the space behind `end` back.

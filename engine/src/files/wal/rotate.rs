@@ -1,37 +1,45 @@
 //! The change from one segment to the next.
 
 use std::io;
+use std::mem;
 
 use orlop_formats::file_header::{FileHeader, FileKind};
 use orlop_formats::filename::FileName;
 use orlop_formats::frame;
 use orlop_formats::ids::{FileId, Seqno};
 use orlop_formats::limits::SECTOR;
-use orlop_formats::log::SegmentHeader;
+use orlop_formats::log::{PROLOGUE_LEN, SegmentHeader};
 
-use super::outlet::in_doubt;
+use super::outlet::{Outlet, in_doubt};
 use super::segment::Segment;
 use super::spares::Spare;
 use super::{GROWTH, Log, ZEROED};
 use crate::error::{Error, Result};
 
 impl Log {
-    /// Writes what is pending, so that the next segment needs nothing of the stage.
+    /// Hands over what is pending. Who is not safe on a stage before it has landed is waited for.
     pub(super) fn end_current(&mut self) -> Result<()> {
-        if let Some(segment) = &mut self.current {
-            if segment.pending() > 0 {
-                segment.submit_all(false)?;
+        self.settle()?;
+        if self.current.as_ref().is_some_and(|segment| segment.pending() > 0) {
+            if self.stage.is_some() {
+                self.put_on_stage();
             }
-            segment.reap()?;
+            self.current.as_mut().map(|segment| segment.submit_all(false)).transpose()?;
         }
         if let Some(mut segment) = self.current.take() {
-            segment.end_writing();
+            let may_trail = self.stage.is_some() && !segment.is_exposed_on_its_way();
+            if may_trail && !segment.is_free() {
+                self.trail(&segment);
+            } else if let Err(error) = segment.reap() {
+                self.current = Some(segment);
+                return Err(error);
+            } else if !segment.gets_no_more() {
+                self.spares.ended(segment.number, segment.written_once());
+            }
+            self.buffer = segment.end_writing();
             if !segment.has_asked() {
                 // It was ended before its time.
                 self.spares.want_none();
-            }
-            if !segment.gets_no_more() {
-                self.spares.ended(segment.number, segment.written_once());
             }
             self.predecessor = segment.number;
             self.predecessor_end = segment.end;
@@ -41,7 +49,8 @@ impl Log {
     }
 
     /// Begins the next segment, a spare if there is one. Its prologue and its name are on the device before
-    /// the first group is written, so that a damaged prologue is never mistaken for one that was torn.
+    /// the first group is written, so that a damaged prologue is never mistaken for one that was torn. Nobody
+    /// waits for the prologue's sync but the first write behind it.
     pub(super) fn rotate(&mut self, len: u64, first: Seqno) -> Result<()> {
         let needed = SECTOR + frame::HEADER_LEN as u64 + len;
         let mut size = self.next_size;
@@ -69,11 +78,13 @@ impl Log {
         let (predecessor, predecessor_end) = (self.predecessor, self.predecessor_end);
         let header = SegmentHeader { predecessor, predecessor_end, first_seqno: first };
         let to_fill = if written >= capacity || capacity > ZEROED { SECTOR } else { capacity };
-        let spare = self.begin_segment(spare, &header, to_fill)?;
+        let (spare, synced) = self.begin_segment(spare, &header, to_fill)?;
         let Spare { path, file, .. } = spare;
         self.ways.segments(file.fallback());
         let lengths = (capacity, written.max(to_fill));
-        self.current = Some(Segment::begun((number, path, id), file, lengths));
+        let outlet = Outlet::new(path, file, PROLOGUE_LEN, !synced);
+        self.current =
+            Some(Segment::begun((number, id), outlet, lengths, mem::take(&mut self.buffer)));
         self.spares.begun(number);
         Ok(())
     }
@@ -104,19 +115,21 @@ impl Log {
 
     /// Puts its prologue into a segment, with zeros behind it up to `len`, and its name into the directory. A
     /// failure in here may leave a segment that counts, which its successor would not know; but where no sync
-    /// of the directory was even tried, it is taken back.
+    /// of the directory was even tried, it is taken back. False if the prologue's sync is on its way.
     fn begin_segment(
         &mut self,
         mut spare: Spare,
         header: &SegmentHeader,
         len: u64,
-    ) -> Result<Spare> {
-        let written = self.write_prologue(&mut spare, header, len);
-        self.breaking(written)?;
-        seeded!(SegmentDirectoryUnsynced => return Ok(spare));
+    ) -> Result<(Spare, bool)> {
         if spare.is_named {
-            return Ok(spare);
+            let synced = self.write_prologue(&mut spare, header, len);
+            let synced = self.breaking(synced)?;
+            return Ok((spare, synced));
         }
+        let synced = self.sync_prologue(&mut spare, header, len);
+        self.breaking(synced)?;
+        seeded!(SegmentDirectoryUnsynced => return Ok((spare, true)));
         let named = self.dir.path_of(FileName::Log(spare.number));
         if spare.path != named {
             let renamed = self.dir.env.rename(&spare.path, &named);
@@ -127,18 +140,32 @@ impl Log {
             }
             spare.path = named;
         }
-        let Err(error) = self.dir.sync() else { return Ok(spare) };
+        let Err(error) = self.dir.sync() else { return Ok((spare, true)) };
         if self.dir.has_failed() {
             self.broken = true;
         } else {
-            let taken_back = self.write_prologue(&mut spare, &SegmentHeader::NOT_BEGUN, SECTOR);
+            let taken_back = self.sync_prologue(&mut spare, &SegmentHeader::NOT_BEGUN, SECTOR);
             self.breaking(taken_back)?;
             self.spares.discard(spare);
         }
         Err(error)
     }
 
-    fn write_prologue(&self, spare: &mut Spare, header: &SegmentHeader, len: u64) -> Result<()> {
+    fn sync_prologue(&self, spare: &mut Spare, header: &SegmentHeader, len: u64) -> Result<()> {
+        self.submit_prologue(spare, header, len)?;
+        spare.file.reap().map(drop).map_err(|source| in_doubt(&spare.path, source))
+    }
+
+    /// Puts a prologue into the file, and begins its sync at least. Whether that is done.
+    fn write_prologue(&self, spare: &mut Spare, header: &SegmentHeader, len: u64) -> Result<bool> {
+        self.submit_prologue(spare, header, len)?;
+        if spare.file.start_sync() {
+            return Ok(false);
+        }
+        spare.file.reap().map(|_| true).map_err(|source| in_doubt(&spare.path, source))
+    }
+
+    fn submit_prologue(&self, spare: &mut Spare, header: &SegmentHeader, len: u64) -> Result<()> {
         let fail = |source| in_doubt(&spare.path, source);
         let file_header = FileHeader {
             kind: FileKind::Log,
@@ -149,7 +176,7 @@ impl Log {
         let mut prologue = file_header.encode().to_vec();
         prologue.extend_from_slice(&header.encode(&spare.id));
         prologue.resize(len as usize, 0);
-        spare.file.submit(0, prologue, true).map_err(fail)?;
-        spare.file.reap().map(drop).map_err(fail)
+        let sync = seeded!(PrologueUnsynced => false, else true);
+        spare.file.submit(0, prologue, sync).map_err(fail)
     }
 }

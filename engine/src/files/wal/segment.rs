@@ -7,7 +7,6 @@
 //! stage, is *sheltered*.
 
 use std::mem;
-use std::path::PathBuf;
 
 use orlop_formats::batch;
 use orlop_formats::frame::{self, Fields, FrameKind, Seed};
@@ -18,7 +17,7 @@ use orlop_formats::log::PROLOGUE_LEN;
 use super::Group;
 use super::bulk::Parts;
 use super::outlet::{Flight, Landing, Outlet};
-use crate::env::LogFile;
+use super::pending::Pending;
 use crate::error::Result;
 use crate::sync::Arc;
 
@@ -41,7 +40,7 @@ pub(super) struct Segment {
     /// Bytes before this are on the stage, or were in the file before.
     staged: u64,
     /// What comes behind `written`.
-    pending: Vec<u8>,
+    pending: Pending,
     /// Where its one frame ends, in whole sectors, if others have written that but for its first sector.
     bulk_end: u64,
     /// The spare that was asked for to follow it.
@@ -75,17 +74,19 @@ enum Asked {
 }
 
 impl Segment {
-    /// A segment whose first sector is on the device; its capacity, and how much of it was written once.
+    /// A segment whose first sector is in its file; its capacity, and how much of it was written once; space for
+    /// what is pending.
     pub(super) fn begun(
-        (number, path, id): (FileNumber, PathBuf, FileId),
-        file: Box<dyn LogFile>,
+        (number, id): (FileNumber, FileId),
+        outlet: Arc<Outlet>,
         (capacity, prepared): (u64, u64),
+        buffer: Vec<u8>,
     ) -> Self {
         let end = PROLOGUE_LEN;
         Self {
             number,
             seed: Seed::from(&id),
-            outlet: Outlet::new(path, file, end),
+            outlet,
             capacity,
             prepared,
             end,
@@ -93,7 +94,7 @@ impl Segment {
             written: SECTOR,
             handed_over: end,
             staged: end,
-            pending: Vec::new(),
+            pending: Pending::within(buffer),
             bulk_end: 0,
             asked: Asked::Nothing,
         }
@@ -140,8 +141,8 @@ impl Segment {
 
     /// Begins a frame behind what is pending.
     pub(super) fn begin(&mut self) -> Group {
-        let mut bytes = mem::take(&mut self.pending);
-        bytes.resize(bytes.len().next_multiple_of(frame::ALIGN as usize), 0);
+        self.pending.fill_up(frame::ALIGN);
+        let mut bytes = self.pending.lend();
         let start = frame::begin(&mut bytes);
         Group { bytes, start, count: 0, first: 0 }
     }
@@ -152,7 +153,7 @@ impl Segment {
         let Group { mut bytes, start, count, first } = group;
         if count == 0 {
             bytes.truncate(start);
-            self.pending = bytes;
+            self.pending.put_back(bytes);
             return;
         }
         let fields = Fields {
@@ -160,11 +161,11 @@ impl Segment {
             count,
             first,
             synced,
-            offset: self.written + start as u64,
+            offset: self.written + self.pending.place(start),
             previous_end: self.end,
         };
         frame::finish(&mut bytes, start, self.seed, &fields);
-        self.pending = bytes;
+        self.pending.put_back(bytes);
         self.end = self.written + self.pending.len() as u64;
         self.last_seqno = first + u64::from(count) - 1;
     }
@@ -189,7 +190,7 @@ impl Segment {
         self.end = self.written + head.len() as u64 + ops.len();
         self.bulk_end = self.end.next_multiple_of(SECTOR);
         self.last_seqno = first;
-        self.pending = first_sector;
+        self.pending = Pending::of(first_sector);
         self.asked = Asked::Filled;
     }
 
@@ -211,7 +212,7 @@ impl Segment {
     /// Pending bytes that do not outlive the process yet: where they begin, and they.
     pub(super) fn exposed(&self) -> (u64, &[u8]) {
         let from = self.staged.max(self.written);
-        (from, self.pending.get((from - self.written) as usize..).unwrap_or_default())
+        (from, self.pending.from((from - self.written) as usize))
     }
 
     /// Everything pending is on the stage.
@@ -227,26 +228,36 @@ impl Segment {
 
     /// Hands over all that is pending, the last sector filled with zeros; with `sync`, to the device.
     pub(super) fn submit_all(&mut self, sync: bool) -> Result<Landing> {
-        let mut bytes = mem::take(&mut self.pending);
         let synced = sync.then_some(self.last_seqno);
-        seeded!(SectorRewritten => return self.submit_and_keep(bytes, synced));
-        bytes.resize(bytes.len().next_multiple_of(SECTOR as usize), 0);
-        self.submit(bytes, synced)
+        seeded!(SectorRewritten => return self.submit_and_keep(synced));
+        self.pending.fill_up(SECTOR);
+        self.submit(synced)
     }
 
-    fn submit(&mut self, bytes: Vec<u8>, synced: Option<Seqno>) -> Result<Landing> {
-        let len = bytes.len() as u64;
+    fn submit(&mut self, synced: Option<Seqno>) -> Result<Landing> {
+        let pending = mem::take(&mut self.pending);
+        let len = pending.len() as u64;
         let flight = Flight { end: self.end, synced };
-        let (landing, spare) = self.outlet.submit(self.written, bytes, flight)?;
+        let (landing, spare) = self.outlet.submit(self.written, pending, flight)?;
         self.written = (self.written + len).max(self.bulk_end);
         self.handed_over = self.end;
-        self.pending = spare;
+        self.pending = Pending::within(spare);
         Ok(landing)
     }
 
     /// The sync of everything in it, of which nothing is pending.
     pub(super) fn sync_of_all(&self) -> Landing {
         self.outlet.landing(Flight { end: self.handed_over, synced: Some(self.last_seqno) })
+    }
+
+    /// Its way into the file.
+    pub(super) fn outlet(&self) -> Arc<Outlet> {
+        Arc::clone(&self.outlet)
+    }
+
+    /// Takes space for what is pending next.
+    pub(super) fn keep(&self, buffer: Vec<u8>) {
+        self.outlet.keep(buffer);
     }
 
     /// Whether what is pending can be handed over without waiting for what was.
@@ -279,10 +290,11 @@ impl Segment {
         Unsynced { number, outlet: Arc::clone(&self.outlet), last_seqno }
     }
 
-    /// Nothing more is written: gives the buffers up.
-    pub(super) fn end_writing(&mut self) {
-        self.pending = Vec::new();
-        self.outlet.end_writing();
+    /// Nothing more is written: gives the buffers up. One of them is for the next segment.
+    pub(super) fn end_writing(&mut self) -> Vec<u8> {
+        let (pending, _) = mem::take(&mut self.pending).into_parts();
+        let spare = self.outlet.end_writing();
+        if spare.capacity() > pending.capacity() { spare } else { pending }
     }
 
     /// Gives the space behind the last frame back.
@@ -299,14 +311,14 @@ impl Segment {
     }
 
     /// Submits all, and keeps the last sector to write it again.
-    fn submit_and_keep(&mut self, mut bytes: Vec<u8>, synced: Option<Seqno>) -> Result<Landing> {
-        let whole = bytes.len() / SECTOR as usize * SECTOR as usize;
-        let last = bytes[whole..].to_vec();
-        bytes.resize(bytes.len().next_multiple_of(SECTOR as usize), 0);
-        let landing = self.submit(bytes, synced)?;
+    fn submit_and_keep(&mut self, synced: Option<Seqno>) -> Result<Landing> {
+        let last =
+            self.pending.from(self.pending.len() / SECTOR as usize * SECTOR as usize).to_vec();
+        self.pending.fill_up(SECTOR);
+        let landing = self.submit(synced)?;
         if !last.is_empty() {
             self.written -= SECTOR;
-            self.pending = last;
+            self.pending = Pending::of(last);
         }
         Ok(landing)
     }

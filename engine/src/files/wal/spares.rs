@@ -16,6 +16,7 @@
 //! that are left. After a crash they are litter.
 
 mod making;
+mod stages;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use orlop_formats::ids::{FileId, FileNumber, StoreId};
 
 pub(super) use self::making::Blank;
+use self::stages::NextStage;
 use super::chores::Chores;
 use crate::env::LogFile;
 use crate::error::{Error, Result};
@@ -94,6 +96,8 @@ struct State {
     begun: u64,
     /// Segments of this open that have ended, and before where each was written once.
     ended: Vec<(FileNumber, u64)>,
+    /// For the commits of the next segment.
+    stage: NextStage,
     /// Files that others write, for the log to have them one day.
     lent: usize,
     /// The log has ended.
@@ -234,6 +238,7 @@ impl Spares {
     pub(crate) fn clear(&self) {
         let mut state = self.state.lock();
         state.wanted = Wanted::NONE;
+        state.stage.clear().into_iter().for_each(|stage| self.chores.remove_later(stage));
         self.let_go(state.surplus());
     }
 

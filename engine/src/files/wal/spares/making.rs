@@ -73,6 +73,9 @@ impl Spares {
     /// there is nothing to do. One that cannot be made is not wanted any more, until a segment asks again:
     /// the log can do without.
     pub(crate) fn prepare(&self, go_on: &mut dyn FnMut() -> bool) -> bool {
+        if self.prepare_stage() {
+            return true;
+        }
         let mut state = self.state.lock();
         self.let_go(state.surplus());
         if state.is_met() {
