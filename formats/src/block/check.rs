@@ -10,9 +10,9 @@ impl Block<'_> {
     /// ascend and cover their region, keys and sequence numbers are in order, kinds are valid, a
     /// delete has no value, padding is zero, the values decompress.
     pub fn check(&self) -> Result<()> {
-        self.check_offsets("value offsets", self.value_offsets, self.plain_len)?;
+        self.check_offsets("value offsets", self.value_offsets(), self.plain_len)?;
         if self.flags & FLAG_TAILS != 0 {
-            self.check_offsets("tail offsets", self.tail_offsets, self.tails.len())?;
+            self.check_offsets("tail offsets", self.tail_offsets(), self.tails().len())?;
         }
         self.check_padding()?;
         let mut previous: Option<(Vec<u8>, Seqno)> = None;
@@ -60,15 +60,15 @@ impl Block<'_> {
 
     /// Every byte between two regions is zero.
     fn check_padding(&self) -> Result<()> {
-        let width = self.column.width();
+        let width = self.column().width();
         let regions = [
-            self.prefix.len(),
+            self.prefix().len(),
             self.count * width,
-            self.short.len(),
-            self.tail_offsets.len(),
-            self.tails.len(),
-            self.value_offsets.len(),
-            self.kinds.len(),
+            self.shorts().len(),
+            self.tail_offsets().len(),
+            self.tails().len(),
+            self.value_offsets().len(),
+            self.kinds().len(),
         ];
         let mut at = HEADER_LEN;
         for len in regions {
@@ -80,8 +80,8 @@ impl Block<'_> {
     }
 
     fn check_entry(&self, i: usize) -> Result<()> {
-        let (short, width) = (self.short(i), self.column.width());
-        if self.short.get(i).is_some_and(|stored| usize::from(*stored) > width) {
+        let (short, width) = (self.short(i), self.column().width());
+        if self.shorts().get(i).is_some_and(|stored| usize::from(*stored) > width) {
             return Err(entry_error(i, "at most the column's width of bytes"));
         }
         let unused = 8 * (width - short) as u32;
@@ -89,9 +89,9 @@ impl Block<'_> {
             let mask = u64::MAX.checked_shr(64 - unused).unwrap_or(u64::MAX);
             let tail = match self.flags & FLAG_TAILS {
                 0 => 0..0,
-                _ => self.offsets(self.tail_offsets, i).unwrap_or(0..0),
+                _ => self.offsets(self.tail_offsets(), i).unwrap_or(0..0),
             };
-            if self.column.get(i) & mask != 0 || !tail.is_empty() {
+            if self.column().get(i) & mask != 0 || !tail.is_empty() {
                 return Err(entry_error(i, "nothing behind the end of a short key"));
             }
         }

@@ -14,7 +14,7 @@ mod search;
 mod separator;
 
 pub use builder::BlockBuilder;
-pub use search::Block;
+pub use search::{Block, Parsed};
 pub use separator::separator;
 
 use crate::layout::{Field, Layout, field};

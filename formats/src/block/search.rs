@@ -8,7 +8,7 @@ use super::{
     BASE_SEQNO, COUNT, FLAG_SNAPPY, FLAG_WIDE, FLAGS, LAYOUT, PLAIN_LEN, PREFIX_LEN, RESERVED,
     Regions, SNAPPY_MAX_RATIO, STORED_LEN, Shape, TAILS_LEN, WIDTH,
 };
-use super::{FLAG_SEQNOS, FLAG_TAILS};
+use super::{FLAG_SEQNOS, FLAG_SHORT, FLAG_TAILS};
 use crate::error::{DecodeError, Result};
 use crate::ids::{Kind, Seqno};
 use crate::layout::Fixed;
@@ -17,25 +17,19 @@ use crate::varint::{u16_at, u32_at, u64_at};
 use std::cmp::Ordering;
 use std::ops::Range;
 
-/// A parsed block.
-#[derive(Clone, Copy, Debug)]
-pub struct Block<'a> {
+/// A parsed block in a body that is borrowed.
+pub type Block<'a> = Parsed<&'a [u8]>;
+
+/// A parsed block; the body can be anything that gives the same bytes each time.
+#[derive(Clone, Debug)]
+pub struct Parsed<B> {
+    pub(super) body: B,
     pub(super) count: usize,
     pub(super) flags: u8,
     pub(super) base_seqno: Seqno,
     pub(super) plain_len: usize,
-    pub(super) prefix: &'a [u8],
-    pub(super) column: Column<'a>,
-    pub(super) short: &'a [u8],
-    pub(super) tail_offsets: &'a [u8],
-    pub(super) tails: &'a [u8],
-    pub(super) value_offsets: &'a [u8],
-    pub(super) kinds: &'a [u8],
-    pub(super) seqnos: &'a [u8],
-    pub(super) expiries: &'a [u8],
-    pub(super) values: &'a [u8],
-    /// The whole, for what looks between the regions.
-    pub(super) body: &'a [u8],
+    width: u8,
+    regions: Regions,
 }
 
 /// The first bytes of every key behind the prefix, as numbers.
@@ -126,33 +120,30 @@ impl<'a> Block<'a> {
             let found = format!("{} bytes", body.len());
             return Err(header.corrupt(COUNT, format!("{} bytes", regions.values.end), found));
         }
-        Ok(Self::from_parts(body, &header, &shape, &regions))
-    }
-
-    fn from_parts(body: &'a [u8], header: &Fixed<'_>, shape: &Shape, regions: &Regions) -> Self {
-        // The last region ends where the body ends, and every one is a valid range before it.
-        let region = |range: &Range<u64>| &body[range.start as usize..range.end as usize];
-        let column = region(&regions.column);
-        Self {
+        Ok(Self {
+            body,
             count: shape.count as usize,
             flags: shape.flags,
             base_seqno: header.u64(BASE_SEQNO),
             plain_len: header.u32(PLAIN_LEN) as usize,
-            prefix: region(&regions.prefix),
-            column: match shape.width {
-                4 => Column::Four(column.as_chunks().0),
-                _ => Column::Eight(column.as_chunks().0),
-            },
-            short: region(&regions.short),
-            tail_offsets: region(&regions.tail_offsets),
-            tails: region(&regions.tails),
-            value_offsets: region(&regions.value_offsets),
-            kinds: region(&regions.kinds),
-            seqnos: region(&regions.seqnos),
-            expiries: region(&regions.expiries),
-            values: region(&regions.values),
-            body,
-        }
+            width: shape.width,
+            regions,
+        })
+    }
+}
+
+impl<B> Parsed<B> {
+    /// The body.
+    #[inline]
+    pub fn body(&self) -> &B {
+        &self.body
+    }
+
+    /// The same block, where the same body is held in another way. With another body every answer is some answer,
+    /// or an error.
+    pub fn within<C>(self, body: C) -> Parsed<C> {
+        let Self { count, flags, base_seqno, plain_len, width, regions, .. } = self;
+        Parsed { body, count, flags, base_seqno, plain_len, width, regions }
     }
 
     /// Entries in the block; at least 1.
@@ -167,6 +158,81 @@ impl<'a> Block<'a> {
         self.count == 0
     }
 
+    /// Where the plain values begin in the body, if they are stored as such.
+    #[inline]
+    pub fn plain_values_start(&self) -> Option<usize> {
+        (!self.is_compressed()).then_some(self.regions.values.start as usize)
+    }
+
+    /// Whether the values must be decompressed to be read.
+    #[inline]
+    pub fn is_compressed(&self) -> bool {
+        self.flags & FLAG_SNAPPY != 0
+    }
+}
+
+impl<B: AsRef<[u8]>> Parsed<B> {
+    /// A region, which lies inside of the body that was parsed.
+    #[inline]
+    fn region(&self, region: &Range<u64>) -> &[u8] {
+        let range = region.start as usize..region.end as usize;
+        self.body.as_ref().get(range).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn prefix(&self) -> &[u8] {
+        self.region(&self.regions.prefix)
+    }
+
+    #[inline]
+    pub(super) fn column(&self) -> Column<'_> {
+        let column = self.region(&self.regions.column);
+        match self.width {
+            4 => Column::Four(column.as_chunks().0),
+            _ => Column::Eight(column.as_chunks().0),
+        }
+    }
+
+    #[inline]
+    pub(super) fn shorts(&self) -> &[u8] {
+        self.region(&self.regions.short)
+    }
+
+    #[inline]
+    pub(super) fn tail_offsets(&self) -> &[u8] {
+        self.region(&self.regions.tail_offsets)
+    }
+
+    #[inline]
+    pub(super) fn tails(&self) -> &[u8] {
+        self.region(&self.regions.tails)
+    }
+
+    #[inline]
+    pub(super) fn value_offsets(&self) -> &[u8] {
+        self.region(&self.regions.value_offsets)
+    }
+
+    #[inline]
+    pub(super) fn kinds(&self) -> &[u8] {
+        self.region(&self.regions.kinds)
+    }
+
+    #[inline]
+    fn seqnos(&self) -> &[u8] {
+        self.region(&self.regions.seqnos)
+    }
+
+    #[inline]
+    fn expiries(&self) -> &[u8] {
+        self.region(&self.regions.expiries)
+    }
+
+    #[inline]
+    pub(super) fn values(&self) -> &[u8] {
+        self.region(&self.regions.values)
+    }
+
     /// The first entry whose key is `key` or greater; [`Block::len`] if there is none.
     pub fn lower_bound(&self, key: &[u8]) -> usize {
         self.bound(key, Ordering::Less)
@@ -179,11 +245,11 @@ impl<'a> Block<'a> {
 
     /// The first entry that compares to `key` as greater than `most`.
     fn bound(&self, key: &[u8], most: Ordering) -> usize {
-        let Some(rest) = key.strip_prefix(self.prefix) else {
-            return if key < self.prefix { 0 } else { self.count };
+        let Some(rest) = key.strip_prefix(self.prefix()) else {
+            return if key < self.prefix() { 0 } else { self.count };
         };
-        let rest = Rest::new(rest, self.column.width());
-        let Range { mut start, mut end } = self.column.equal(rest.number);
+        let rest = Rest::new(rest, self.column().width());
+        let Range { mut start, mut end } = self.column().equal(rest.number);
         while start < end {
             let middle = start + (end - start) / 2;
             if self.compare_rest(middle, &rest) <= most {
@@ -207,28 +273,28 @@ impl<'a> Block<'a> {
         if i >= self.count {
             return Ordering::Greater;
         }
-        let Some(rest) = key.strip_prefix(self.prefix) else {
-            return self.prefix.cmp(key);
+        let Some(rest) = key.strip_prefix(self.prefix()) else {
+            return self.prefix().cmp(key);
         };
-        let rest = Rest::new(rest, self.column.width());
-        self.column.get(i).cmp(&rest.number).then_with(|| self.compare_rest(i, &rest))
+        let rest = Rest::new(rest, self.column().width());
+        self.column().get(i).cmp(&rest.number).then_with(|| self.compare_rest(i, &rest))
     }
 
     /// Bytes of the key column that belong to the key.
     pub(super) fn short(&self, i: usize) -> usize {
-        let width = self.column.width();
-        self.short.get(i).map_or(width, |short| usize::from(*short).min(width))
+        let width = self.column().width();
+        self.shorts().get(i).map_or(width, |short| usize::from(*short).min(width))
     }
 
-    fn tail(&self, i: usize) -> &'a [u8] {
-        self.tail_range(i).and_then(|range| self.tails.get(range)).unwrap_or_default()
+    fn tail(&self, i: usize) -> &[u8] {
+        self.tail_range(i).and_then(|range| self.tails().get(range)).unwrap_or_default()
     }
 
     fn tail_range(&self, i: usize) -> Option<Range<usize>> {
         if self.flags & FLAG_TAILS == 0 {
             return Some(0..0);
         }
-        self.offsets(self.tail_offsets, i)
+        self.offsets(self.tail_offsets(), i)
     }
 
     /// Offsets `i` and `i + 1` of a table.
@@ -258,18 +324,33 @@ impl<'a> Block<'a> {
     pub fn key_into(&self, i: usize, out: &mut Vec<u8>) -> Result<()> {
         out.clear();
         let tail = self.tail_range(i).filter(|_| i < self.count);
-        let Some(tail) = tail.and_then(|range| self.tails.get(range)) else {
+        let Some(tail) = tail.and_then(|range| self.tails().get(range)) else {
             return Err(self.corrupt(i, "a tail inside the block", "none"));
         };
-        let number = match self.column {
-            Column::Four(_) => self.column.get(i) << 32,
-            Column::Eight(_) => self.column.get(i),
+        let number = match self.column() {
+            Column::Four(_) => self.column().get(i) << 32,
+            Column::Eight(_) => self.column().get(i),
         };
-        out.reserve(self.prefix.len() + 8 + tail.len());
-        out.extend_from_slice(self.prefix);
+        out.reserve(self.prefix().len() + 8 + tail.len());
+        out.extend_from_slice(self.prefix());
         out.extend_from_slice(&number.to_be_bytes()[..self.short(i)]);
         out.extend_from_slice(tail);
         Ok(())
+    }
+
+    /// The same, where `out` holds the key of another entry of this block.
+    ///
+    /// # Errors
+    /// As [`Parsed::key_into`].
+    #[inline]
+    pub fn next_key_into(&self, i: usize, out: &mut Vec<u8>) -> Result<()> {
+        let prefix = (self.regions.prefix.end - self.regions.prefix.start) as usize;
+        if self.width == 8 && self.flags & (FLAG_SHORT | FLAG_TAILS) == 0 && i < self.count {
+            out.truncate(prefix);
+            out.extend_from_slice(&self.column().get(i).to_be_bytes());
+            return Ok(());
+        }
+        self.key_into(i, out)
     }
 
     /// The sequence number of entry `i`; 0 if there is no such entry.
@@ -280,7 +361,7 @@ impl<'a> Block<'a> {
         } else if self.flags & FLAG_SEQNOS == 0 {
             self.base_seqno
         } else {
-            u64_at(self.seqnos, i * 8).unwrap_or(0)
+            u64_at(self.seqnos(), i * 8).unwrap_or(0)
         }
     }
 
@@ -290,10 +371,10 @@ impl<'a> Block<'a> {
     /// A corruption if there is no such entry or no such kind.
     #[inline]
     pub fn kind(&self, i: usize) -> Result<Kind> {
-        if self.kinds.is_empty() && i < self.count {
+        if self.kinds().is_empty() && i < self.count {
             return Ok(Kind::Put);
         }
-        let byte = self.kinds.get(i).copied();
+        let byte = self.kinds().get(i).copied();
         byte.and_then(Kind::from_byte).ok_or_else(|| {
             self.corrupt(i, "a kind of 1 to 5", byte.map_or("none".into(), |b| b.to_string()))
         })
@@ -302,7 +383,7 @@ impl<'a> Block<'a> {
     /// When entry `i` expires, in milliseconds since 1970; `None`: never, or no such entry.
     #[inline]
     pub fn expiry(&self, i: usize) -> Option<u64> {
-        u64_at(self.expiries, i.checked_mul(8)?).filter(|expiry| *expiry > 0)
+        u64_at(self.expiries(), i.checked_mul(8)?).filter(|expiry| *expiry > 0)
     }
 
     /// Where the value of entry `i` lies in the plain values.
@@ -311,22 +392,16 @@ impl<'a> Block<'a> {
     /// A corruption if there is no such entry or its value lies outside.
     #[inline]
     pub fn value_range(&self, i: usize) -> Result<Range<usize>> {
-        match self.offsets(self.value_offsets, i) {
+        match self.offsets(self.value_offsets(), i) {
             Some(range) if range.start <= range.end && range.end <= self.plain_len => Ok(range),
             range => Err(self.corrupt(i, "a value inside the block", format!("{range:?}"))),
         }
     }
 
-    /// Whether the values must be decompressed to be read.
-    #[inline]
-    pub fn is_compressed(&self) -> bool {
-        self.flags & FLAG_SNAPPY != 0
-    }
-
     /// The plain values, if they are stored as such.
     #[inline]
-    pub fn plain_values(&self) -> Option<&'a [u8]> {
-        (!self.is_compressed()).then_some(self.values)
+    pub fn plain_values(&self) -> Option<&[u8]> {
+        (!self.is_compressed()).then_some(self.values())
     }
 
     /// Replaces `out` by the plain values.
@@ -337,7 +412,7 @@ impl<'a> Block<'a> {
     pub fn decompress_values(&self, out: &mut Vec<u8>) -> Result<()> {
         out.clear();
         if !self.is_compressed() {
-            out.extend_from_slice(self.values);
+            out.extend_from_slice(self.values());
             return Ok(());
         }
         let corrupt = |found: String| {
@@ -345,12 +420,12 @@ impl<'a> Block<'a> {
             let expected = format!("a Snappy block of {} plain bytes", self.plain_len);
             DecodeError::corrupt(LAYOUT.name, at, expected, found)
         };
-        let len = snap::raw::decompress_len(self.values).map_err(|e| corrupt(e.to_string()))?;
+        let len = snap::raw::decompress_len(self.values()).map_err(|e| corrupt(e.to_string()))?;
         if len != self.plain_len {
             return Err(corrupt(format!("one of {len}")));
         }
         out.resize(len, 0);
-        let done = snap::raw::Decoder::new().decompress(self.values, out);
+        let done = snap::raw::Decoder::new().decompress(self.values(), out);
         done.map(drop).map_err(|error| {
             out.clear();
             corrupt(error.to_string())

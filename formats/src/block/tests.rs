@@ -34,7 +34,7 @@ fn build(entries: &[Entry], compression: Compression) -> Vec<u8> {
     assert!(builder.is_empty());
     let body = out.split_off(8);
     let block = Block::parse(&body).unwrap();
-    let saved = block.plain_len - block.values.len();
+    let saved = block.plain_len - block.values().len();
     assert_eq!(body.len() + saved + 8, size);
     body
 }
@@ -59,6 +59,20 @@ fn hold_against(entries: &[Entry], body: &[u8], probes: &[Vec<u8>]) {
     assert_eq!(read(body).unwrap(), entries);
     let block = Block::parse(body).unwrap();
     block.check().unwrap();
+    let held = block.clone().within(body.to_vec());
+    let mut key = b"junk".to_vec();
+    for (i, entry) in entries.iter().enumerate() {
+        if i == 0 {
+            held.key_into(i, &mut key).unwrap()
+        } else {
+            held.next_key_into(i, &mut key).unwrap()
+        }
+        assert_eq!(key, entry.key, "by steps");
+        let range = held.value_range(i).unwrap();
+        let plain = held.plain_values_start().map(|at| &held.body()[at..][range]);
+        assert_eq!(plain, (!held.is_compressed()).then_some(&entry.value[..]));
+    }
+    assert!(held.next_key_into(entries.len(), &mut key).is_err());
     for probe in probes.iter().chain(entries.iter().map(|e| &e.key)) {
         let lower = entries.iter().position(|e| e.key >= *probe).unwrap_or(entries.len());
         let upper = entries.iter().position(|e| e.key > *probe).unwrap_or(entries.len());
@@ -135,7 +149,7 @@ fn the_column_is_as_narrow_as_it_can_be() {
         let entries: Vec<Entry> = keys.iter().map(|key| put(key.as_bytes(), 1, b"")).collect();
         let body = build(&entries, Compression::None);
         let block = Block::parse(&body).unwrap();
-        (block.column.width(), block.flags)
+        (block.column().width(), block.flags)
     };
     assert_eq!(width(&["user/0001", "user/1001"]), (4, 0));
     assert_eq!(width(&["user/000", "user/1001"]), (4, FLAG_SHORT));

@@ -1,12 +1,14 @@
 //! Walks the entries of one run, in both directions.
 //!
 //! A run's tables do not overlap, so that one position (table, partition, block, entry) is enough.
-//! The key of the entry is rebuilt into a buffer; the value stays where it lies unless its block
-//! is compressed, then the block's values are decompressed once and kept until the block is left.
+//! A block is parsed once, when it is entered. The key of the entry is rebuilt into a buffer; the value stays
+//! where it lies unless its block is compressed, then the block's values are decompressed once and kept until the
+//! block is left.
 
 use std::ops::Range;
 
-use orlop_formats::block::Block;
+use orlop_formats::block::{Block, Parsed};
+use orlop_formats::error::DecodeError;
 use orlop_formats::ids::{DatabaseId, Kind, Seqno};
 
 use crate::error::{Error, Result};
@@ -23,8 +25,10 @@ pub(crate) struct RunCursor {
     seqno: Seqno,
     kind: Kind,
     expiry: Option<u64>,
-    /// The values of the current block, once one was asked for and they are compressed.
-    plain: Option<Vec<u8>>,
+    /// The values of the current block, if `is_plain`: once one was asked for and they are compressed.
+    plain: Vec<u8>,
+    is_plain: bool,
+    /// In `plain`, or else in the table's mapping.
     value: Range<usize>,
     ahead: ReadAhead,
 }
@@ -57,14 +61,32 @@ impl ReadAhead {
     }
 }
 
-#[derive(Clone)]
 struct Position {
     table: usize,
     part: usize,
+    database: DatabaseId,
     block: usize,
     entry: usize,
-    /// The block's body in the table's mapping.
-    body: Range<usize>,
+    found: Parsed<Body>,
+}
+
+/// The body of a block, in the mapping of its table.
+struct Body {
+    table: Arc<Table>,
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for Body {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        self.table.mapping().bytes().get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+impl Body {
+    fn corrupt(&self, source: DecodeError) -> Error {
+        Error::decode(self.table.path(), source.at(self.range.start as u64))
+    }
 }
 
 /// Which end of a span to stand on.
@@ -97,7 +119,8 @@ impl RunCursor {
             seqno: 0,
             kind: Kind::Delete,
             expiry: None,
-            plain: None,
+            plain: Vec::new(),
+            is_plain: false,
             value: 0..0,
             ahead: ReadAhead::default(),
         }
@@ -124,11 +147,7 @@ impl RunCursor {
     }
 
     pub(crate) fn database(&self) -> DatabaseId {
-        let Some(position) = &self.position else { return DatabaseId(0) };
-        self.database.unwrap_or_else(|| {
-            let table = &self.tables[position.table];
-            table.databases().nth(position.part).unwrap_or(DatabaseId(0))
-        })
+        self.position.as_ref().map_or(DatabaseId(0), |position| position.database)
     }
 
     /// Stands on the first entry whose key is `key` or greater.
@@ -146,15 +165,11 @@ impl RunCursor {
         if block == self.tables[table].blocks(part) {
             return self.leave_forward(table, part);
         }
-        let (found, body) = self.load(table, part, block)?;
-        let entry = found.lower_bound(key);
-        let len = found.len();
-        self.plain = None;
-        self.position = Some(Position { table, part, block, entry, body });
-        if entry == len {
-            return self.next_block();
+        let entry = |found: &Parsed<Body>| found.lower_bound(key);
+        if self.enter_block((table, part), block, entry)? {
+            return self.read_entry();
         }
-        self.read_entry()
+        self.next_block()
     }
 
     /// Stands on the last entry whose key is less than `key`; `None`: the last entry.
@@ -177,10 +192,7 @@ impl RunCursor {
         if block == blocks {
             return self.enter(Some((table, part)), End::Last);
         }
-        let (found, body) = self.load(table, part, block)?;
-        let entry = found.lower_bound(key);
-        self.plain = None;
-        self.position = Some(Position { table, part, block, entry, body });
+        self.enter_block((table, part), block, |found| found.lower_bound(key))?;
         self.prev()
     }
 
@@ -188,9 +200,8 @@ impl RunCursor {
     pub(crate) fn next(&mut self) -> Result<()> {
         let Some(position) = &mut self.position else { return Ok(()) };
         position.entry += 1;
-        let entry = position.entry;
-        if entry < self.block()?.len() {
-            return self.read_entry();
+        if position.entry < position.found.len() {
+            return self.read_next_entry();
         }
         self.next_block()
     }
@@ -200,7 +211,7 @@ impl RunCursor {
         let Some(position) = &mut self.position else { return Ok(()) };
         if position.entry > 0 {
             position.entry -= 1;
-            return self.read_entry();
+            return self.read_next_entry();
         }
         let (table, part, block) = (position.table, position.part, position.block);
         if block > 0 {
@@ -216,18 +227,17 @@ impl RunCursor {
 
     /// Makes [`RunCursor::value`] available.
     pub(crate) fn load_value(&mut self) -> Result<()> {
-        let Some(position) = &self.position else { return Ok(()) };
-        let table = Arc::clone(&self.tables[position.table]);
-        let base = position.body.start as u64;
-        let fail = |source: orlop_formats::error::DecodeError| {
-            Error::decode(table.path(), source.at(base))
-        };
-        let block = self.block()?;
-        let range = block.value_range(position.entry).map_err(fail)?;
-        if block.is_compressed() && self.plain.is_none() {
-            let mut plain = Vec::new();
-            block.decompress_values(&mut plain).map_err(fail)?;
-            self.plain = Some(plain);
+        let Some(Position { entry, found, .. }) = &self.position else { return Ok(()) };
+        let range = found.value_range(*entry).map_err(|source| found.body().corrupt(source))?;
+        if let Some(start) = found.plain_values_start() {
+            let start = found.body().range.start + start;
+            self.value = start + range.start..start + range.end;
+            return Ok(());
+        }
+        if !self.is_plain {
+            let done = found.decompress_values(&mut self.plain);
+            done.map_err(|source| found.body().corrupt(source))?;
+            self.is_plain = true;
         }
         self.value = range;
         Ok(())
@@ -235,20 +245,11 @@ impl RunCursor {
 
     /// The value of the entry, after [`RunCursor::load_value`].
     pub(crate) fn value(&self) -> &[u8] {
-        if let Some(plain) = &self.plain {
-            return plain.get(self.value.clone()).unwrap_or_default();
-        }
-        let values = self.block().ok().and_then(|block| block.plain_values()).unwrap_or_default();
-        values.get(self.value.clone()).unwrap_or_default()
-    }
-
-    /// The current block; its layout is checked again at each call, which is cheap.
-    fn block(&self) -> Result<Block<'_>> {
-        let Some(position) = &self.position else { return Err(Error::Closed) };
-        let table = &self.tables[position.table];
-        let body = table.mapping().bytes().get(position.body.clone()).unwrap_or_default();
-        Block::parse(body)
-            .map_err(|source| Error::decode(table.path(), source.at(position.body.start as u64)))
+        let bytes = match &self.position {
+            Some(position) if !self.is_plain => position.found.body().table.mapping().bytes(),
+            _ => &self.plain,
+        };
+        bytes.get(self.value.clone()).unwrap_or_default()
     }
 
     /// The first span at or after a table and part: a part of a table that this cursor reads.
@@ -297,14 +298,31 @@ impl RunCursor {
 
     fn stand(&mut self, table: usize, part: usize, block: usize, end: End) -> Result<()> {
         seeded!(CompactionErrorSwallowed => if self.ends_at(table, part, block) { return Ok(()) });
-        let (found, body) = self.load(table, part, block)?;
-        let entry = match end {
+        let entry = |found: &Parsed<Body>| match end {
             End::First => 0,
             End::Last => found.len().saturating_sub(1),
         };
-        self.plain = None;
-        self.position = Some(Position { table, part, block, entry, body });
+        self.enter_block((table, part), block, entry)?;
         self.read_entry()
+    }
+
+    /// Goes to an entry of a block; whether it has that.
+    fn enter_block(
+        &mut self,
+        (table, part): (usize, usize),
+        block: usize,
+        entry: impl FnOnce(&Parsed<Body>) -> usize,
+    ) -> Result<bool> {
+        let (found, range) = self.load(table, part, block)?;
+        let of = &self.tables[table];
+        let found = found.within(Body { table: Arc::clone(of), range });
+        let database = self.database.or_else(|| of.databases().nth(part));
+        let database = database.unwrap_or(DatabaseId(0));
+        let entry = entry(&found);
+        let has_it = entry < found.len();
+        self.is_plain = false;
+        self.position = Some(Position { table, part, database, block, entry, found });
+        Ok(has_it)
     }
 
     /// Takes a block that cannot be read for the end of a compaction's input.
@@ -323,7 +341,7 @@ impl RunCursor {
         let Some(position) = &self.position else { return Ok(()) };
         let (table, part, block) = (position.table, position.part, position.block + 1);
         if block < self.tables[table].blocks(part) {
-            self.ahead.reached(&self.tables[table], position.body.end);
+            self.ahead.reached(&self.tables[table], position.found.body().range.end);
             seeded!(IteratorNotFused => self.position.iter_mut().for_each(|at| at.block = block));
             return self.stand(table, part, block, End::First);
         }
@@ -339,16 +357,27 @@ impl RunCursor {
         self.enter(next, End::First)
     }
 
+    /// Reads the entry of a block that was just entered.
     fn read_entry(&mut self) -> Result<()> {
-        let Some(position) = &self.position else { return Ok(()) };
-        let table = Arc::clone(&self.tables[position.table]);
-        let (entry, base) = (position.entry, position.body.start as u64);
-        let mut key = std::mem::take(&mut self.key);
-        let block = self.block()?;
-        let read = block.key_into(entry, &mut key).and_then(|()| block.kind(entry));
-        let kind = read.map_err(|source| Error::decode(table.path(), source.at(base)))?;
-        (self.seqno, self.expiry) = (block.seqno(entry), block.expiry(entry));
-        (self.key, self.kind) = (key, kind);
+        let Some(Position { entry, found, .. }) = &self.position else { return Ok(()) };
+        let read = found.key_into(*entry, &mut self.key);
+        read.map_err(|source| found.body().corrupt(source))?;
+        self.read_rest()
+    }
+
+    /// Reads the entry behind a step inside of a block.
+    fn read_next_entry(&mut self) -> Result<()> {
+        let Some(Position { entry, found, .. }) = &self.position else { return Ok(()) };
+        let read = found.next_key_into(*entry, &mut self.key);
+        read.map_err(|source| found.body().corrupt(source))?;
+        self.read_rest()
+    }
+
+    #[inline]
+    fn read_rest(&mut self) -> Result<()> {
+        let Some(Position { entry, found, .. }) = &self.position else { return Ok(()) };
+        self.kind = found.kind(*entry).map_err(|source| found.body().corrupt(source))?;
+        (self.seqno, self.expiry) = (found.seqno(*entry), found.expiry(*entry));
         Ok(())
     }
 }

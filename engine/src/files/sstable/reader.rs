@@ -265,7 +265,7 @@ impl Table {
         )))
     }
 
-    fn handle(&self, index: Block<'_>, at: usize) -> Result<Handle> {
+    fn handle(&self, index: &Block<'_>, at: usize) -> Result<Handle> {
         let decoded = index.value_range(at).and_then(|range| {
             let values = index.plain_values().unwrap_or_default();
             Handle::decode(values.get(range).unwrap_or_default())
@@ -276,13 +276,13 @@ impl Table {
     /// Data block number `at` of a partition, and where its body lies in the file.
     pub(crate) fn block(&self, part: usize, at: usize) -> Result<(Block<'_>, Range<usize>)> {
         let index = self.index(part)?;
-        self.block_of(part, index, at)
+        self.block_of(part, &index, at)
     }
 
     fn block_of(
         &self,
         part: usize,
-        index: Block<'_>,
+        index: &Block<'_>,
         at: usize,
     ) -> Result<(Block<'_>, Range<usize>)> {
         let Handle { offset, len } = self.handle(index, at)?;
@@ -340,7 +340,7 @@ impl Table {
         let index = self.index(part)?;
         // Versions of one key can go on in the next block.
         for at in index.lower_bound(key)..index.len() {
-            let (block, body) = self.block_of(part, index, at)?;
+            let (block, body) = self.block_of(part, &index, at)?;
             for entry in block.lower_bound(key)..block.len() {
                 if block.compare(entry, key).is_ne() {
                     return Ok(None);

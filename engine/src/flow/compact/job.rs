@@ -107,7 +107,7 @@ fn merge(
             .cloned()
             .collect();
         if !tables.is_empty() {
-            sources.push(Source::Run(RunCursor::over_all(tables)?));
+            sources.push(Source::Run(Box::new(RunCursor::over_all(tables)?)));
         }
     }
     let bottom = |database: DatabaseId, key: &[u8]| is_bottom(version, inputs, job, database, key);

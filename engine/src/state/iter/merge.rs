@@ -12,12 +12,14 @@ use crate::state::iter::Source;
 pub(crate) struct Merge {
     sources: Vec<Source>,
     current: Option<usize>,
+    /// The one that comes first among the others.
+    rival: Option<usize>,
 }
 
 impl Merge {
     /// Sources that all stand on their first entry, or will be positioned by a seek.
     pub(crate) fn new(sources: Vec<Source>) -> Self {
-        let mut merge = Self { sources, current: None };
+        let mut merge = Self { sources, current: None, rival: None };
         merge.pick(Ordering::Less);
         merge
     }
@@ -38,7 +40,7 @@ impl Merge {
         if let Some(source) = self.current.and_then(|at| self.sources.get_mut(at)) {
             source.next()?;
         }
-        self.pick(Ordering::Less);
+        self.pick_again(Ordering::Less);
         Ok(())
     }
 
@@ -46,7 +48,7 @@ impl Merge {
         if let Some(source) = self.current.and_then(|at| self.sources.get_mut(at)) {
             source.prev()?;
         }
-        self.pick(Ordering::Greater);
+        self.pick_again(Ordering::Greater);
         Ok(())
     }
 
@@ -63,15 +65,36 @@ impl Merge {
         }
     }
 
-    /// Finds the valid source whose entry compares `wanted` to all others'.
+    /// The same as [`Merge::pick`] when none but the current source has moved: mostly it still comes first, and one
+    /// comparison says so.
+    fn pick_again(&mut self, wanted: Ordering) {
+        let of = |at: Option<usize>| at.and_then(|at| self.sources.get(at));
+        let stays = match (of(self.current), of(self.rival)) {
+            (Some(current), _) if !current.valid() => false,
+            (Some(current), Some(rival)) => compare(current, rival) == wanted,
+            (current, None) => current.is_some(),
+            (None, Some(_)) => false,
+        };
+        if !stays {
+            self.pick(wanted);
+        }
+    }
+
+    /// Finds the valid source whose entry compares `wanted` to all others', and the next best.
     fn pick(&mut self, wanted: Ordering) {
         let mut best: Option<(usize, &Source)> = None;
+        let mut rival: Option<(usize, &Source)> = None;
+        let beats = |source: &Source, other: Option<(usize, &Source)>| {
+            other.is_none_or(|(_, other)| compare(source, other) == wanted)
+        };
         for (at, source) in self.sources.iter().enumerate().filter(|(_, s)| s.valid()) {
-            if best.is_none_or(|(_, other)| compare(source, other) == wanted) {
-                best = Some((at, source));
+            if beats(source, best) {
+                (best, rival) = (Some((at, source)), best);
+            } else if beats(source, rival) {
+                rival = Some((at, source));
             }
         }
-        self.current = best.map(|(at, _)| at);
+        (self.current, self.rival) = (best.map(|(at, _)| at), rival.map(|(at, _)| at));
     }
 }
 

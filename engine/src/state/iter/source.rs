@@ -9,7 +9,7 @@ use crate::state::memtable::MemCursor;
 /// See the module. Order: database, key ascending; sequence number descending.
 pub(crate) enum Source {
     Memory(MemCursor),
-    Run(RunCursor),
+    Run(Box<RunCursor>),
 }
 
 impl Source {

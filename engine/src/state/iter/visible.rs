@@ -9,6 +9,16 @@ use orlop_formats::ids::{Kind, Seqno};
 use crate::error::{Error, Result};
 use crate::state::iter::Merge;
 
+/// Where the gap is.
+#[derive(Clone, Copy)]
+enum Gap {
+    /// Before the first key that is `bound` or greater.
+    Bound,
+    /// On this or that side of the key last returned.
+    BeforeKey,
+    BehindKey,
+}
+
 /// What the merge stands on.
 #[derive(Clone, Copy, PartialEq)]
 enum Direction {
@@ -24,7 +34,8 @@ enum Direction {
 pub(crate) struct Visible {
     merge: Merge,
     seqno: Seqno,
-    /// The gap; `None` is behind every key.
+    gap: Gap,
+    /// See [`Gap::Bound`]; `None` is behind every key.
     bound: Option<Vec<u8>>,
     direction: Direction,
     /// The entry last returned. Going forward its value is still in the merge.
@@ -42,6 +53,7 @@ impl Visible {
         Self {
             merge,
             seqno,
+            gap: Gap::Bound,
             bound: Some(Vec::new()),
             direction: Direction::None,
             key: Vec::new(),
@@ -54,7 +66,7 @@ impl Visible {
 
     /// Puts the gap before `key`; `None`: behind every key.
     pub(crate) fn seek(&mut self, key: Option<&[u8]>) {
-        self.bound = key.map(<[u8]>::to_vec);
+        self.set_bound(key);
         self.direction = Direction::None;
     }
 
@@ -85,6 +97,7 @@ impl Visible {
 
     fn step_forward(&mut self) -> Result<bool> {
         if self.direction != Direction::Forward {
+            self.spell_gap_out();
             let Some(bound) = &self.bound else { return Ok(false) };
             self.merge.seek_ge(bound)?;
             self.direction = Direction::Forward;
@@ -103,12 +116,12 @@ impl Visible {
             if is_live(source.kind())? {
                 self.merge.load_value()?;
                 (self.value_in_merge, self.on_returned) = (true, true);
-                self.set_bound_behind_key();
+                self.gap = Gap::BehindKey;
                 return Ok(true);
             }
             self.skip_key_forward()?;
         }
-        self.bound = None;
+        self.set_bound(None);
         Ok(false)
     }
 
@@ -122,6 +135,7 @@ impl Visible {
 
     fn step_backward(&mut self) -> Result<bool> {
         if self.direction != Direction::Backward {
+            self.spell_gap_out();
             self.merge.seek_lt(self.bound.as_deref())?;
             self.direction = Direction::Backward;
         }
@@ -131,11 +145,11 @@ impl Visible {
             self.key.clear();
             self.key.extend_from_slice(source.key());
             if self.take_key_backward()? {
-                self.bound.get_or_insert_default().clone_from(&self.key);
+                self.gap = Gap::BeforeKey;
                 return Ok(true);
             }
         }
-        self.bound = Some(Vec::new());
+        self.set_bound(Some(b""));
         Ok(false)
     }
 
@@ -159,10 +173,28 @@ impl Visible {
         Ok(live)
     }
 
-    fn set_bound_behind_key(&mut self) {
+    fn set_bound(&mut self, key: Option<&[u8]>) {
+        self.gap = Gap::Bound;
+        match (key, &mut self.bound) {
+            (Some(key), Some(bound)) => {
+                bound.clear();
+                bound.extend_from_slice(key);
+            }
+            (key, bound) => *bound = key.map(<[u8]>::to_vec),
+        }
+    }
+
+    /// Says in a bound where the gap is: what a seek asks for.
+    fn spell_gap_out(&mut self) {
+        let behind: &[u8] = match self.gap {
+            Gap::Bound => return,
+            Gap::BeforeKey => &[],
+            Gap::BehindKey => &[0],
+        };
+        self.gap = Gap::Bound;
         let bound = self.bound.get_or_insert_default();
         bound.clone_from(&self.key);
-        bound.push(0);
+        bound.extend_from_slice(behind);
     }
 }
 
