@@ -159,11 +159,12 @@ fn harness(error: std::io::Error) -> Finding {
 impl<'a> Bench<'a> {
     fn new(seed: u64, program: &'a Path, uring: bool) -> std::io::Result<Self> {
         let mut dice = Dice::of(&[seed, 6]);
+        // Not data=journal: Linux 6.18 stops with a BUG in jbd2 when a mapped page is written to, as those of a
+        // stage are, while the file system is shut down; the child never ends then.
         let disk = Disk::new(dice.pick(&[
             "noatime",
             "noatime",
             "noatime,data=writeback",
-            "noatime,data=journal",
             "noatime,nodelalloc",
         ]))?;
         let dir = disk.point().join("store");
