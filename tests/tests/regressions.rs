@@ -329,6 +329,59 @@ fn a_cursor_that_outlives_the_store_touches_no_file() {
     assert_eq!(tables(), 1);
 }
 
+/// A cursor that had come into a block from behind gave keys without what all keys of the block share.
+#[test]
+fn keys_of_a_shared_head_and_eight_bytes_are_whole_in_both_directions() {
+    let store = open(&SimEnv::new(1)).unwrap();
+    let database = store.database("d").unwrap();
+    let mut keys: Vec<Vec<u8>> = (0..5_000_u64)
+        .map(|n| {
+            [b"user:".as_slice(), &n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()].concat()
+        })
+        .collect();
+    keys.iter().for_each(|key| database.put(key, "v").unwrap());
+    keys.sort();
+    store.flush().unwrap();
+    for (at, key) in keys.iter().enumerate().skip(1).step_by(7) {
+        let before = database.range(..key.clone()).next_back().unwrap().unwrap().0;
+        assert_eq!(before, keys[at - 1]);
+        let mut cursor = database.cursor().unwrap();
+        cursor.seek(key).unwrap();
+        assert_eq!(cursor.prev().unwrap().unwrap().0, keys[at - 1]);
+        assert_eq!(cursor.next().unwrap().unwrap().0, keys[at - 1]);
+        assert_eq!(cursor.next().unwrap().unwrap().0, *key);
+        assert_eq!(cursor.prev().unwrap().unwrap().0, *key);
+    }
+}
+
+/// A segment that had got no commit ended while the sync of its prologue was on its way. Nobody waited for that,
+/// and a synced commit in the next one was acknowledged, which names it.
+#[test]
+fn an_empty_segment_is_on_the_device_before_the_next_one_counts() {
+    for large in [100 << 10, 61 << 10] {
+        let env = SimEnv::new(1);
+        let open = |env: &SimEnv| {
+            let builder = Store::builder().env(Arc::new(env.clone())).memtable_size(1 << 20);
+            builder.background(Background::Manual).segment_size(64 << 10).open("/s")
+        };
+        let store = open(&env).unwrap();
+        let (database, gone) = (store.database("a").unwrap(), store.database("x").unwrap());
+        gone.put_with("k", "v", Durability::Synced).unwrap();
+        store.drop_database("x").unwrap();
+        store.sync().unwrap();
+        for n in 0..27_u32 {
+            let value = vec![n as u8 | 1; 3_900];
+            database.put_with(n.to_be_bytes(), value, Durability::Buffered).unwrap();
+            store.step().unwrap();
+            store.step().unwrap();
+        }
+        gone.put_with("z", vec![7; 14 << 10], Durability::Buffered).unwrap_err();
+        database.put_with("large", vec![9; large], Durability::Synced).unwrap();
+        let after = open(&env.crash(Keep::Nothing)).unwrap();
+        assert!(after.database("a").unwrap().get("large").unwrap().is_some());
+    }
+}
+
 /// Dropping a database took no part in the durability of its batch.
 #[test]
 fn a_drop_is_as_durable_as_the_store() {

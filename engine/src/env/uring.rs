@@ -2,15 +2,16 @@
 //!
 //! A write goes past the page cache, from where the bytes are if they begin at a page, or else out of a copy that does,
 //! and the caller is free until it reaps: with a sync it is two linked entries, WRITE then FSYNC(DATASYNC), and one
-//! system call; without one a thread of the kernel does all of it. Two kinds of writes do not touch the ring. Small ones with a sync: a `pwrite` and an `fdatasync`
-//! at the reap are a fifth faster (docs/decisions/0010). And, where nothing gets past the page cache,
-//! small ones without: into the cache a `pwrite` takes 0.4 µs, the ring 11 µs (docs/decisions/0001).
+//! system call; without one a thread of the kernel does all of it. Two kinds of writes do not touch the ring. Small
+//! ones with a sync: a `pwrite` and an `fdatasync` at the reap are a fifth faster (docs/decisions/0010), unless
+//! nobody can reap for a while, and the sync goes to the ring. And, where nothing gets past the page cache, small
+//! ones without: into the cache a `pwrite` takes 0.4 µs, the ring 11 µs (docs/decisions/0001).
 //!
-//! One environment has one ring, behind a mutex held while waiting. Whoever starts or reaps a write through
-//! the ring queues for it: the leaders of groups, which follow one another before the first has landed,
-//! the background, which fills segments, and other stores of the environment. What keeps the kernel and Rust from sharing a buffer wrongly is
-//! one rule: **a buffer and its file stay with the [`Flight`] until every completion of that
-//! flight was seen**; if that can no longer happen, both are leaked.
+//! One environment has one ring, behind a mutex held while waiting. Whoever starts or reaps a write through the ring
+//! queues for it: the leaders of groups, which follow one another before the first has landed, the background, which
+//! fills segments, and other stores of the environment. What keeps the kernel and Rust from sharing a buffer wrongly
+//! is one rule: **a buffer and its file stay with the [`Flight`] until every completion of that flight was seen**; if
+//! that can no longer happen, both are leaked.
 
 mod ring;
 
@@ -265,7 +266,10 @@ impl<K: Kernel> UringLog<K> {
         flight.route = match started {
             Ok((n, _)) => Route::Syncing(n),
             // It may be under way, and a second one would not hear of its failure.
-            Err(error) => Route::Done(Err(error)),
+            Err(error) => {
+                mem::forget(Arc::clone(&flight.file));
+                Route::Done(Err(error))
+            }
         };
         flight
     }
@@ -281,7 +285,11 @@ impl<K: Kernel> UringLog<K> {
                 return Ok(flight.bytes);
             }
             Route::Syncing(n) => {
-                let synced = self.ring().wait(n)?;
+                let waited = self.ring().wait(n);
+                let synced = waited.inspect_err(|_| {
+                    // The kernel may still come to its descriptor.
+                    mem::forget(Arc::clone(&flight.file));
+                })?;
                 let written = flight.rest().len() as i32;
                 return settle(flight, written, Some((synced, true))).map(|(bytes, _)| bytes);
             }

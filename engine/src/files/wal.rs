@@ -4,7 +4,8 @@
 //! A segment of an earlier open is never appended to or used again: every open starts its own.
 //!
 //! Appending a group:
-//! 1. make room: a new segment is created, its prologue synced, its directory entry synced
+//! 1. make room: a new segment is created, its prologue and its directory entry are synced; or the sync of the
+//!    prologue of one that has its name is begun, and the first write behind it waits for that
 //! 2. the group's frame is built behind what is pending in the segment
 //! 3. it is brought as far as its durability asks. `Memory`: no further. `Buffered`: onto the stage, which
 //!    outlives the process. `Synced`: everything pending is handed to the device, with a sync
@@ -79,6 +80,8 @@ pub(crate) struct Log {
     store: StoreId,
     numbers: Arc<AtomicU64>,
     current: Option<Segment>,
+    /// Its prologue is known to be on the device, and the background knows.
+    is_announced: bool,
     /// Space that the segment before has left, for the next one.
     buffer: Vec<u8>,
     /// Where commits are safe that are not in the current segment yet.
@@ -147,6 +150,7 @@ impl Log {
             store,
             numbers,
             current: None,
+            is_announced: false,
             buffer: Vec::new(),
             stage: None,
             idle_stage: None,
@@ -174,6 +178,10 @@ impl Log {
 
     /// Lets go of segments whose every batch is in an sstable: nobody reads them any more.
     pub(crate) fn forget_flushed(&mut self, log_number: FileNumber, durable: Seqno) {
+        if self.trailing.as_ref().is_some_and(|trailing| trailing.number() < log_number) {
+            // Nobody needs it any more; a failure is met, and told, by the next rotation.
+            let _ = self.settle_if_landed();
+        }
         self.news |= self.ended.forget(log_number);
         self.synced = self.synced.max(durable);
     }
@@ -253,6 +261,9 @@ impl Log {
         durability: Durability,
     ) -> Result<Option<Landing>> {
         let appended = self.append_frame(group, durability);
+        if !self.is_announced && self.current.as_ref().is_some_and(Segment::has_handed_over) {
+            self.announce()?;
+        }
         self.breaking(appended)
     }
 

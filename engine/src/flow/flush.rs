@@ -163,6 +163,7 @@ fn remove_segments(shared: &Shared, log_number: FileNumber) -> Result<()> {
             let _ = shared.dir.env.remove(&shared.dir.path_of(FileName::Log(number)));
         }
     }
+    shared.spares.iter().for_each(|spares| spares.forget(log_number));
     Ok(())
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct RunCursor {
     database: Option<DatabaseId>,
     position: Option<Position>,
     key: Vec<u8>,
+    /// `key` is that of an entry of the current block.
+    key_is_of_block: bool,
     seqno: Seqno,
     kind: Kind,
     expiry: Option<u64>,
@@ -41,6 +43,9 @@ struct ReadAhead {
     until: usize,
     window: usize,
 }
+
+/// A larger buffer for the values of a block is given up with the block.
+const PLAIN_KEPT: usize = 1 << 20;
 
 /// The first window of a scan, and the largest, in bytes.
 const READ_AHEAD: (usize, usize) = (64 << 10, 1 << 20);
@@ -116,6 +121,7 @@ impl RunCursor {
             database,
             position: None,
             key: Vec::new(),
+            key_is_of_block: false,
             seqno: 0,
             kind: Kind::Delete,
             expiry: None,
@@ -201,7 +207,7 @@ impl RunCursor {
         let Some(position) = &mut self.position else { return Ok(()) };
         position.entry += 1;
         if position.entry < position.found.len() {
-            return self.read_next_entry();
+            return self.read_entry();
         }
         self.next_block()
     }
@@ -211,7 +217,7 @@ impl RunCursor {
         let Some(position) = &mut self.position else { return Ok(()) };
         if position.entry > 0 {
             position.entry -= 1;
-            return self.read_next_entry();
+            return self.read_entry();
         }
         let (table, part, block) = (position.table, position.part, position.block);
         if block > 0 {
@@ -320,7 +326,10 @@ impl RunCursor {
         let database = database.unwrap_or(DatabaseId(0));
         let entry = entry(&found);
         let has_it = entry < found.len();
-        self.is_plain = false;
+        (self.is_plain, self.key_is_of_block) = (false, false);
+        if self.plain.capacity() > PLAIN_KEPT {
+            self.plain = Vec::new();
+        }
         self.position = Some(Position { table, part, database, block, entry, found });
         Ok(has_it)
     }
@@ -357,25 +366,15 @@ impl RunCursor {
         self.enter(next, End::First)
     }
 
-    /// Reads the entry of a block that was just entered.
+    #[inline]
     fn read_entry(&mut self) -> Result<()> {
         let Some(Position { entry, found, .. }) = &self.position else { return Ok(()) };
-        let read = found.key_into(*entry, &mut self.key);
+        let read = match self.key_is_of_block {
+            true => found.next_key_into(*entry, &mut self.key),
+            false => found.key_into(*entry, &mut self.key),
+        };
         read.map_err(|source| found.body().corrupt(source))?;
-        self.read_rest()
-    }
-
-    /// Reads the entry behind a step inside of a block.
-    fn read_next_entry(&mut self) -> Result<()> {
-        let Some(Position { entry, found, .. }) = &self.position else { return Ok(()) };
-        let read = found.next_key_into(*entry, &mut self.key);
-        read.map_err(|source| found.body().corrupt(source))?;
-        self.read_rest()
-    }
-
-    #[inline]
-    fn read_rest(&mut self) -> Result<()> {
-        let Some(Position { entry, found, .. }) = &self.position else { return Ok(()) };
+        self.key_is_of_block = true;
         self.kind = found.kind(*entry).map_err(|source| found.body().corrupt(source))?;
         (self.seqno, self.expiry) = (found.seqno(*entry), found.expiry(*entry));
         Ok(())

@@ -186,6 +186,7 @@ impl Log {
     /// Ends the current segment and begins that of a batch, which gets sequence number `first` (step 3). What
     /// fails it before that has changed nothing.
     pub(crate) fn begin_bulk(&mut self, bulk: &mut Bulk, first: Seqno) -> Result<FileNumber> {
+        self.announce()?;
         let Some(Blank { path, file, capacity, written }) = bulk.loan.blank.take() else {
             return Err(Error::Closed);
         };

@@ -27,7 +27,10 @@ impl Log {
             self.current.as_mut().map(|segment| segment.submit_all(false)).transpose()?;
         }
         if let Some(mut segment) = self.current.take() {
-            let may_trail = self.stage.is_some() && !segment.is_exposed_on_its_way();
+            // Of one without a frame only the prologue's sync is on its way, which its successor needs.
+            let may_trail = self.stage.is_some()
+                && segment.has_handed_over()
+                && !segment.is_exposed_on_its_way();
             if may_trail && !segment.is_free() {
                 self.trail(&segment);
             } else if let Err(error) = segment.reap() {
@@ -49,9 +52,10 @@ impl Log {
     }
 
     /// Begins the next segment, a spare if there is one. Its prologue and its name are on the device before
-    /// the first group is written, so that a damaged prologue is never mistaken for one that was torn. Nobody
-    /// waits for the prologue's sync but the first write behind it.
+    /// the first group is written, so that a damaged prologue is never mistaken for one that was torn. Where
+    /// it has its name, and the environment can, nobody waits for the prologue's sync but the first write behind it.
     pub(super) fn rotate(&mut self, len: u64, first: Seqno) -> Result<()> {
+        self.announce()?;
         let needed = SECTOR + frame::HEADER_LEN as u64 + len;
         let mut size = self.next_size;
         while needed > size / 4 && size < self.largest {
@@ -86,6 +90,25 @@ impl Log {
         self.current =
             Some(Segment::begun((number, id), outlet, lengths, mem::take(&mut self.buffer)));
         self.spares.begun(number);
+        self.is_announced = false;
+        if synced {
+            self.announce()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the background know that the current segment says which came before, since its prologue is on the
+    /// device: where nothing stands behind that yet, it is waited for.
+    pub(super) fn announce(&mut self) -> Result<()> {
+        let Some(segment) = self.current.as_ref().filter(|_| !self.is_announced) else {
+            return Ok(());
+        };
+        if !segment.has_handed_over() {
+            let reaped = segment.reap();
+            self.breaking(reaped)?;
+        }
+        self.is_announced = true;
+        self.spares.vouches(self.current.as_ref().map_or(0, |segment| segment.number));
         Ok(())
     }
 

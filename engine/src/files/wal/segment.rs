@@ -250,6 +250,11 @@ impl Segment {
         self.outlet.landing(Flight { end: self.handed_over, synced: Some(self.last_seqno) })
     }
 
+    /// Whether a frame was handed over: then the prologue is on the device.
+    pub(super) fn has_handed_over(&self) -> bool {
+        self.handed_over > PROLOGUE_LEN
+    }
+
     /// Its way into the file.
     pub(super) fn outlet(&self) -> Arc<Outlet> {
         Arc::clone(&self.outlet)

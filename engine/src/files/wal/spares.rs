@@ -90,7 +90,7 @@ struct State {
     passed: Vec<Spare>,
     /// What the background has not come to the end of.
     unfinished: Option<Blank>,
-    /// The one that the log has taken last, until it is begun.
+    /// The one that the log has taken last, until its prologue is on the device.
     taken: Option<FileNumber>,
     /// How many segments were begun.
     begun: u64,
@@ -166,7 +166,7 @@ impl Spares {
     }
 
     /// The oldest spare that the log has not passed, if it holds so many bytes. Others before it go. It
-    /// counts as a spare until it is begun.
+    /// counts as a spare until it [vouches](Spares::vouches).
     pub(super) fn take(&self, needed: u64) -> Option<Spare> {
         let mut state = self.state.lock();
         seeded!(SpareOutOfTurn => return state.take_any(needed));
@@ -180,19 +180,29 @@ impl Spares {
         None
     }
 
-    /// The number of a segment that is made here and now. It counts as a spare until it is begun.
+    /// The number of a segment that is made here and now. It counts as a spare as above.
     pub(super) fn next_number(&self) -> FileNumber {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         self.state.lock().taken = Some(number);
         number
     }
 
-    /// The log has begun a segment.
+    /// The log has begun a segment. It counts as a spare on, until its prologue is on the device.
     pub(super) fn begun(&self, number: FileNumber) {
         let mut state = self.state.lock();
         state.pass(number + 1);
-        state.taken = None;
         state.begun += 1;
+    }
+
+    /// The prologue of a segment is on the device, and says which came before.
+    pub(super) fn vouches(&self, number: FileNumber) {
+        let mut state = self.state.lock();
+        state.taken = state.taken.filter(|taken| *taken != number);
+    }
+
+    /// Segments below this number are gone.
+    pub(crate) fn forget(&self, log_number: FileNumber) {
+        self.state.lock().ended.retain(|(number, _)| *number >= log_number);
     }
 
     /// The lowest number that the next segment can have.

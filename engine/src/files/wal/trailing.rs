@@ -24,6 +24,10 @@ pub(super) struct Trailing {
 }
 
 impl Trailing {
+    pub(super) fn number(&self) -> FileNumber {
+        self.number
+    }
+
     pub(super) fn stage(&self) -> Option<&Stage> {
         self.stage.as_ref()
     }
