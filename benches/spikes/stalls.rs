@@ -49,6 +49,9 @@ struct Args {
     /// Opens the store anew before the paced puts: nothing is warm then.
     #[arg(long)]
     reopen: bool,
+    /// Milliseconds between the open and the first paced put.
+    #[arg(long, default_value_t = 0)]
+    pause: u64,
     /// Shows every late put.
     #[arg(long)]
     each: bool,
@@ -112,6 +115,7 @@ fn round(args: &Args) -> Outcome<([f64; 4], Late)> {
     while burst.elapsed().as_secs_f64() < args.burst {
         database.put(format!("{:016}", fastrand::u64(..args.keys)), value)?;
     }
+    std::thread::sleep(Duration::from_millis(args.pause));
     let mut account = Account::open()?;
     // Nothing is allocated meanwhile: who allocates can wait for others that do.
     let mut took = Vec::with_capacity((args.pace * args.seconds) as usize + 1);

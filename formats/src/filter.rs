@@ -44,9 +44,18 @@ fn line_of(hash: u64, lines: usize) -> usize {
     (((hash >> 32) * u64::from(lines)) >> 32) as usize
 }
 
+/// The bit of a hash in a lane: 0 to 63.
 #[inline]
-fn bit_of(hash: u64, lane: usize) -> u64 {
-    1 << ((hash as u32).wrapping_mul(MULTIPLIERS[lane]) >> 26)
+fn place_of(hash: u64, lane: usize) -> u32 {
+    (hash as u32).wrapping_mul(MULTIPLIERS[lane]) >> 26
+}
+
+/// Where the line of a hash begins in so many bytes of lines; `None` if they are none.
+#[inline]
+pub fn line_at(bytes: u64, hash: u64) -> Option<u64> {
+    let lines = bytes / LINE_LEN as u64;
+    let line = line_of(hash, usize::try_from(lines).ok()?) as u64;
+    (line < lines).then_some(line * LINE_LEN as u64)
 }
 
 /// Whether a hash may have been added. Lines that are none at all say "perhaps".
@@ -58,54 +67,66 @@ pub fn may_contain(lines: &[u8], hash: u64) -> bool {
     }
     let Some(line) = lines.get(line_of(hash, lines.len())) else { return true };
     let (lanes, _) = line.as_chunks::<8>();
-    let mut missing = 0;
+    // The bit of each lane, at the place of the first.
+    let mut all = 1;
     for (lane, bits) in lanes.iter().enumerate() {
-        missing |= !u64::from_le_bytes(*bits) & bit_of(hash, lane);
+        all &= u64::from_le_bytes(*bits) >> place_of(hash, lane);
     }
-    missing == 0
+    all == 1
 }
 
 /// Collects hashes and makes a filter of them.
 #[derive(Clone, Debug)]
 pub struct FilterBuilder {
     bits_per_key: u32,
-    hashes: Vec<u64>,
+    /// In parts of [`PART`]: to move millions when there is no room for one more takes milliseconds, in which other
+    /// threads wait for the allocator.
+    parts: Vec<Vec<u64>>,
 }
+
+/// Hashes that are kept in one piece.
+const PART: usize = 8 << 10;
 
 impl FilterBuilder {
     /// A builder of filters with so many bits a key: 1 to [`MAX_BITS_PER_KEY`], others are
     /// brought into the range. 10 gives about 1.2 % false "perhaps".
     pub fn new(bits_per_key: u32) -> Self {
-        Self { bits_per_key: bits_per_key.clamp(1, MAX_BITS_PER_KEY), hashes: Vec::new() }
+        Self { bits_per_key: bits_per_key.clamp(1, MAX_BITS_PER_KEY), parts: Vec::new() }
     }
 
     /// Adds a hash. One that was added just before (another version of its key) counts once.
     #[inline]
     pub fn add(&mut self, hash: u64) {
-        if self.hashes.last() != Some(&hash) {
-            self.hashes.push(hash);
+        match self.parts.last_mut() {
+            Some(part) if part.last() == Some(&hash) => {}
+            Some(part) if part.len() < PART => part.push(hash),
+            _ => {
+                let mut part = Vec::with_capacity(if self.parts.is_empty() { 0 } else { PART });
+                part.push(hash);
+                self.parts.push(part);
+            }
         }
     }
 
     /// Hashes added.
     pub fn len(&self) -> usize {
-        self.hashes.len()
+        self.parts.iter().map(Vec::len).sum()
     }
 
     /// Whether no hash was added.
     pub fn is_empty(&self) -> bool {
-        self.hashes.is_empty()
+        self.parts.is_empty()
     }
 
     /// The lines of the filter; at least one.
     pub fn finish(self) -> Vec<u8> {
-        let bits = self.hashes.len() as u64 * u64::from(self.bits_per_key);
+        let bits = self.len() as u64 * u64::from(self.bits_per_key);
         let count = bits.div_ceil(8 * LINE_LEN as u64).clamp(1, u64::from(u32::MAX));
         let mut lines = vec![[0u64; LANES]; count as usize];
-        for hash in self.hashes {
+        for hash in self.parts.into_iter().flatten() {
             let line = &mut lines[line_of(hash, count as usize)];
             for (lane, bits) in line.iter_mut().enumerate() {
-                *bits |= bit_of(hash, lane);
+                *bits |= 1 << place_of(hash, lane);
             }
         }
         lines.iter().flatten().flat_map(|bits| bits.to_le_bytes()).collect()

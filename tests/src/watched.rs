@@ -140,6 +140,10 @@ impl Env for WatchedEnv {
     fn disk_usage(&self, path: &Path) -> io::Result<u64> {
         self.env.disk_usage(path)
     }
+
+    fn work_in_background(&self) {
+        self.env.work_in_background();
+    }
 }
 
 impl WriteFile for Watched<Box<dyn WriteFile>> {
@@ -195,8 +199,9 @@ impl LogFile for Watched<Box<dyn LogFile>> {
         self.file.submit_from(offset, bytes, from, sync)
     }
 
-    fn start_sync(&mut self) -> bool {
-        self.file.start_sync()
+    fn submit_aside(&mut self, offset: u64, bytes: Vec<u8>) -> io::Result<bool> {
+        (self.watch)("submit");
+        self.file.submit_aside(offset, bytes)
     }
 
     fn has_landed(&mut self) -> bool {

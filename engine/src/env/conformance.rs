@@ -276,16 +276,21 @@ fn direct_logs(env: &dyn Env, base: &Path) {
         }
     }
     // A sync that is left to others.
-    for (count, sync) in [(1, true), (40, true), (1, false)] {
-        expected[..count * sector].fill(count as u8);
-        log.submit(0, vec![count as u8; count * sector], sync).unwrap();
-        if log.start_sync() {
-            assert!(sync && env.read(&path).unwrap() == expected);
+    for (at, count) in [(0, 1), (1, 40), (0, 2), (0, 1)] {
+        expected[at * sector..][..count * sector].fill(count as u8);
+        let bytes = vec![count as u8; count * sector];
+        if log.submit_aside((at * sector) as u64, bytes.clone()).unwrap() {
+            assert!(env.read(&path).unwrap() == expected);
         }
-        refused(log.submit(0, vec![1; sector], sync), ErrorKind::InvalidInput);
+        refused(log.submit(0, vec![1; sector], true), ErrorKind::InvalidInput);
+        refused(log.submit_aside(0, vec![1; sector]), ErrorKind::InvalidInput);
+        assert_eq!(log.reap().unwrap(), bytes);
+        assert!(env.read(&path).unwrap() == expected);
+        // What goes past the page cache meets nothing there.
+        expected[..3 * sector].fill(5);
+        log.submit(0, vec![5; 3 * sector], at > 0).unwrap();
         log.reap().unwrap();
         assert!(env.read(&path).unwrap() == expected);
-        assert!(!log.start_sync(), "nothing is in flight");
     }
     drop(log);
     let mut log = env.open_log(&path).unwrap();

@@ -103,6 +103,17 @@ impl DirectFile {
         self.file.write_all_at(bytes, offset)
     }
 
+    /// Writes all of `bytes` through the page cache, where they outlive the process, without waiting for the device;
+    /// then goes on past it. Nothing else of this file may be under way, nor come there before these are synced.
+    pub(super) fn write_aside(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let was_direct = self.is_direct();
+        self.write_through_cache(bytes, offset)?;
+        if was_direct {
+            self.take_up();
+        }
+        Ok(())
+    }
+
     /// Writes what comes before the last piece of a large write. Gives how much that is.
     pub(super) fn write_leading(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let leading = bytes.len().saturating_sub(1) / PIECE * PIECE;

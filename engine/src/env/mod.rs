@@ -26,6 +26,8 @@ mod memory;
 mod pages;
 #[cfg(unix)]
 mod posix;
+#[cfg(unix)]
+mod schedule;
 #[cfg(any(test, feature = "sim"))]
 mod sim;
 #[cfg(target_os = "linux")]
@@ -132,6 +134,9 @@ pub trait Env: Debug + Send + Sync + 'static {
     /// Bytes the file occupies on the device: less than its length when it has holes, more when
     /// space beyond its end is reserved.
     fn disk_usage(&self, path: &Path) -> io::Result<u64>;
+
+    /// The calling thread works through what nobody waits for: the system may let others go first.
+    fn work_in_background(&self) {}
 }
 
 /// A file being written: tables, blobs, manifests, superblocks.
@@ -173,11 +178,10 @@ pub trait LogFile: Send {
         self.submit(offset, bytes, sync)
     }
 
-    /// For who cannot reap for a while, and has asked for a sync: brings the write in flight into the file, where
-    /// it outlives the process, and leaves nothing but its sync in flight. False if that cannot be: then nothing
-    /// has changed.
-    fn start_sync(&mut self) -> bool {
-        false
+    /// The same with a sync, for who cannot reap for a while: the bytes are in the file, where they outlive the
+    /// process, and nothing but their sync is in flight. False where that cannot be: then the write may be, too.
+    fn submit_aside(&mut self, offset: u64, bytes: Vec<u8>) -> io::Result<bool> {
+        self.submit(offset, bytes, true).map(|()| false)
     }
 
     /// Whether [`reap`](LogFile::reap) would not have to wait: the write in flight has come to an end, or

@@ -152,6 +152,10 @@ impl Env for UringEnv {
     fn disk_usage(&self, path: &Path) -> io::Result<u64> {
         self.posix.disk_usage(path)
     }
+
+    fn work_in_background(&self) {
+        self.posix.work_in_background();
+    }
 }
 
 /// A log segment written through the ring.
@@ -388,9 +392,15 @@ impl<K: Kernel + Send> LogFile for UringLog<K> {
         Ok(())
     }
 
-    fn start_sync(&mut self) -> bool {
-        self.in_flight = self.in_flight.take().map(|flight| self.sync_aside(flight));
-        self.in_flight.as_ref().is_some_and(|flight| matches!(flight.route, Route::Syncing(_)))
+    fn submit_aside(&mut self, offset: u64, bytes: Vec<u8>) -> io::Result<bool> {
+        if self.in_flight.is_some() {
+            return Err(write_in_flight());
+        }
+        let (file, pages) = (Arc::clone(&self.file), Pages::default());
+        let route = Route::Done(self.file.write_aside(&bytes, offset));
+        let flight = Flight { bytes, from: 0, offset, sync: true, pages, file, route };
+        let flight = self.in_flight.insert(self.sync_aside(flight));
+        Ok(matches!(flight.route, Route::Syncing(_)))
     }
 
     fn has_landed(&mut self) -> bool {

@@ -71,6 +71,12 @@ const ZEROED: u64 = 1 << 20;
 /// A segment is so many times as large as the one before, until it has its full size.
 const GROWTH: u64 = 4;
 
+/// The first segment of an open has at most this part of the bytes that tables have,
+const FIRST_SEGMENT_PART: u64 = 64;
+
+/// if not less than the least.
+const FIRST_SEGMENT_MAX: u64 = ZEROED;
+
 /// A segment that follows a retired one has this part of its size.
 const RETIRED: u64 = 4;
 
@@ -105,6 +111,7 @@ pub(crate) struct Log {
     ended: Ended,
     /// Segments of earlier opens that are not flushed yet.
     replayed: usize,
+    first_size: u64,
     next_size: u64,
     predecessor: FileNumber,
     predecessor_end: u64,
@@ -127,13 +134,31 @@ pub(crate) struct Origin {
     /// Bytes of a segment and of the ring of a stage, at most.
     pub(crate) segment_size: u64,
     pub(crate) stage_size: u64,
+    /// Bytes of the first segment, and of one behind a rest.
+    pub(crate) first_size: u64,
 }
 
 impl Origin {
     /// Behind no segment, where everything up to `synced` is on the device.
     pub(crate) fn nowhere(options: &Options, synced: Seqno) -> Self {
         let Options { segment_size, stage_size, .. } = *options;
-        Self { predecessor: 0, predecessor_end: 0, synced, replayed: 0, segment_size, stage_size }
+        Self {
+            predecessor: 0,
+            predecessor_end: 0,
+            synced,
+            replayed: 0,
+            segment_size,
+            stage_size,
+            first_size: SEGMENT_MIN,
+        }
+    }
+
+    /// For a store that has so many bytes of tables: what is no burden to it need not begin small.
+    pub(crate) fn for_store_of(&mut self, bytes: u64) {
+        let most = (bytes / FIRST_SEGMENT_PART).min(FIRST_SEGMENT_MAX).min(self.segment_size);
+        while self.first_size * GROWTH <= most {
+            self.first_size *= GROWTH;
+        }
     }
 }
 
@@ -163,11 +188,24 @@ impl Log {
             unstaged: 0,
             ended: Ended::new(chores),
             replayed: origin.replayed,
-            next_size: SEGMENT_MIN,
+            first_size: origin.first_size,
+            next_size: origin.first_size,
             predecessor: origin.predecessor,
             predecessor_end: origin.predecessor_end,
             synced: origin.synced,
             broken: false,
+        }
+    }
+
+    /// Asks for what the first commit will need, where that is little beside the rest of the store: to make it takes
+    /// as long as hundreds of commits.
+    pub(crate) fn foresee(&mut self, durability: Durability) {
+        if self.first_size == SEGMENT_MIN {
+            return;
+        }
+        self.news |= self.spares.want(Wanted { capacity: self.first_size, filled: true });
+        if durability != Durability::Synced {
+            self.news |= self.spares.want_stage(self.first_size.min(self.ring));
         }
     }
 
@@ -424,7 +462,7 @@ impl Log {
         let settled = self.settle();
         self.breaking(settled)?;
         self.remove_stages();
-        self.next_size = SEGMENT_MIN;
+        self.next_size = self.first_size;
         Ok(())
     }
 

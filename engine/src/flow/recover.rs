@@ -44,7 +44,7 @@ use crate::state::memtable::{Active, Chunks};
 use crate::state::queue::CommitQueue;
 use crate::state::shared::{BackgroundState, Shared};
 use crate::state::snapshots::Snapshots;
-use crate::state::version::Version;
+use crate::state::version::{Run, Version};
 use crate::state::view::{View, ViewCell};
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, write};
@@ -384,13 +384,16 @@ fn chunks(options: &Options) -> Arc<Chunks> {
     Chunks::keeping(options.memtable_size)
 }
 
-fn with_log(mut shared: Shared, active: Active, origin: Origin) -> Shared {
+fn with_log(mut shared: Shared, active: Active, mut origin: Origin) -> Shared {
+    let bytes = |view: &View| view.version.runs().map(Run::bytes).sum();
+    origin.for_store_of(shared.view.with(bytes));
     let (dir, numbers) = (Arc::clone(&shared.dir), Arc::clone(&shared.numbers));
     let (chores, ways) = (Arc::clone(&shared.chores), Arc::clone(&shared.ways));
     let of = (Arc::clone(&numbers), Arc::clone(&chores));
     let spares = Spares::new(Arc::clone(&dir), shared.store, of);
     shared.spares = Some(Arc::clone(&spares));
-    let log = Log::new(dir, shared.store, numbers, (spares, chores, ways), origin);
+    let mut log = Log::new(dir, shared.store, numbers, (spares, chores, ways), origin);
+    log.foresee(shared.options.durability);
     let mut lead = Lead { log, active, is_full: false, behind: Behind::default() };
     lead.is_full = room::is_full(&shared, &lead);
     shared.queue = Mutex::new(CommitQueue::new(lead));

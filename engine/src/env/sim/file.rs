@@ -177,12 +177,10 @@ impl LogFile for SimLog {
         Ok(())
     }
 
-    fn start_sync(&mut self) -> bool {
-        let Some(flight) = self.in_flight.as_ref().filter(|flight| flight.sync) else {
-            return false;
-        };
-        self.file.env.disk().landed(flight.unit);
-        true
+    fn submit_aside(&mut self, offset: u64, bytes: Vec<u8>) -> io::Result<bool> {
+        self.submit(offset, bytes, true)?;
+        self.in_flight.iter().for_each(|flight| self.file.env.disk().landed(flight.unit));
+        Ok(true)
     }
 
     fn has_landed(&mut self) -> bool {

@@ -175,21 +175,29 @@ impl Log {
     }
 
     fn sync_prologue(&self, spare: &mut Spare, header: &SegmentHeader, len: u64) -> Result<()> {
-        self.submit_prologue(spare, header, len)?;
+        let prologue = self.prologue(spare, header, len);
+        let sync = seeded!(PrologueUnsynced => false, else true);
+        let submitted = spare.file.submit(0, prologue, sync);
+        submitted.map_err(|source| in_doubt(&spare.path, source))?;
         spare.file.reap().map(drop).map_err(|source| in_doubt(&spare.path, source))
     }
 
     /// Puts a prologue into the file, and begins its sync at least. Whether that is done.
     fn write_prologue(&self, spare: &mut Spare, header: &SegmentHeader, len: u64) -> Result<bool> {
-        self.submit_prologue(spare, header, len)?;
-        if spare.file.start_sync() {
+        let fail = |source| in_doubt(&spare.path, source);
+        let prologue = self.prologue(spare, header, len);
+        seeded!(PrologueUnsynced => {
+            spare.file.submit(0, prologue, false).map_err(fail)?;
+            return spare.file.reap().map(|_| true).map_err(fail);
+        });
+        if spare.file.submit_aside(0, prologue).map_err(fail)? {
             return Ok(false);
         }
-        spare.file.reap().map(|_| true).map_err(|source| in_doubt(&spare.path, source))
+        spare.file.reap().map(|_| true).map_err(fail)
     }
 
-    fn submit_prologue(&self, spare: &mut Spare, header: &SegmentHeader, len: u64) -> Result<()> {
-        let fail = |source| in_doubt(&spare.path, source);
+    /// The prologue of a segment, with zeros behind it.
+    fn prologue(&self, spare: &Spare, header: &SegmentHeader, len: u64) -> Vec<u8> {
         let file_header = FileHeader {
             kind: FileKind::Log,
             store: self.store,
@@ -199,7 +207,6 @@ impl Log {
         let mut prologue = file_header.encode().to_vec();
         prologue.extend_from_slice(&header.encode(&spare.id));
         prologue.resize(len as usize, 0);
-        let sync = seeded!(PrologueUnsynced => false, else true);
-        spare.file.submit(0, prologue, sync).map_err(fail)
+        prologue
     }
 }
