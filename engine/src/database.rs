@@ -1,13 +1,13 @@
 //! A database: a named, ordered key space of a store.
 
-use std::ops::{Bound, ControlFlow, RangeBounds};
+use std::ops::{Bound, RangeBounds};
 
 use orlop_formats::catalog;
 use orlop_formats::ids::{DatabaseId, Kind, Seqno};
 
 use crate::cursor::{Cursor, Pin, Range};
 use crate::error::{Error, Result};
-use crate::flow::{read, write};
+use crate::flow::{multi, read, write};
 use crate::options::Durability;
 use crate::state::catalog::{Binding, CatalogOp, Slot, Target};
 use crate::state::value::Value;
@@ -220,6 +220,28 @@ impl Database {
         self.read_now(key, |view, id, seqno| read::get_with(view, id, key, seqno, f))
     }
 
+    /// The values under several keys, in their order, all as of one commit.
+    ///
+    /// It is a [`get`](Database::get) of each, but the keys wait for memory together, and for a device. What it returns
+    /// is worth the memory of all the values.
+    ///
+    /// ```
+    /// # fn main() -> orlop::Result<()> {
+    /// let store = orlop::Store::in_memory()?;
+    /// let users = store.database("users")?;
+    /// users.put("ada", "1815")?;
+    /// let born = users.multi_get(&["grace", "ada"])?;
+    /// assert!(born[0].is_none());
+    /// assert_eq!(born[1].as_deref(), Some(&b"1815"[..]));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Database::get`], and then there are no values at all.
+    pub fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
+        many(&self.pin()?, keys)
+    }
+
     /// Whether `key` is there.
     ///
     /// # Errors
@@ -228,6 +250,7 @@ impl Database {
         Ok(self.get_with(key, |_| ())?.is_some())
     }
 
+    #[inline]
     fn read_now<R>(
         &self,
         key: &[u8],
@@ -236,21 +259,15 @@ impl Database {
         check_key(key)?;
         self.core.check_open()?;
         let shared = &self.core.shared;
-        let mut read = Some(read);
         loop {
-            let done = shared.view.with(|view| {
-                let seqno = shared.readable(view);
-                match self.binding(view, seqno)? {
-                    Binding::Vacant => Ok(ControlFlow::Break(None)),
-                    Binding::Forgotten => Ok(ControlFlow::Continue(())),
-                    Binding::Id(id) => match read.take() {
-                        Some(read) => read(view, id, seqno).map(ControlFlow::Break),
-                        None => Ok(ControlFlow::Break(None)),
-                    },
-                }
-            })?;
-            if let ControlFlow::Break(found) = done {
-                return Ok(found);
+            let guard = shared.view.guard();
+            let view = shared.view.load(&guard);
+            let seqno = shared.readable(view);
+            match self.binding(view, seqno)? {
+                Binding::Vacant => return Ok(None),
+                // So much has happened since the view was loaded: again, with a newer one.
+                Binding::Forgotten => {}
+                Binding::Id(id) => return read(view, id, seqno),
             }
         }
     }
@@ -290,6 +307,15 @@ impl Database {
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range {
         let (start, end) = prefix_bounds(prefix.as_ref());
         Range::new(self.pin(), start, end)
+    }
+}
+
+/// The values of keys in what is pinned.
+pub(crate) fn many<K: AsRef<[u8]>>(pin: &Pin, keys: &[K]) -> Result<Vec<Option<Value>>> {
+    keys.iter().try_for_each(|key| check_key(key.as_ref()))?;
+    match pin.database {
+        Some(database) => multi::get(&pin.view, database, keys, pin.seqno),
+        None => Ok(vec![None; keys.len()]),
     }
 }
 

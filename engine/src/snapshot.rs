@@ -7,7 +7,7 @@ use orlop_formats::catalog::{CatalogKey, ObjectKind};
 use orlop_formats::ids::{DatabaseId, SYSTEM_DATABASE, Seqno};
 
 use crate::cursor::{Cursor, Pin, Range};
-use crate::database::{Database, owned_bounds, prefix_bounds};
+use crate::database::{Database, many, owned_bounds, prefix_bounds};
 use crate::error::{Error, Result};
 use crate::flow::{read, scan};
 use crate::state::catalog::Binding;
@@ -70,6 +70,18 @@ impl Snapshot {
         let Some(id) = self.id_of(database)? else { return Ok(None) };
         let seqno = seeded!(SnapshotDirtyRead => u64::MAX, else self.seqno);
         self.core.shared.view.with(|view| read::get(view, id, key, seqno))
+    }
+
+    /// The values under several keys in `database`, in their order; as [`Database::multi_get`].
+    ///
+    /// # Errors
+    /// As [`Database::multi_get`], and [`Error::WrongStore`].
+    pub fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        database: &Database,
+        keys: &[K],
+    ) -> Result<Vec<Option<Value>>> {
+        many(&self.pin(database)?, keys)
     }
 
     /// A cursor over `database`, standing before the first key.

@@ -133,4 +133,6 @@ pub struct RunStats {
     pub tombstones: u64,
     /// Bytes of their filters.
     pub filter_bytes: u64,
+    /// Bytes of memory that hold their indexes: of those that somebody has read.
+    pub index_bytes: u64,
 }

@@ -366,6 +366,7 @@ fn stats(shared: &Shared) -> Stats {
                 entries: run.tables.iter().map(|table| table.meta().entries).sum(),
                 tombstones: run.tables.iter().map(|table| table.meta().tombstones).sum(),
                 filter_bytes: run.tables.iter().map(|table| table.filter_bytes()).sum(),
+                index_bytes: run.tables.iter().map(|table| table.index_bytes()).sum(),
             })
             .collect();
         if !runs.is_empty() {

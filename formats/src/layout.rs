@@ -112,6 +112,11 @@ impl<'a> Fixed<'a> {
 
 /// Refuses bytes other than zero; `base` is the offset of `bytes`.
 pub(crate) fn zeros(what: &'static str, bytes: &[u8], base: u64) -> Result<()> {
+    // A few bytes are looked at as one number.
+    let is_zero = bytes.as_array().map(|four: &[u8; 4]| u32::from_ne_bytes(*four) == 0);
+    if is_zero == Some(true) {
+        return Ok(());
+    }
     match bytes.iter().position(|&byte| byte != 0) {
         None => Ok(()),
         Some(i) => Err(DecodeError::corrupt(

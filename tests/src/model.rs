@@ -105,6 +105,8 @@ pub fn check(store: &Store, model: &Model) -> Same {
         check_scans(&database, &snapshot, expected)?;
         check_seeks(read(database.cursor())?, expected)?;
         check_seeks(read(snapshot.cursor(&database))?, expected)?;
+        check_turns(read(database.cursor())?, expected)?;
+        check_many(&database, &snapshot, expected)?;
     }
     Ok(())
 }
@@ -126,6 +128,54 @@ fn check_gets(database: &Database, snapshot: &Snapshot, expected: &Contents) -> 
             || read(snapshot.get(database, &missed))?.is_some() != there
         {
             return differ(format!("get of {} in {}", missed.escape_ascii(), database.name()));
+        }
+    }
+    Ok(())
+}
+
+/// All keys in one call, in no order, some twice, and as many that are not there.
+fn check_many(database: &Database, snapshot: &Snapshot, expected: &Contents) -> Same {
+    let there = expected.keys().cloned();
+    let behind = expected.keys().map(|key| [key.as_slice(), b"\0"].concat());
+    let mut keys: Vec<Vec<u8>> = there.chain(behind).chain([vec![], vec![255; 9]]).collect();
+    keys.sort_by_key(|key| {
+        (key.iter().fold(0_u8, |sum, byte| sum.wrapping_mul(31) ^ byte), key.len())
+    });
+    keys.extend_from_within(..keys.len() / 2);
+    let found = read(database.multi_get(&keys))?;
+    let then = read(snapshot.multi_get(database, &keys))?;
+    if found.len() != keys.len() || then != found {
+        return differ(format!("{} and {} of {} values", found.len(), then.len(), keys.len()));
+    }
+    for (key, found) in keys.iter().zip(found) {
+        if found.as_deref() != expected.get(key).map(Vec::as_slice) {
+            return differ(format!("get of {} among others", key.escape_ascii()));
+        }
+    }
+    Ok(())
+}
+
+/// Seven steps forward, three back, to the end.
+fn check_turns(mut cursor: Cursor, expected: &Contents) -> Same {
+    let all: Vec<_> = expected.iter().collect();
+    let mut at = 0;
+    for step in 0.. {
+        let (found, wanted) = if step % 10 < 7 {
+            let wanted = all.get(at);
+            at += usize::from(wanted.is_some());
+            (read(cursor.next())?, wanted)
+        } else {
+            let wanted = at.checked_sub(1).and_then(|before| all.get(before));
+            at = at.saturating_sub(1);
+            (read(cursor.prev())?, wanted)
+        };
+        if found.map(|(key, value)| (key.to_vec(), value.to_vec()))
+            != wanted.map(|(key, value)| (key.to_vec(), value.to_vec()))
+        {
+            return differ(format!("step {step} of a cursor that turns around"));
+        }
+        if wanted.is_none() && at == all.len() && step > 10 {
+            break;
         }
     }
     Ok(())

@@ -57,6 +57,7 @@ fn open_tables(shared: &Shared, metas: &[TableMeta]) -> Result<Vec<Arc<Table>>> 
         let graveyard = Arc::clone(&shared.graveyard);
         let place = shared.place(meta.number);
         let table = Table::open(&*shared.dir.env, path, place, meta.clone(), graveyard)?;
+        table.read_indexes();
         Ok(Arc::new(table))
     };
     metas.iter().map(open).collect()

@@ -1,5 +1,6 @@
 //! Floor 5: one module for each journey.
 
+mod ahead;
 pub(crate) mod attach;
 pub(crate) mod background;
 mod bulk;
@@ -9,6 +10,7 @@ mod commit;
 pub(crate) mod compact;
 pub(crate) mod flush;
 pub(crate) mod install;
+pub(crate) mod multi;
 pub(crate) mod read;
 pub(crate) mod recover;
 pub(crate) mod room;

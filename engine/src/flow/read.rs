@@ -3,38 +3,71 @@
 use std::path::Path;
 
 use orlop_formats::catalog::{CatalogKey, CatalogRecord, ObjectKind};
-use orlop_formats::filter;
-use orlop_formats::ids::{DatabaseId, SYSTEM_DATABASE, Seqno};
+use orlop_formats::ids::{DatabaseId, Kind, SYSTEM_DATABASE, Seqno};
 
 use crate::error::{Error, Result};
-use crate::files::sstable::{Payload, Table};
+use crate::files::sstable::{Found, Payload, Table};
+use crate::flow::ahead::{Ahead, Asked};
 use crate::state::catalog::Binding;
 use crate::state::iter::is_live;
-use crate::state::memtable::Found;
+use crate::state::memtable;
 use crate::state::value::Value;
 use crate::state::view::View;
 
-/// Where [`find`] found a value.
-enum Place<'a> {
-    Memory(Found<'a>),
-    Table(&'a Table, Payload),
+/// Where the newest version of a key is.
+pub(super) enum Place<'a> {
+    Memory(memtable::Found<'a>),
+    Table(&'a Table, Found),
+}
+
+impl Place<'_> {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Place::Memory(version) => version.kind(),
+            Place::Table(_, found) => found.kind,
+        }
+    }
+
+    /// The value, which owns its place.
+    #[inline]
+    pub(super) fn into_value(self) -> Value {
+        match self {
+            Place::Memory(version) => Value::from_memory(version),
+            Place::Table(table, found) => match found.value {
+                Payload::Mapped(range) => Value::from_mapping(table.mapping(), range),
+                Payload::Owned(value) => Value::from_vec(value),
+            },
+        }
+    }
+
+    /// Hands the value to `read`, where it lies.
+    #[inline]
+    fn read<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
+        match self {
+            Place::Memory(version) => read(version.value()),
+            Place::Table(table, found) => match &found.value {
+                Payload::Mapped(range) => {
+                    read(table.mapping().bytes().get(range.clone()).unwrap_or_default())
+                }
+                Payload::Owned(value) => read(value),
+            },
+        }
+    }
 }
 
 /// The value of a key as of `seqno`.
+#[inline]
 pub(crate) fn get(
     view: &View,
     database: DatabaseId,
     key: &[u8],
     seqno: Seqno,
 ) -> Result<Option<Value>> {
-    Ok(find(view, database, key, seqno)?.map(|place| match place {
-        Place::Memory(version) => Value::from_memory(version),
-        Place::Table(table, Payload::Mapped(range)) => Value::from_mapping(table.mapping(), range),
-        Place::Table(_, Payload::Owned(value)) => Value::from_vec(value),
-    }))
+    Ok(find(view, database, key, seqno)?.map(Place::into_value))
 }
 
 /// Hands the value of a key to `read` without copying it or counting a reference to a table.
+#[inline]
 pub(crate) fn get_with<R>(
     view: &View,
     database: DatabaseId,
@@ -42,13 +75,7 @@ pub(crate) fn get_with<R>(
     seqno: Seqno,
     read: impl FnOnce(&[u8]) -> R,
 ) -> Result<Option<R>> {
-    Ok(find(view, database, key, seqno)?.map(|place| match place {
-        Place::Memory(version) => read(version.value()),
-        Place::Table(table, Payload::Mapped(range)) => {
-            read(table.mapping().bytes().get(range).unwrap_or_default())
-        }
-        Place::Table(_, Payload::Owned(value)) => read(&value),
-    }))
+    Ok(find(view, database, key, seqno)?.map(|place| place.read(read)))
 }
 
 /// What `name` stands for as of `seqno`, by the catalog's own entries.
@@ -62,23 +89,40 @@ pub(crate) fn database(view: &View, name: &str, seqno: Seqno) -> Result<Binding>
     }
 }
 
+/// Where the value of a key is as of `seqno`.
+#[inline]
 fn find<'a>(
     view: &'a View,
     database: DatabaseId,
     key: &[u8],
     seqno: Seqno,
 ) -> Result<Option<Place<'a>>> {
-    for memtable in std::iter::once(&view.active).chain(&view.sealed) {
-        if let Some(version) = memtable.get(database, key, seqno) {
-            return Ok(is_live(version.kind())?.then_some(Place::Memory(version)));
+    if let Some(version) = in_memory(view, database, key, seqno) {
+        return Ok(is_live(version.kind())?.then_some(Place::Memory(version)));
+    }
+    let asked = Asked::new(database, key, seqno);
+    let mut runs = view.version.runs();
+    let mut tables = Ahead::default();
+    loop {
+        let is_last = !tables.fill(&mut runs, &asked);
+        if let Some((table, found)) = tables.search(&asked)? {
+            return Ok(is_live(found.kind)?.then_some(Place::Table(table, found)));
+        }
+        if is_last {
+            return Ok(None);
         }
     }
-    let hash = filter::hash(database, key);
-    for run in view.version.runs() {
-        let Some(table) = run.table_for(database, key) else { continue };
-        if let Some(found) = table.get(database, key, hash, seqno)? {
-            return Ok(is_live(found.kind)?.then_some(Place::Table(table, found.value)));
-        }
-    }
-    Ok(None)
+}
+
+/// The newest version in memtables.
+#[inline]
+pub(super) fn in_memory<'a>(
+    view: &'a View,
+    database: DatabaseId,
+    key: &[u8],
+    seqno: Seqno,
+) -> Option<memtable::Found<'a>> {
+    let memtables = std::iter::once(&view.active).chain(&view.sealed);
+    let mut memtables = memtables.filter(|memtable| !memtable.is_empty());
+    memtables.find_map(|memtable| memtable.get(database, key, seqno))
 }

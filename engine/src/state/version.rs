@@ -3,11 +3,11 @@
 //! A version never changes; an edit makes a new one. Level 0 holds one run for each flush, newest
 //! first; below, a level's runs are also newest first (leveled compaction keeps one).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use orlop_formats::ids::{DatabaseId, FileNumber};
 
-use crate::files::sstable::Table;
+use crate::files::sstable::{Heads, Table};
 use crate::options::LEVELS;
 use crate::sync::Arc;
 
@@ -16,16 +16,41 @@ use crate::sync::Arc;
 pub(crate) struct Run {
     pub(crate) id: u64,
     pub(crate) tables: Vec<Arc<Table>>,
+    /// The last keys of the tables, if all are of one database.
+    ends: Option<(DatabaseId, Heads)>,
 }
 
 impl Run {
+    /// A run of tables in order.
+    fn new(id: u64, tables: Vec<Arc<Table>>) -> Self {
+        let mut ends = tables.iter().map(|table| &table.meta().largest);
+        let of_one = ends.next().map(|(database, _)| *database);
+        let of_one = of_one.filter(|database| ends.all(|(other, _)| other == database));
+        let keys: Vec<&[u8]> =
+            tables.iter().map(|table| table.meta().largest.1.as_slice()).collect();
+        let ends = of_one.and_then(|database| Some((database, Heads::of(&keys)?)));
+        Self { id, tables, ends }
+    }
+
+    /// The first table that does not end before a key.
+    #[inline]
+    fn first_up_to(&self, database: DatabaseId, key: &[u8]) -> usize {
+        let told = match &self.ends {
+            Some((of, ends)) if *of == database => ends.less_than(key),
+            _ => None,
+        };
+        told.unwrap_or_else(|| {
+            self.tables.partition_point(|table| {
+                let (last_database, last_key) = &table.meta().largest;
+                (*last_database, last_key.as_slice()) < (database, key)
+            })
+        })
+    }
+
     /// The table that can hold a key.
+    #[inline]
     pub(crate) fn table_for(&self, database: DatabaseId, key: &[u8]) -> Option<&Arc<Table>> {
-        let at = self.tables.partition_point(|table| {
-            let (last_database, last_key) = &table.meta().largest;
-            (*last_database, last_key.as_slice()) < (database, key)
-        });
-        let table = self.tables.get(at)?;
+        let table = self.tables.get(self.first_up_to(database, key))?;
         let (first_database, first_key) = &table.meta().smallest;
         ((*first_database, first_key.as_slice()) <= (database, key)).then_some(table)
     }
@@ -45,22 +70,37 @@ impl Run {
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Version {
-    levels: Vec<Vec<Run>>,
+    /// Of all levels, in their order.
+    runs: Vec<Run>,
+    /// Where in `runs` each level ends.
+    ends: [usize; LEVELS],
 }
 
 impl Version {
     pub(crate) fn empty() -> Self {
-        Self { levels: vec![Vec::new(); LEVELS] }
+        Self::default()
+    }
+
+    fn of(levels: Vec<Vec<Run>>) -> Self {
+        let mut version = Self::default();
+        for (end, runs) in version.ends.iter_mut().zip(levels) {
+            version.runs.extend(runs);
+            *end = version.runs.len();
+        }
+        version
     }
 
     /// The runs of a level, newest first.
     pub(crate) fn level(&self, level: usize) -> &[Run] {
-        self.levels.get(level).map(Vec::as_slice).unwrap_or_default()
+        let start = level.checked_sub(1).and_then(|above| self.ends.get(above));
+        let end = self.ends.get(level).copied().unwrap_or_default();
+        self.runs.get(start.copied().unwrap_or_default()..end).unwrap_or_default()
     }
 
     /// Every run, newest data first.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.levels.iter().flatten()
+    #[inline]
+    pub(crate) fn runs(&self) -> std::slice::Iter<'_, Run> {
+        self.runs.iter()
     }
 
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
@@ -81,33 +121,32 @@ impl Version {
         if let Some(number) = removed.iter().find(|number| !present.contains(number)) {
             return Err(format!("table {number} is removed but not live"));
         }
-        let mut levels: Vec<Vec<Run>> = vec![Vec::new(); LEVELS];
+        let mut levels = vec![HashMap::<u64, Vec<Arc<Table>>>::new(); LEVELS];
         let kept = self.tables().filter(|table| !removed.contains(&table.meta().number));
         for table in kept.chain(added) {
             let meta = table.meta();
             let Some(runs) = levels.get_mut(usize::from(meta.level)) else {
                 return Err(format!("table {} is on level {}", meta.number, meta.level));
             };
-            match runs.iter_mut().find(|run| run.id == meta.run) {
-                Some(run) => run.tables.push(Arc::clone(table)),
-                None => runs.push(Run { id: meta.run, tables: vec![Arc::clone(table)] }),
-            }
+            runs.entry(meta.run).or_default().push(Arc::clone(table));
         }
-        for run in levels.iter_mut().flatten() {
-            run.tables.sort_by(|a, b| a.meta().smallest.cmp(&b.meta().smallest));
-            check_disjoint(run)?;
-        }
-        for runs in &mut levels {
+        let in_order = |(id, mut tables): (u64, Vec<Arc<Table>>)| {
+            tables.sort_by(|a, b| a.meta().smallest.cmp(&b.meta().smallest));
+            check_disjoint(&tables).map(|()| Run::new(id, tables))
+        };
+        let in_order = |runs: HashMap<_, _>| {
+            let mut runs = runs.into_iter().map(in_order).collect::<Result<Vec<Run>, String>>()?;
             runs.sort_by_key(|run| std::cmp::Reverse(run.id));
             seeded!(RunsOutOfOrder => runs.reverse());
-        }
-        Ok(Version { levels })
+            Ok::<_, String>(runs)
+        };
+        Ok(Version::of(levels.into_iter().map(in_order).collect::<Result<_, _>>()?))
     }
 }
 
-fn check_disjoint(run: &Run) -> Result<(), String> {
+fn check_disjoint(tables: &[Arc<Table>]) -> Result<(), String> {
     seeded!(KeySplit => return Ok(()));
-    for pair in run.tables.windows(2) {
+    for pair in tables.windows(2) {
         let [left, right] = pair else { continue };
         if left.meta().largest >= right.meta().smallest {
             return Err(format!(

@@ -79,8 +79,15 @@ impl<T> ViewCell<T> {
     /// Reads the current view without counting the reader: for point reads, whose result does
     /// not outlive the call.
     pub(crate) fn with<R>(&self, read: impl FnOnce(&T) -> R) -> R {
-        let guard = epoch::pin();
+        let guard = self.guard();
         read(self.load(&guard))
+    }
+
+    /// What is loaded with it stays for as long as it is held: the length of a point read, since nothing that was
+    /// replaced is freed meanwhile.
+    #[inline]
+    pub(crate) fn guard(&self) -> Guard {
+        epoch::pin()
     }
 
     /// Pins the current view for as long as the caller likes: for cursors.
@@ -89,7 +96,9 @@ impl<T> ViewCell<T> {
         Arc::clone(self.load(&guard))
     }
 
-    fn load<'g>(&self, guard: &'g Guard) -> &'g Arc<T> {
+    /// The current view.
+    #[inline]
+    pub(crate) fn load<'g>(&self, guard: &'g Guard) -> &'g Arc<T> {
         let shared = self.current.load(Ordering::Acquire, guard);
         // SAFETY: `current` is never null (set in `new`, replaced by another owned value in
         // `update`), and a replaced value is freed only after every guard pinned before the

@@ -8,12 +8,12 @@ use super::{
     BASE_SEQNO, COUNT, FLAG_SNAPPY, FLAG_WIDE, FLAGS, LAYOUT, PLAIN_LEN, PREFIX_LEN, RESERVED,
     Regions, SNAPPY_MAX_RATIO, STORED_LEN, Shape, TAILS_LEN, WIDTH,
 };
-use super::{FLAG_SEQNOS, FLAG_SHORT, FLAG_TAILS};
+use super::{FLAG_EXPIRY, FLAG_KINDS, FLAG_SEQNOS, FLAG_SHORT, FLAG_TAILS};
 use crate::error::{DecodeError, Result};
 use crate::ids::{Kind, Seqno};
 use crate::layout::Fixed;
 use crate::limits::MAX_BLOCK_VALUES_LEN;
-use crate::varint::{u16_at, u32_at, u64_at};
+use crate::varint::u64_at;
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -75,6 +75,12 @@ fn equal<T: Copy>(column: &[T], v: u64, number: impl Fn(T) -> u64) -> Range<usiz
         _ => 0,
     };
     start..start + len
+}
+
+/// How many numbers follow the first one, each greater than the one before.
+fn ascending<C: Copy, N: Ord>(column: Option<&[C]>, number: impl Fn(C) -> N) -> usize {
+    let pairs = column.unwrap_or_default().windows(2);
+    pairs.take_while(|pair| number(pair[0]) < number(pair[1])).count()
 }
 
 /// The part of a searched key behind the prefix, as the columns have it.
@@ -238,6 +244,23 @@ impl<B: AsRef<[u8]>> Parsed<B> {
         self.bound(key, Ordering::Less)
     }
 
+    /// The first entry whose key is `key`, if there is one.
+    #[inline]
+    pub fn find(&self, key: &[u8]) -> Option<usize> {
+        let rest = Rest::new(key.strip_prefix(self.prefix())?, usize::from(self.width));
+        let Range { start, end } = self.column().equal(rest.number);
+        if self.flags & (FLAG_SHORT | FLAG_TAILS) == 0 {
+            let is_whole = rest.short == usize::from(self.width) && rest.tail.is_empty();
+            return (start < end && is_whole).then_some(start);
+        }
+        let at = match end - start {
+            // Mostly one entry has the number.
+            1 => start,
+            _ => self.bound_among(start..end, &rest, Ordering::Less),
+        };
+        (at < end && self.compare_rest(at, &rest).is_eq()).then_some(at)
+    }
+
     /// The first entry whose key is greater than `key`; [`Block::len`] if there is none.
     pub fn upper_bound(&self, key: &[u8]) -> usize {
         self.bound(key, Ordering::Equal)
@@ -248,11 +271,16 @@ impl<B: AsRef<[u8]>> Parsed<B> {
         let Some(rest) = key.strip_prefix(self.prefix()) else {
             return if key < self.prefix() { 0 } else { self.count };
         };
-        let rest = Rest::new(rest, self.column().width());
-        let Range { mut start, mut end } = self.column().equal(rest.number);
+        let rest = Rest::new(rest, usize::from(self.width));
+        self.bound_among(self.column().equal(rest.number), &rest, most)
+    }
+
+    /// The same among entries with the number of `rest`.
+    fn bound_among(&self, among: Range<usize>, rest: &Rest<'_>, most: Ordering) -> usize {
+        let Range { mut start, mut end } = among;
         while start < end {
             let middle = start + (end - start) / 2;
-            if self.compare_rest(middle, &rest) <= most {
+            if self.compare_rest(middle, rest) <= most {
                 start = middle + 1;
             } else {
                 end = middle;
@@ -276,13 +304,13 @@ impl<B: AsRef<[u8]>> Parsed<B> {
         let Some(rest) = key.strip_prefix(self.prefix()) else {
             return self.prefix().cmp(key);
         };
-        let rest = Rest::new(rest, self.column().width());
+        let rest = Rest::new(rest, usize::from(self.width));
         self.column().get(i).cmp(&rest.number).then_with(|| self.compare_rest(i, &rest))
     }
 
     /// Bytes of the key column that belong to the key.
     pub(super) fn short(&self, i: usize) -> usize {
-        let width = self.column().width();
+        let width = usize::from(self.width);
         self.shorts().get(i).map_or(width, |short| usize::from(*short).min(width))
     }
 
@@ -302,19 +330,40 @@ impl<B: AsRef<[u8]>> Parsed<B> {
         if i >= self.count {
             return None;
         }
-        let at = |i: usize| {
-            if self.flags & FLAG_WIDE != 0 {
-                u32_at(table, i * 4).map(|v| v as usize)
-            } else {
-                u16_at(table, i * 2).map(usize::from)
-            }
-        };
-        Some(at(i)?..at(i + 1)?)
+        if self.flags & FLAG_WIDE == 0 {
+            let [a, b, c, d] = *table.get(i * 2..)?.first_chunk()?;
+            let at = |bytes| usize::from(u16::from_le_bytes(bytes));
+            return Some(at([a, b])..at([c, d]));
+        }
+        let both = table.get(i * 4..)?;
+        let at = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes) as usize;
+        Some(at(both.first_chunk()?)..at(both.get(4..)?.first_chunk()?))
     }
 
     fn corrupt(&self, i: usize, expected: &str, found: impl Into<String>) -> DecodeError {
         let found = format!("{} in entry {i} of {}", found.into(), self.count);
         DecodeError::corrupt(LAYOUT.name, 0, expected, found)
+    }
+
+    /// How many entries follow entry `i`, before `end`, of which each is a value, was written up to `seqno`, and has
+    /// another key than the one before it, as far as the column of numbers tells.
+    pub fn plain_run(&self, i: usize, end: usize, seqno: Seqno) -> usize {
+        let entries = i..end.min(self.count);
+        let ascending = match self.column() {
+            Column::Four(column) => ascending(column.get(entries), u32::from_le_bytes),
+            Column::Eight(column) => ascending(column.get(entries), u64::from_le_bytes),
+        };
+        let mut run = i + 1..i + 1 + ascending;
+        if self.flags & FLAG_KINDS != 0 {
+            let kinds = self.kinds().get(run.clone()).unwrap_or_default();
+            run.end = run.start + kinds.iter().take_while(|kind| **kind == Kind::Put as u8).count();
+        }
+        if self.flags & FLAG_SEQNOS != 0 {
+            let seqnos = self.seqnos().as_chunks().0.get(run.clone()).unwrap_or_default();
+            let is_seen = |of: &&[u8; 8]| u64::from_le_bytes(**of) <= seqno;
+            return seqnos.iter().take_while(is_seen).count();
+        }
+        if self.base_seqno <= seqno { run.len() } else { 0 }
     }
 
     /// Replaces `out` by the key of entry `i`.
@@ -344,13 +393,23 @@ impl<B: AsRef<[u8]>> Parsed<B> {
     /// As [`Parsed::key_into`].
     #[inline]
     pub fn next_key_into(&self, i: usize, out: &mut Vec<u8>) -> Result<()> {
-        let prefix = (self.regions.prefix.end - self.regions.prefix.start) as usize;
-        if self.width == 8 && self.flags & (FLAG_SHORT | FLAG_TAILS) == 0 && i < self.count {
-            out.truncate(prefix);
-            out.extend_from_slice(&self.column().get(i).to_be_bytes());
-            return Ok(());
+        if self.flags & FLAG_TAILS != 0 || i >= self.count {
+            return self.key_into(i, out);
         }
-        self.key_into(i, out)
+        out.truncate((self.regions.prefix.end - self.regions.prefix.start) as usize);
+        let number = match self.column() {
+            Column::Four(column) => {
+                column.get(i).map_or(0, |v| u64::from(u32::from_le_bytes(*v)) << 32)
+            }
+            Column::Eight(column) => column.get(i).map_or(0, |v| u64::from_le_bytes(*v)),
+        };
+        let short =
+            if self.flags & FLAG_SHORT == 0 { usize::from(self.width) } else { self.short(i) };
+        // All eight at once, which takes one store, and those that are too many off again.
+        let len = out.len();
+        out.extend_from_slice(&number.to_be_bytes());
+        out.truncate(len + short);
+        Ok(())
     }
 
     /// The sequence number of entry `i`; 0 if there is no such entry.
@@ -371,7 +430,7 @@ impl<B: AsRef<[u8]>> Parsed<B> {
     /// A corruption if there is no such entry or no such kind.
     #[inline]
     pub fn kind(&self, i: usize) -> Result<Kind> {
-        if self.kinds().is_empty() && i < self.count {
+        if self.flags & FLAG_KINDS == 0 && i < self.count {
             return Ok(Kind::Put);
         }
         let byte = self.kinds().get(i).copied();
@@ -383,6 +442,9 @@ impl<B: AsRef<[u8]>> Parsed<B> {
     /// When entry `i` expires, in milliseconds since 1970; `None`: never, or no such entry.
     #[inline]
     pub fn expiry(&self, i: usize) -> Option<u64> {
+        if self.flags & FLAG_EXPIRY == 0 {
+            return None;
+        }
         u64_at(self.expiries(), i.checked_mul(8)?).filter(|expiry| *expiry > 0)
     }
 

@@ -95,6 +95,7 @@ fn as_json(
             json!({
                 "tables": run.tables, "bytes": run.bytes, "entries": run.entries,
                 "tombstones": run.tombstones, "filter_bytes": run.filter_bytes,
+                "index_bytes": run.index_bytes,
             })
         };
         level.runs.iter().map(run).collect()

@@ -212,6 +212,25 @@ impl RunCursor {
         self.next_block()
     }
 
+    /// How many entries follow in this block of which each is a value that `seqno` can see and the only version of
+    /// its key there; all of them before `limit`.
+    pub(crate) fn plain_run(&self, limit: Option<&[u8]>, seqno: Seqno) -> usize {
+        let Some(Position { entry, found, .. }) = &self.position else { return 0 };
+        let end = limit.map_or(found.len(), |limit| found.lower_bound(limit));
+        found.plain_run(*entry, end, seqno)
+    }
+
+    /// Steps to the next entry of a [plain run](RunCursor::plain_run), whose value is available then; its sequence
+    /// number is not.
+    #[inline]
+    pub(crate) fn run_on(&mut self) -> Result<()> {
+        let Some(Position { entry, found, .. }) = &mut self.position else { return Ok(()) };
+        *entry += 1;
+        let read = found.next_key_into(*entry, &mut self.key);
+        read.map_err(|source| found.body().corrupt(source))?;
+        self.load_value()
+    }
+
     /// Steps to the entry before; before the first one the cursor is not valid any more.
     pub(crate) fn prev(&mut self) -> Result<()> {
         let Some(position) = &mut self.position else { return Ok(()) };
@@ -232,6 +251,7 @@ impl RunCursor {
     }
 
     /// Makes [`RunCursor::value`] available.
+    #[inline]
     pub(crate) fn load_value(&mut self) -> Result<()> {
         let Some(Position { entry, found, .. }) = &self.position else { return Ok(()) };
         let range = found.value_range(*entry).map_err(|source| found.body().corrupt(source))?;
@@ -250,6 +270,7 @@ impl RunCursor {
     }
 
     /// The value of the entry, after [`RunCursor::load_value`].
+    #[inline]
     pub(crate) fn value(&self) -> &[u8] {
         let bytes = match &self.position {
             Some(position) if !self.is_plain => position.found.body().table.mapping().bytes(),

@@ -19,9 +19,11 @@ use orlop_formats::sstable::{
     FOOTER_LEN, Footer, Handle, Partition, Properties, decode_partitions,
 };
 
+use super::fences::Fences;
 use crate::env::{Env, Mapping};
 use crate::error::{Error, Result};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::prefetch;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering};
 
 /// Files that nobody names or reads any more.
 #[derive(Debug, Default)]
@@ -52,6 +54,8 @@ impl Graveyard {
 struct Part {
     partition: Partition,
     first_block: usize,
+    /// Its index, once somebody has read it.
+    fences: OnceLock<Fences>,
 }
 
 /// An open sstable; see the module.
@@ -85,6 +89,17 @@ pub(crate) enum Payload {
     /// Decompressed.
     Owned(Vec<u8>),
 }
+
+/// Where a key would be in a table.
+#[derive(Clone, Copy)]
+pub(crate) struct Location<'a> {
+    part: usize,
+    fences: &'a Fences,
+    block: usize,
+}
+
+/// The beginning of a block, where its keys are and where its values begin, has at least so many bytes mostly.
+const HEAD_OF_BLOCK: usize = 512;
 
 /// A version of a key found in a table.
 pub(crate) struct Found {
@@ -123,7 +138,7 @@ impl Table {
         let mut parts = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let blocks = partition.blocks as usize;
-            parts.push(Part { partition, first_block });
+            parts.push(Part { partition, first_block, fences: OnceLock::default() });
             first_block += blocks;
         }
         Ok(Self {
@@ -240,16 +255,24 @@ impl Table {
         Ok(filter::may_contain(lines, hash))
     }
 
-    /// The index of one partition: separators and, as values, handles.
+    /// Asks the processor for the line of the filter that [`Table::may_contain`] will read.
+    #[inline]
+    pub(crate) fn prefetch_filter(&self, hash: u64) {
+        let Some(line) = filter::line_at(self.filter.1.saturating_sub(8), hash) else { return };
+        let start = self.filter.0.saturating_add(line) as usize;
+        prefetch::read(self.map.bytes().as_ptr().wrapping_add(start), filter::LINE_LEN);
+    }
+
+    fn part_at(&self, part: usize) -> Result<&Part> {
+        self.parts.get(part).ok_or_else(|| {
+            let expected = format!("fewer than {}", self.parts.len());
+            self.corrupt(DecodeError::corrupt("partition", 0, expected, part.to_string()))
+        })
+    }
+
+    /// The index of one partition as it is in the file: separators and, as values, handles.
     fn index(&self, part: usize) -> Result<Block<'_>> {
-        let Some(Part { partition, .. }) = self.parts.get(part) else {
-            return Err(self.corrupt(DecodeError::corrupt(
-                "partition",
-                0,
-                format!("fewer than {}", self.parts.len()),
-                part.to_string(),
-            )));
-        };
+        let partition = &self.part_at(part)?.partition;
         let Handle { offset, len } = partition.index;
         let region = (offset, u64::from(len));
         let body = self.body(region, "index block", (&self.verified_regions, part))?;
@@ -257,44 +280,54 @@ impl Table {
         if block.len() == partition.blocks as usize {
             return Ok(block);
         }
-        Err(self.corrupt(DecodeError::corrupt(
-            "index block",
-            offset,
-            format!("{} fences", partition.blocks),
-            block.len().to_string(),
-        )))
+        let (expected, found) = (format!("{} fences", partition.blocks), block.len().to_string());
+        Err(self.corrupt(DecodeError::corrupt("index block", offset, expected, found)))
     }
 
-    fn handle(&self, index: &Block<'_>, at: usize) -> Result<Handle> {
-        let decoded = index.value_range(at).and_then(|range| {
-            let values = index.plain_values().unwrap_or_default();
-            Handle::decode(values.get(range).unwrap_or_default())
-        });
-        decoded.map_err(|source| self.corrupt(source))
+    /// The same in memory. Whoever comes first reads it.
+    #[inline]
+    fn fences(&self, part: usize) -> Result<&Fences> {
+        let of = self.part_at(part)?;
+        match of.fences.get() {
+            Some(fences) => Ok(fences),
+            None => self.read_fences(part, of),
+        }
+    }
+
+    #[cold]
+    fn read_fences<'a>(&self, part: usize, of: &'a Part) -> Result<&'a Fences> {
+        let fences = Fences::read(&self.index(part)?, self.data_end);
+        let fences = fences.map_err(|source| self.corrupt(source))?;
+        Ok(of.fences.get_or_init(|| fences))
+    }
+
+    /// Reads all indexes, so that no reader waits for that. What cannot be read is told to who comes to need it.
+    pub(crate) fn read_indexes(&self) {
+        (0..self.parts.len()).for_each(|part| drop(self.fences(part)));
+    }
+
+    /// Bytes that indexes take in memory.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        let read = self.parts.iter().filter_map(|part| part.fences.get());
+        read.map(|fences| fences.bytes() as u64).sum()
     }
 
     /// Data block number `at` of a partition, and where its body lies in the file.
     pub(crate) fn block(&self, part: usize, at: usize) -> Result<(Block<'_>, Range<usize>)> {
-        let index = self.index(part)?;
-        self.block_of(part, &index, at)
+        let Some(handle) = self.fences(part)?.handle(at) else {
+            let expected = format!("fewer than {}", self.blocks(part));
+            return Err(self.corrupt(DecodeError::corrupt("block", 0, expected, at.to_string())));
+        };
+        self.block_of(part, handle, at)
     }
 
     fn block_of(
         &self,
         part: usize,
-        index: &Block<'_>,
+        Handle { offset, len }: Handle,
         at: usize,
     ) -> Result<(Block<'_>, Range<usize>)> {
-        let Handle { offset, len } = self.handle(index, at)?;
         let first = self.parts.get(part).map_or(0, |part| part.first_block);
-        if offset.saturating_add(u64::from(len)) > self.data_end {
-            return Err(self.corrupt(DecodeError::corrupt(
-                "block handle",
-                offset,
-                format!("a block before {}", self.data_end),
-                format!("{len} bytes at {offset}"),
-            )));
-        }
         let verified = (self.verified_blocks.as_slice(), first + at);
         let body = self.body((offset, u64::from(len)), "data block", verified)?;
         let block = Block::parse(body).map_err(|source| self.corrupt(source.at(offset)))?;
@@ -321,34 +354,60 @@ impl Table {
     }
 
     /// The first block of a partition that can hold a key of `key` or greater.
+    #[inline]
     pub(crate) fn find_block(&self, part: usize, key: &[u8]) -> Result<usize> {
-        Ok(self.index(part)?.lower_bound(key))
+        match self.fences(part)?.lower_bound(key) {
+            Some(at) => Ok(at),
+            None => Ok(self.index(part)?.lower_bound(key)),
+        }
     }
 
-    /// The newest version of a key that `seqno` can see.
-    pub(crate) fn get(
-        &self,
-        database: DatabaseId,
-        key: &[u8],
-        hash: u64,
-        seqno: Seqno,
-    ) -> Result<Option<Found>> {
+    /// Where a key would be. The processor is asked for what says so.
+    #[inline]
+    pub(crate) fn locate(&self, database: DatabaseId, key: &[u8]) -> Result<Option<Location<'_>>> {
         let Some(part) = self.part_index(database) else { return Ok(None) };
-        if !self.may_contain(hash)? {
-            return Ok(None);
+        let fences = self.fences(part)?;
+        let block = match fences.lower_bound(key) {
+            Some(at) => at,
+            None => self.index(part)?.lower_bound(key),
+        };
+        fences.prefetch_handle(block);
+        Ok(Some(Location { part, fences, block }))
+    }
+
+    /// Asks for what [`Table::get`] will read first: the processor, and also the device if it may have to come from
+    /// there. One that nobody has read in this open may.
+    pub(crate) fn ask_for(&self, at: Location<'_>, from_device: bool) {
+        let Location { part, fences, block } = at;
+        let Some(Handle { offset, len }) = fences.handle(block) else { return };
+        let first = self.parts.get(part).map_or(0, |part| part.first_block);
+        let start = offset as usize;
+        if from_device || !is_set(&self.verified_blocks, first + block) {
+            self.map.will_need(start..start.saturating_add(len as usize));
+        } else {
+            prefetch::read(self.map.bytes().as_ptr().wrapping_add(start), HEAD_OF_BLOCK);
         }
-        let index = self.index(part)?;
-        // Versions of one key can go on in the next block.
-        for at in index.lower_bound(key)..index.len() {
-            let (block, body) = self.block_of(part, &index, at)?;
-            for entry in block.lower_bound(key)..block.len() {
-                if block.compare(entry, key).is_ne() {
+    }
+
+    /// The newest version of a key that `seqno` can see, from where it would be on.
+    #[inline]
+    pub(crate) fn get(&self, at: Location<'_>, key: &[u8], seqno: Seqno) -> Result<Option<Found>> {
+        let Location { part, fences, mut block } = at;
+        while let Some(handle) = fences.handle(block) {
+            let start = self.map.bytes().as_ptr().wrapping_add(handle.offset as usize);
+            prefetch::read(start, HEAD_OF_BLOCK);
+            let (found, body) = self.block_of(part, handle, block)?;
+            let Some(first) = found.find(key) else { return Ok(None) };
+            for entry in first..found.len() {
+                if entry > first && found.compare(entry, key).is_ne() {
                     return Ok(None);
                 }
-                if block.seqno(entry) <= seqno {
-                    return self.found(&block, body.start, entry).map(Some);
+                if found.seqno(entry) <= seqno {
+                    return self.found(&found, body.start, entry).map(Some);
                 }
             }
+            // Versions of one key can go on in the next block.
+            block += 1;
         }
         Ok(None)
     }

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use orlop_formats::ids::Seqno;
+
 use crate::error::Result;
 use crate::state::iter::Source;
 
@@ -14,12 +16,17 @@ pub(crate) struct Merge {
     current: Option<usize>,
     /// The one that comes first among the others.
     rival: Option<usize>,
+    /// For so many steps the current one has come first again.
+    stayed: usize,
 }
+
+/// A source that has come first so many times is asked how long it will.
+const STAYED: usize = 3;
 
 impl Merge {
     /// Sources that all stand on their first entry, or will be positioned by a seek.
     pub(crate) fn new(sources: Vec<Source>) -> Self {
-        let mut merge = Self { sources, current: None, rival: None };
+        let mut merge = Self { sources, current: None, rival: None, stayed: 0 };
         merge.pick(Ordering::Less);
         merge
     }
@@ -52,7 +59,30 @@ impl Merge {
         Ok(())
     }
 
+    /// How many entries of the current source follow that nobody need compare: values that `seqno` can see, the
+    /// only versions of their keys. It may be said to be fewer.
+    pub(crate) fn plain_run(&self, seqno: Seqno) -> usize {
+        let rival = self.rival.and_then(|at| self.sources.get(at));
+        seeded!(RunPastRival: rival = None::<&Source>);
+        match self.entry() {
+            Some(Source::Run(cursor)) if rival.is_none() || self.stayed >= STAYED => {
+                cursor.plain_run(rival.map(Source::key), seqno)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Steps to the next entry of a [plain run](Merge::plain_run), and makes its value available.
+    #[inline]
+    pub(crate) fn run_on(&mut self) -> Result<()> {
+        match self.current.and_then(|at| self.sources.get_mut(at)) {
+            Some(Source::Run(cursor)) => cursor.run_on(),
+            _ => Ok(()),
+        }
+    }
+
     /// The source that stands on the entry, if there is one.
+    #[inline]
     pub(crate) fn entry(&self) -> Option<&Source> {
         self.current.and_then(|at| self.sources.get(at))
     }
@@ -75,7 +105,9 @@ impl Merge {
             (current, None) => current.is_some(),
             (None, Some(_)) => false,
         };
-        if !stays {
+        if stays {
+            self.stayed += 1;
+        } else {
             self.pick(wanted);
         }
     }
@@ -94,6 +126,7 @@ impl Merge {
                 rival = Some((at, source));
             }
         }
+        self.stayed = 0;
         (self.current, self.rival) = (best.map(|(at, _)| at), rival.map(|(at, _)| at));
     }
 }

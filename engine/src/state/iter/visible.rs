@@ -38,10 +38,13 @@ pub(crate) struct Visible {
     /// See [`Gap::Bound`]; `None` is behind every key.
     bound: Option<Vec<u8>>,
     direction: Direction,
-    /// The entry last returned. Going forward its value is still in the merge.
+    /// The entry last returned. Going forward its value is still in the merge, and in a plain run its key.
     key: Vec<u8>,
     value: Vec<u8>,
+    key_in_merge: bool,
     value_in_merge: bool,
+    /// So many entries follow in the merge that are to be returned as they are.
+    run: usize,
     /// Going forward, the merge stands on the entry last returned.
     on_returned: bool,
     /// The first error: every later step returns it again.
@@ -58,7 +61,9 @@ impl Visible {
             direction: Direction::None,
             key: Vec::new(),
             value: Vec::new(),
+            key_in_merge: false,
             value_in_merge: false,
+            run: 0,
             on_returned: false,
             failed: None,
         }
@@ -66,18 +71,30 @@ impl Visible {
 
     /// Puts the gap before `key`; `None`: behind every key.
     pub(crate) fn seek(&mut self, key: Option<&[u8]>) {
+        self.leave_run();
         self.set_bound(key);
         self.direction = Direction::None;
     }
 
     /// The entry of the last step that found one.
+    #[inline]
     pub(crate) fn entry(&self) -> (&[u8], &[u8]) {
-        let in_merge = || self.merge.entry().map_or(&[][..], |source| source.value());
-        (&self.key, if self.value_in_merge { in_merge() } else { &self.value })
+        let Some(source) = self.merge.entry().filter(|_| self.value_in_merge) else {
+            return (&self.key, &self.value);
+        };
+        (if self.key_in_merge { source.key() } else { &self.key }, source.value())
     }
 
     /// Steps over the entry behind the gap; false at the end.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<bool> {
+        if self.run > 0 {
+            self.run -= 1;
+            self.key_in_merge = true;
+            let Err(error) = self.merge.run_on() else { return Ok(true) };
+            self.run = 0;
+            return self.guarded(|_| Err(error));
+        }
         self.guarded(Self::step_forward)
     }
 
@@ -95,7 +112,17 @@ impl Visible {
         step(self).inspect_err(|error| self.failed = Some(error.clone()))
     }
 
+    /// What follows is to be looked at.
+    fn leave_run(&mut self) {
+        self.run = 0;
+        if std::mem::take(&mut self.key_in_merge) {
+            self.key.clear();
+            self.key.extend_from_slice(self.merge.entry().map_or(&[], |source| source.key()));
+        }
+    }
+
     fn step_forward(&mut self) -> Result<bool> {
+        self.leave_run();
         if self.direction != Direction::Forward {
             self.spell_gap_out();
             let Some(bound) = &self.bound else { return Ok(false) };
@@ -116,6 +143,7 @@ impl Visible {
             if is_live(source.kind())? {
                 self.merge.load_value()?;
                 (self.value_in_merge, self.on_returned) = (true, true);
+                self.run = self.merge.plain_run(self.seqno);
                 self.gap = Gap::BehindKey;
                 return Ok(true);
             }
@@ -134,6 +162,7 @@ impl Visible {
     }
 
     fn step_backward(&mut self) -> Result<bool> {
+        self.leave_run();
         if self.direction != Direction::Backward {
             self.spell_gap_out();
             self.merge.seek_lt(self.bound.as_deref())?;

@@ -1,0 +1,100 @@
+//! Ascending keys that never change, told apart by eight bytes each.
+//!
+//! The eight bytes are those behind what all of the keys begin with, as a number; the numbers are in a tree of cache
+//! lines. Two keys can have the same number: then the keys themselves must be asked.
+
+use super::numbers::Numbers;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Heads {
+    /// What all keys begin with.
+    prefix: Vec<u8>,
+    numbers: Numbers,
+}
+
+impl Heads {
+    /// Of keys in ascending order; `None` if they are not.
+    pub(crate) fn of<K: AsRef<[u8]>>(keys: &[K]) -> Option<Heads> {
+        let (first, last) = (keys.first()?.as_ref(), keys.last()?.as_ref());
+        let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let prefix = first.get(..common)?.to_vec();
+        let numbers =
+            keys.iter().map(|key| key.as_ref().strip_prefix(prefix.as_slice()).map(number));
+        let numbers: Vec<u64> = numbers.collect::<Option<_>>()?;
+        numbers.is_sorted().then(|| Heads { prefix, numbers: Numbers::new(&numbers) })
+    }
+
+    /// How many keys are less than `key`. `None`: the keys must be asked.
+    #[inline]
+    pub(crate) fn less_than(&self, key: &[u8]) -> Option<usize> {
+        let Some(rest) = key.strip_prefix(self.prefix.as_slice()) else {
+            return Some(if key < self.prefix.as_slice() { 0 } else { self.numbers.len() });
+        };
+        let number = number(rest);
+        let at = self.numbers.lower_bound(number);
+        (self.numbers.get(at) != Some(number)).then_some(at)
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.prefix.len() + self.numbers.bytes()
+    }
+}
+
+/// The first eight bytes, as they sort. A key that is shorter sorts as if zeros followed.
+#[inline]
+fn number(rest: &[u8]) -> u64 {
+    match rest.first_chunk::<8>() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => {
+            let mut padded = [0; 8];
+            padded[..rest.len()].copy_from_slice(rest);
+            u64::from_be_bytes(padded)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_they_say_is_so(
+            head in "[ab]{0,12}",
+            tails in prop::collection::btree_set("[ab\\x00]{0,20}", 1..200),
+            asked in prop::collection::vec("[ab\\x00]{0,32}", 20),
+        ) {
+            let keys: Vec<Vec<u8>> =
+                tails.iter().map(|tail| format!("{head}{tail}").into_bytes()).collect();
+            let heads = Heads::of(&keys).unwrap();
+            let behind_head = asked.iter().map(|tail| format!("{head}{tail}").into_bytes());
+            let asked = asked.iter().map(|key| key.clone().into_bytes()).chain(behind_head);
+            for key in asked.chain(keys.iter().cloned()) {
+                let expected = keys.partition_point(|other| *other < key);
+                prop_assert_eq!(heads.less_than(&key).unwrap_or(expected), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn eight_bytes_tell_most() {
+        let key = |at: u64| format!("customer:{at:012}").into_bytes();
+        let keys: Vec<Vec<u8>> = (0..1000).map(|at| key(at * 7)).collect();
+        let heads = Heads::of(&keys).unwrap();
+        let told = (0..7000).filter(|at| heads.less_than(&key(*at)).is_some()).count();
+        assert_eq!(told, 6000, "but for the keys themselves");
+        assert!(heads.bytes() < 16 * keys.len());
+    }
+
+    #[test]
+    fn none_and_others_in_no_order() {
+        assert!(Heads::of::<Vec<u8>>(&[]).is_none());
+        assert!(Heads::of(&["b", "a"]).is_none());
+        assert!(Heads::of(&["ab", "b", "ac"]).is_none());
+        assert!(Heads::of(&["ab", "ad", "ac", "ae"]).is_none());
+        assert_eq!(Heads::of(&["ab", "ac"]).and_then(|heads| heads.less_than(b"x")), Some(2));
+    }
+}

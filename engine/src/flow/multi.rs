@@ -1,0 +1,125 @@
+//! The way up for many keys at once.
+//!
+//! A get waits for memory three or four times, one after the other. Here a group of keys waits together:
+//!
+//! 1. what is in memtables is known at once; of the others the filters are asked for
+//! 2. of each the first table that may have it is found, and the head of the block asked for
+//! 3. the blocks are searched; where a filter was mistaken, the next table
+//!
+//! Where a block must come from the device, the others of the group are asked for there, too, before it is waited for.
+
+use std::time::Duration;
+
+use orlop_formats::ids::{DatabaseId, Seqno};
+
+use crate::error::Result;
+use crate::flow::ahead::{Ahead, Asked, Candidate};
+use crate::flow::read::{self, Place};
+use crate::state::iter::is_live;
+use crate::state::value::Value;
+use crate::state::view::View;
+use crate::sync::Stopwatch;
+
+/// Keys of a group: more have no room on their way to a processor.
+const GROUP: usize = 16;
+
+/// The same where blocks come from a device, which has room for more.
+const COLD_GROUP: usize = 128;
+
+/// A key that took longer has waited for a device.
+const COLD: Duration = Duration::from_micros(25);
+
+/// The values of keys as of `seqno`, in the order of the keys.
+pub(crate) fn get<K: AsRef<[u8]>>(
+    view: &View,
+    database: DatabaseId,
+    keys: &[K],
+    seqno: Seqno,
+) -> Result<Vec<Option<Value>>> {
+    let mut values = Vec::with_capacity(keys.len());
+    let mut is_cold = false;
+    let mut left = keys;
+    while !left.is_empty() {
+        let len = left.len().min(if is_cold { COLD_GROUP } else { GROUP });
+        let (group, behind) = left.split_at(len);
+        let mut lookups = Vec::with_capacity(group.len());
+        for key in group {
+            lookups.push(Lookup::begin(view, database, key.as_ref(), seqno));
+        }
+        for lookup in &mut lookups {
+            lookup.find_candidate(0, is_cold)?;
+        }
+        let clock = Stopwatch::start();
+        for lookup in lookups {
+            values.push(lookup.finish()?);
+        }
+        is_cold = clock.elapsed() > COLD * len as u32;
+        left = behind;
+    }
+    Ok(values)
+}
+
+/// One key on its way.
+struct Lookup<'v, 'k> {
+    view: &'v View,
+    asked: Asked<'k>,
+    tables: Ahead<'v>,
+    /// There are more tables than `tables` has.
+    has_more: bool,
+    state: State<'v>,
+}
+
+enum State<'v> {
+    Found(Place<'v>),
+    May(Candidate<'v>),
+    Nowhere,
+}
+
+impl<'v, 'k> Lookup<'v, 'k> {
+    fn begin(view: &'v View, database: DatabaseId, key: &'k [u8], seqno: Seqno) -> Self {
+        let asked = Asked::new(database, key, seqno);
+        let mut tables = Ahead::default();
+        let (state, has_more) = match read::in_memory(view, database, key, seqno) {
+            Some(version) => (State::Found(Place::Memory(version)), false),
+            None => (State::Nowhere, tables.fill(&mut view.version.runs(), &asked)),
+        };
+        Self { view, asked, tables, has_more, state }
+    }
+
+    /// Looks for a table from number `from` on, and asks for what is to be read there.
+    fn find_candidate(&mut self, from: usize, from_device: bool) -> Result<()> {
+        if matches!(self.state, State::Found(_)) {
+            return Ok(());
+        }
+        self.state = match self.tables.candidate(from, &self.asked)? {
+            Some(candidate) => {
+                candidate.table.ask_for(candidate.at, from_device);
+                State::May(candidate)
+            }
+            None => State::Nowhere,
+        };
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Option<Value>> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Nowhere) {
+                State::Found(place) => {
+                    return Ok(is_live(place.kind())?.then(|| place.into_value()));
+                }
+                State::May(Candidate { number, table, at }) => {
+                    match table.get(at, self.asked.key, self.asked.seqno)? {
+                        Some(found) => self.state = State::Found(Place::Table(table, found)),
+                        None => self.find_candidate(number + 1, false)?,
+                    }
+                }
+                // Beside sixteen runs and more it is found alone.
+                State::Nowhere if self.has_more => {
+                    let Asked { database, key, seqno, .. } = self.asked;
+                    return read::get(self.view, database, key, seqno);
+                }
+                State::Nowhere => return Ok(None),
+            }
+        }
+    }
+}
