@@ -9,7 +9,7 @@
 
 use std::hint::black_box;
 
-use orlop::{Compression, Database, Durability, Store};
+use orlop::{Background, Compression, Database, Durability, Progress, Store};
 
 const ENTRIES: u64 = 40_000;
 
@@ -27,20 +27,23 @@ fn key(number: u64) -> [u8; 16] {
 fn numbers() -> impl Iterator<Item = u64> {
     let mut state = 7_u64;
     std::iter::repeat_with(move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % ENTRIES
     })
 }
 
 fn filled() -> orlop::Result<(Store, Database)> {
     let builder = Store::builder().durability(Durability::Memory).compression(Compression::None);
-    let store = builder.in_memory()?;
+    // What a thread of its own does would count as well.
+    let store = builder.background(Background::Manual).in_memory()?;
     let database = store.database("counted")?;
     for number in 0..ENTRIES {
         // Every second number; 7919 has no divisor in common with them.
         database.put(key(number * 7919 % ENTRIES * 2), [number as u8; 100])?;
     }
-    store.settle()?;
+    store.flush()?;
+    while store.step()? != Progress::Idle {}
     let mut cursor = database.cursor()?;
     while cursor.next()?.is_some() {}
     Ok((store, database))
@@ -86,7 +89,8 @@ fn read(what: &str, reads: usize, database: &Database) -> orlop::Result<bool> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "usage: instructions 'get' | 'get_with' | 'get of an absent key' | 'seek' | 'step' READS";
+    let usage =
+        "usage: instructions 'get' | 'get_with' | 'get of an absent key' | 'seek' | 'step' READS";
     let (Some(what), Some(reads)) = (arguments.next(), arguments.next()) else {
         return Err(usage.into());
     };

@@ -8,7 +8,7 @@ use orlop_formats::ids::{DatabaseId, Kind, Seqno};
 use crate::cursor::{Cursor, Pin, Range};
 use crate::error::{Error, Result};
 use crate::flow::{multi, read, write};
-use crate::options::Durability;
+use crate::options::{Background, Durability};
 use crate::state::catalog::{Binding, CatalogOp, Slot, Target};
 use crate::state::value::Value;
 use crate::state::view::View;
@@ -239,7 +239,7 @@ impl Database {
     /// # Errors
     /// As [`Database::get`], and then there are no values at all.
     pub fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
-        many(&self.pin()?, keys)
+        many(&self.core, &self.pin()?, keys)
     }
 
     /// Whether `key` is there.
@@ -311,10 +311,15 @@ impl Database {
 }
 
 /// The values of keys in what is pinned.
-pub(crate) fn many<K: AsRef<[u8]>>(pin: &Pin, keys: &[K]) -> Result<Vec<Option<Value>>> {
+pub(crate) fn many<K: AsRef<[u8]>>(
+    core: &Core,
+    pin: &Pin,
+    keys: &[K],
+) -> Result<Vec<Option<Value>>> {
     keys.iter().try_for_each(|key| check_key(key.as_ref()))?;
+    let by_clock = core.shared.options.background == Background::Thread;
     match pin.database {
-        Some(database) => multi::get(&pin.view, database, keys, pin.seqno),
+        Some(database) => multi::get(&pin.view, database, keys, pin.seqno, by_clock),
         None => Ok(vec![None; keys.len()]),
     }
 }

@@ -81,7 +81,7 @@ impl Snapshot {
         database: &Database,
         keys: &[K],
     ) -> Result<Vec<Option<Value>>> {
-        many(&self.pin(database)?, keys)
+        many(&self.core, &self.pin(database)?, keys)
     }
 
     /// A cursor over `database`, standing before the first key.

@@ -447,3 +447,35 @@ fn what_a_recycled_segment_lacks_is_filled() {
     let filled = zeros(&env) - before;
     assert!((3 << 20..4 << 20).contains(&filled), "{filled} bytes");
 }
+
+/// The first commit behind an open finds its segment made: it makes no file. A store with few tables begins small.
+#[test]
+fn a_large_store_has_its_first_segment_made_beforehand() {
+    let open = |env: &SimEnv| {
+        let builder = Store::builder().env(Arc::new(env.clone())).background(Background::Manual);
+        builder.open(Path::new(DIR)).unwrap()
+    };
+    for (large, files) in [(true, 0), (false, 1)] {
+        let env = SimEnv::new(5);
+        let store = open(&env);
+        let big = store.database("big").unwrap();
+        for n in 0..if large { 17 * 16_u32 } else { 16 } {
+            let value: Vec<u8> =
+                (0..64_u32 << 10).map(|at| ((at.wrapping_mul(at) >> 7) ^ (n * 31)) as u8).collect();
+            big.put_with(n.to_be_bytes(), value, Durability::Memory).unwrap();
+        }
+        store.flush().unwrap();
+        store.close().unwrap();
+        let store = open(&env);
+        while store.step().unwrap() != Progress::Idle {}
+        let before = env.trace().len();
+        let database = store.database("big").unwrap();
+        database.put_with("first", "v", Durability::Synced).unwrap();
+        let trace = env.trace();
+        let made = trace[before..].iter().filter(|line| line.starts_with("create")).count();
+        assert_eq!(made, files, "{:?}", &trace[before..]);
+        drop(store);
+        let store = open(&env.crash(Keep::Nothing));
+        assert!(store.database("big").unwrap().contains("first").unwrap());
+    }
+}

@@ -3,7 +3,8 @@
 //! The device takes the bytes out of our memory: nothing is copied into the page cache, nothing is
 //! left there to be written back, and a sync finds nothing but what it is asked for. It asks for whole
 //! sectors, in memory as on the device. What is not in whole sectors, and what a file system
-//! refuses, goes the common way, and from then on so does the whole file: the two must not mix.
+//! refuses, goes the common way, and from then on so does the whole file: the two must not mix. What goes
+//! aside, and is synced before anything else comes there, does not.
 
 use std::fs::File;
 use std::io;

@@ -135,7 +135,7 @@ pub trait Env: Debug + Send + Sync + 'static {
     /// space beyond its end is reserved.
     fn disk_usage(&self, path: &Path) -> io::Result<u64>;
 
-    /// The calling thread works through what nobody waits for: the system may let others go first.
+    /// The calling thread works through what can wait: the system may let others go first.
     fn work_in_background(&self) {}
 }
 

@@ -1,8 +1,8 @@
 //! What a system is told of a thread.
 
-/// The calling thread works through what nobody waits for: its wake-ups interrupt nobody. It gets as much of a
-/// processor as before, so whoever comes to wait for it does not wait longer. Where the program has chosen a policy for its threads,
-/// that stays.
+/// The calling thread works through what can wait: its wake-ups interrupt nobody. It gets as much of a processor as
+/// before, so that whoever comes to wait for it does not wait longer. A policy that the program has chosen for its
+/// threads stays.
 #[cfg(target_os = "linux")]
 pub(super) fn in_background() {
     // SAFETY: no pointers; 0 is the calling thread.

@@ -71,10 +71,10 @@ const ZEROED: u64 = 1 << 20;
 /// A segment is so many times as large as the one before, until it has its full size.
 const GROWTH: u64 = 4;
 
-/// The first segment of an open has at most this part of the bytes that tables have,
+/// The first segment of an open has at most this part of the bytes that tables have, if not less than the least.
 const FIRST_SEGMENT_PART: u64 = 64;
 
-/// if not less than the least.
+/// And it is not larger than this.
 const FIRST_SEGMENT_MAX: u64 = ZEROED;
 
 /// A segment that follows a retired one has this part of its size.
@@ -111,7 +111,6 @@ pub(crate) struct Log {
     ended: Ended,
     /// Segments of earlier opens that are not flushed yet.
     replayed: usize,
-    first_size: u64,
     next_size: u64,
     predecessor: FileNumber,
     predecessor_end: u64,
@@ -134,7 +133,7 @@ pub(crate) struct Origin {
     /// Bytes of a segment and of the ring of a stage, at most.
     pub(crate) segment_size: u64,
     pub(crate) stage_size: u64,
-    /// Bytes of the first segment, and of one behind a rest.
+    /// Bytes of the first segment.
     pub(crate) first_size: u64,
 }
 
@@ -188,7 +187,6 @@ impl Log {
             unstaged: 0,
             ended: Ended::new(chores),
             replayed: origin.replayed,
-            first_size: origin.first_size,
             next_size: origin.first_size,
             predecessor: origin.predecessor,
             predecessor_end: origin.predecessor_end,
@@ -200,12 +198,12 @@ impl Log {
     /// Asks for what the first commit will need, where that is little beside the rest of the store: to make it takes
     /// as long as hundreds of commits.
     pub(crate) fn foresee(&mut self, durability: Durability) {
-        if self.first_size == SEGMENT_MIN {
+        if self.next_size == SEGMENT_MIN {
             return;
         }
-        self.news |= self.spares.want(Wanted { capacity: self.first_size, filled: true });
+        self.news |= self.spares.want(Wanted { capacity: self.next_size, filled: true });
         if durability != Durability::Synced {
-            self.news |= self.spares.want_stage(self.first_size.min(self.ring));
+            self.news |= self.spares.want_stage(self.next_size.min(self.ring));
         }
     }
 
@@ -462,7 +460,7 @@ impl Log {
         let settled = self.settle();
         self.breaking(settled)?;
         self.remove_stages();
-        self.next_size = self.first_size;
+        self.next_size = SEGMENT_MIN;
         Ok(())
     }
 

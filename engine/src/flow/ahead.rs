@@ -72,12 +72,12 @@ impl<'a> Ahead<'a> {
                 return Ok(Some((table, found)));
             }
         }
-        match in_last? {
-            Some(at) if last.may_contain(asked.hash)? => {
-                Ok(last.get(at, asked.key, asked.seqno)?.map(|found| (last, found)))
-            }
-            _ => Ok(None),
+        // Who need not know where it would be is not told that it cannot be known.
+        if !last.may_contain(asked.hash)? {
+            return Ok(None);
         }
+        let Some(at) = in_last? else { return Ok(None) };
+        Ok(last.get(at, asked.key, asked.seqno)?.map(|found| (last, found)))
     }
 
     /// The newest of the tables from number `from` on whose filter does not deny the key, its number, and where the key

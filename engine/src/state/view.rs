@@ -98,11 +98,12 @@ impl<T> ViewCell<T> {
 
     /// The current view.
     #[inline]
-    pub(crate) fn load<'g>(&self, guard: &'g Guard) -> &'g Arc<T> {
+    pub(crate) fn load<'g>(&'g self, guard: &'g Guard) -> &'g Arc<T> {
         let shared = self.current.load(Ordering::Acquire, guard);
         // SAFETY: `current` is never null (set in `new`, replaced by another owned value in
         // `update`), and a replaced value is freed only after every guard pinned before the
-        // replacement is gone; `guard` outlives the reference.
+        // replacement is gone; `guard` outlives the reference. The current one is freed with the cell, which
+        // is borrowed for as long.
         unsafe { shared.deref() }
     }
 

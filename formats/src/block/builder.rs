@@ -153,7 +153,7 @@ impl BlockBuilder {
     }
 
     fn sealed_size(sums: &Sums) -> usize {
-        sums.shape(sums.values).regions().values.end as usize + CHECKSUM_LEN
+        sums.shape(sums.values).regions().1 as usize + CHECKSUM_LEN
     }
 
     /// Bytes of the sealed block, values uncompressed, if a put of this key and a value of this
@@ -229,7 +229,7 @@ impl BlockBuilder {
             }
         }
         out.extend_from_slice(stored);
-        debug_assert_eq!((out.len() - start) as u64, shape.regions().values.end);
+        debug_assert_eq!((out.len() - start) as u64, shape.regions().1);
         self.reset();
     }
 

@@ -91,42 +91,46 @@ struct Shape {
 /// Where each region of a block lies in its body. In order; each begins on a multiple of 8.
 #[derive(Clone, Debug)]
 struct Regions {
-    prefix: Range<u64>,
-    column: Range<u64>,
-    short: Range<u64>,
-    tail_offsets: Range<u64>,
-    tails: Range<u64>,
-    value_offsets: Range<u64>,
-    kinds: Range<u64>,
-    seqnos: Range<u64>,
-    expiries: Range<u64>,
-    values: Range<u64>,
+    prefix: Range<u32>,
+    column: Range<u32>,
+    short: Range<u32>,
+    tail_offsets: Range<u32>,
+    tails: Range<u32>,
+    value_offsets: Range<u32>,
+    kinds: Range<u32>,
+    seqnos: Range<u32>,
+    expiries: Range<u32>,
+    values: Range<u32>,
 }
 
 impl Shape {
-    /// Cannot overflow: 2^32 entries of 30 bytes and three regions of 2^32 are far below 2^64.
-    fn regions(&self) -> Regions {
+    /// The regions, which are right if they end as far from the beginning as 32 bits can say; and where they end.
+    #[inline]
+    fn regions(&self) -> (Regions, u64) {
+        // Cannot overflow: 2^32 entries of 30 bytes and three regions of 2^32 are far below 2^64.
         let n = u64::from(self.count);
-        let has = |flag: u8| u64::from(self.flags & flag != 0);
+        let has = |flag: u8| if self.flags & flag != 0 { u64::MAX } else { 0 };
         let offset = if self.flags & FLAG_WIDE != 0 { 4 } else { 2 };
-        let mut at = HEADER_LEN as u64;
+        let (mut at, mut end) = (HEADER_LEN as u64, 0);
         let mut take = |len: u64| {
-            let region = at..at + len;
-            at = region.end.next_multiple_of(8);
+            end = at + len;
+            let region = at as u32..end as u32;
+            at = end.next_multiple_of(8);
             region
         };
-        Regions {
+        let regions = Regions {
             prefix: take(u64::from(self.prefix_len)),
             column: take(n * u64::from(self.width)),
-            short: take(n * has(FLAG_SHORT)),
-            tail_offsets: take((n + 1) * offset * has(FLAG_TAILS)),
+            short: take(n & has(FLAG_SHORT)),
+            tail_offsets: take(((n + 1) * offset) & has(FLAG_TAILS)),
             tails: take(u64::from(self.tails_len)),
             value_offsets: take((n + 1) * offset),
-            kinds: take(n * has(FLAG_KINDS)),
-            seqnos: take(n * 8 * has(FLAG_SEQNOS)),
-            expiries: take(n * 8 * has(FLAG_EXPIRY)),
+            kinds: take(n & has(FLAG_KINDS)),
+            seqnos: take((n * 8) & has(FLAG_SEQNOS)),
+            expiries: take((n * 8) & has(FLAG_EXPIRY)),
             values: take(u64::from(self.stored_len)),
-        }
+        };
+        (regions, end)
     }
 }
 

@@ -77,6 +77,9 @@ fn equal<T: Copy>(column: &[T], v: u64, number: impl Fn(T) -> u64) -> Range<usiz
     start..start + len
 }
 
+/// Entries that are looked at for a run: whoever goes on behind a short one looks at them again.
+const RUN: usize = 32;
+
 /// How many numbers follow the first one, each greater than the one before.
 fn ascending<C: Copy, N: Ord>(column: Option<&[C]>, number: impl Fn(C) -> N) -> usize {
     let pairs = column.unwrap_or_default().windows(2);
@@ -110,6 +113,7 @@ impl<'a> Block<'a> {
     ///
     /// # Errors
     /// A corruption if the header breaks a rule or the regions do not fill the body exactly.
+    #[inline]
     pub fn parse(body: &'a [u8]) -> Result<Self> {
         let header = Fixed::new(&LAYOUT, body)?;
         let shape = Shape {
@@ -121,10 +125,10 @@ impl<'a> Block<'a> {
             stored_len: header.u32(STORED_LEN),
         };
         check_header(&header, &shape)?;
-        let regions = shape.regions();
-        if regions.values.end != body.len() as u64 {
+        let (regions, end) = shape.regions();
+        if end != body.len() as u64 || end > u64::from(u32::MAX) {
             let found = format!("{} bytes", body.len());
-            return Err(header.corrupt(COUNT, format!("{} bytes", regions.values.end), found));
+            return Err(header.corrupt(COUNT, format!("{end} bytes"), found));
         }
         Ok(Self {
             body,
@@ -180,7 +184,7 @@ impl<B> Parsed<B> {
 impl<B: AsRef<[u8]>> Parsed<B> {
     /// A region, which lies inside of the body that was parsed.
     #[inline]
-    fn region(&self, region: &Range<u64>) -> &[u8] {
+    fn region(&self, region: &Range<u32>) -> &[u8] {
         let range = region.start as usize..region.end as usize;
         self.body.as_ref().get(range).unwrap_or_default()
     }
@@ -346,14 +350,16 @@ impl<B: AsRef<[u8]>> Parsed<B> {
     }
 
     /// How many entries follow entry `i`, before `end`, of which each is a value, was written up to `seqno`, and has
-    /// another key than the one before it, as far as the column of numbers tells.
+    /// another key than the one before it, as far as the column of numbers tells. It may be said to be fewer, since no
+    /// more than 32 are looked at.
     pub fn plain_run(&self, i: usize, end: usize, seqno: Seqno) -> usize {
-        let entries = i..end.min(self.count);
+        let entries = i..end.min(self.count).min(i.saturating_add(RUN + 1));
         let ascending = match self.column() {
             Column::Four(column) => ascending(column.get(entries), u32::from_le_bytes),
             Column::Eight(column) => ascending(column.get(entries), u64::from_le_bytes),
         };
-        let mut run = i + 1..i + 1 + ascending;
+        let start = i.saturating_add(1);
+        let mut run = start..start.saturating_add(ascending);
         if self.flags & FLAG_KINDS != 0 {
             let kinds = self.kinds().get(run.clone()).unwrap_or_default();
             run.end = run.start + kinds.iter().take_while(|kind| **kind == Kind::Put as u8).count();
@@ -496,6 +502,7 @@ impl<B: AsRef<[u8]>> Parsed<B> {
 }
 
 /// The rules of the header that do not depend on the length of the body.
+#[inline]
 fn check_header(header: &Fixed<'_>, shape: &Shape) -> Result<()> {
     let (stored, plain) = (u64::from(shape.stored_len), u64::from(header.u32(PLAIN_LEN)));
     if shape.count == 0 {

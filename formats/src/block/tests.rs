@@ -78,8 +78,33 @@ fn hold_against(entries: &[Entry], body: &[u8], probes: &[Vec<u8>]) {
         let upper = entries.iter().position(|e| e.key > *probe).unwrap_or(entries.len());
         assert_eq!(block.lower_bound(probe), lower, "lower bound of {probe:?}");
         assert_eq!(block.upper_bound(probe), upper, "upper bound of {probe:?}");
+        assert_eq!(block.find(probe), (lower < upper).then_some(lower), "{probe:?}");
         for (i, entry) in entries.iter().enumerate() {
             assert_eq!(block.compare(i, probe), entry.key.cmp(probe), "{i} with {probe:?}");
+        }
+    }
+}
+
+/// A run is of what it promises, and stops for a reason: what follows breaks the promise, or the column cannot tell its
+/// key from the one before, or 32 are enough.
+fn hold_runs_against(entries: &[Entry], body: &[u8]) {
+    let block = Block::parse(body).unwrap();
+    for seqno in 0..7 {
+        for i in 0..entries.len() {
+            for end in [i + 1, (i + entries.len()) / 2 + 1, entries.len(), usize::MAX] {
+                let run = block.plain_run(i, end, seqno);
+                let end = end.min(entries.len());
+                assert!(i + run < end, "{run} behind {i} of {end}");
+                let keeps = |at: usize| {
+                    let (before, entry) = (&entries[at - 1], &entries[at]);
+                    let is_other = before.key < entry.key;
+                    is_other && entry.kind == Kind::Put && entry.seqno <= seqno
+                };
+                assert!((i + 1..=i + run).all(keeps), "{run} behind {i} as of {seqno}");
+                let next = i + run + 1;
+                let told = |at: usize| block.column().get(at) != block.column().get(at - 1);
+                assert!(run == 32 || next >= end || !keeps(next) || !told(next), "ends at {next}");
+            }
         }
     }
 }
@@ -238,8 +263,9 @@ fn a_check_sees_what_a_parse_does_not() {
         tails_len: 0,
         stored_len: 10,
     }
-    .regions();
-    let spoil = |at: u64, byte: u8| {
+    .regions()
+    .0;
+    let spoil = |at: u32, byte: u8| {
         let mut bad = body.clone();
         bad[at as usize] = byte;
         let _ = read(&bad);
@@ -271,10 +297,12 @@ fn interrogate(body: &[u8]) {
     for i in [0, 1, block.len() - 1, block.len(), usize::MAX] {
         let _ = (block.key_into(i, &mut buffer), block.kind(i), block.value_range(i));
         let _ = (block.seqno(i), block.expiry(i), block.compare(i, b"key"));
+        let _ = (block.plain_run(i, usize::MAX, 5), block.plain_run(i, 1, 5));
     }
     for key in [&b""[..], b"a", b"hhhhhhhhhhhhhh", &[0xff; 20]] {
         assert!(block.lower_bound(key) <= block.len());
         assert!(block.upper_bound(key) <= block.len());
+        assert!(block.find(key).is_none_or(|at| at < block.len()));
     }
 }
 
@@ -282,7 +310,9 @@ proptest! {
     #[test]
     fn answers_like_a_list(entries in entries(), probes in vec(key(), 0..10), snappy: bool) {
         let compression = if snappy { Compression::Snappy } else { Compression::None };
-        hold_against(&entries, &build(&entries, compression), &probes);
+        let body = build(&entries, compression);
+        hold_against(&entries, &body, &probes);
+        hold_runs_against(&entries, &body);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use orlop_formats::block::Block;
 use orlop_formats::error::{DecodeError, Result};
 use orlop_formats::sstable::Handle;
 
-use super::heads::Heads;
+use super::heads::{Heads, HeadsBuilder};
 use crate::prefetch;
 
 /// See the module.
@@ -21,7 +21,12 @@ impl Fences {
     /// Reads an index block. Every handle must be of a block that ends at `data_end` at the latest.
     pub(super) fn read(index: &Block<'_>, data_end: u64) -> Result<Fences> {
         let values = index.plain_values().unwrap_or_default();
-        let (mut handles, mut keys) = (Vec::new(), Vec::new());
+        let (mut first, mut key) = (Vec::new(), Vec::new());
+        index.key_into(0, &mut first)?;
+        index.key_into(index.len().saturating_sub(1), &mut key)?;
+        // One key at a time: what all begin with is long in some files, and in there once.
+        let mut heads = HeadsBuilder::new(&first, &key);
+        let mut handles = Vec::with_capacity(index.len());
         for at in 0..index.len() {
             let handle = Handle::decode(values.get(index.value_range(at)?).unwrap_or_default())?;
             let Handle { offset, len } = handle;
@@ -30,12 +35,11 @@ impl Fences {
                 let found = format!("{len} bytes at {offset}");
                 return Err(DecodeError::corrupt("block handle", offset, expected, found));
             }
-            let mut key = Vec::new();
             index.key_into(at, &mut key)?;
+            heads.add(&key);
             handles.push(handle);
-            keys.push(key);
         }
-        let heads = Heads::of(&keys).ok_or_else(|| {
+        let heads = heads.finish().ok_or_else(|| {
             DecodeError::corrupt("index block", 0, "separators in order", "others")
         })?;
         Ok(Fences { heads, handles })

@@ -17,12 +17,9 @@ impl Heads {
     /// Of keys in ascending order; `None` if they are not.
     pub(crate) fn of<K: AsRef<[u8]>>(keys: &[K]) -> Option<Heads> {
         let (first, last) = (keys.first()?.as_ref(), keys.last()?.as_ref());
-        let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
-        let prefix = first.get(..common)?.to_vec();
-        let numbers =
-            keys.iter().map(|key| key.as_ref().strip_prefix(prefix.as_slice()).map(number));
-        let numbers: Vec<u64> = numbers.collect::<Option<_>>()?;
-        numbers.is_sorted().then(|| Heads { prefix, numbers: Numbers::new(&numbers) })
+        let mut heads = HeadsBuilder::new(first, last);
+        keys.iter().for_each(|key| heads.add(key.as_ref()));
+        heads.finish()
     }
 
     /// How many keys are less than `key`. `None`: the keys must be asked.
@@ -39,6 +36,33 @@ impl Heads {
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> usize {
         self.prefix.len() + self.numbers.bytes()
+    }
+}
+
+/// Takes the keys one after the other, and keeps none.
+pub(super) struct HeadsBuilder {
+    prefix: Vec<u8>,
+    numbers: Vec<u64>,
+    in_order: bool,
+}
+
+impl HeadsBuilder {
+    /// Of keys between these two.
+    pub(super) fn new(first: &[u8], last: &[u8]) -> Self {
+        let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        Self { prefix: first[..common].to_vec(), numbers: Vec::new(), in_order: true }
+    }
+
+    pub(super) fn add(&mut self, key: &[u8]) {
+        let number = key.strip_prefix(self.prefix.as_slice()).map(number);
+        self.in_order &= number.is_some() && self.numbers.last().copied() <= number;
+        self.numbers.extend(number);
+    }
+
+    /// `None` if the keys did not ascend.
+    pub(super) fn finish(self) -> Option<Heads> {
+        let is_any = self.in_order && !self.numbers.is_empty();
+        is_any.then(|| Heads { prefix: self.prefix, numbers: Numbers::new(&self.numbers) })
     }
 }
 

@@ -210,6 +210,7 @@ impl Table {
         Error::decode(&self.path, source)
     }
 
+    #[inline]
     fn sealed(&self, offset: u64, len: u64, what: &'static str) -> Result<&[u8]> {
         let range = usize::try_from(offset)
             .ok()
@@ -218,17 +219,18 @@ impl Table {
             Some(range) => self.map.read(range).map_err(|e| Error::io("read", &self.path, e))?,
             None => None,
         };
-        bytes.ok_or_else(|| {
-            self.corrupt(DecodeError::corrupt(
-                what,
-                offset,
-                format!("a region inside the file of {} bytes", self.meta.size),
-                format!("{len} bytes at {offset}"),
-            ))
-        })
+        bytes.ok_or_else(|| self.outside(offset, len, what))
+    }
+
+    #[cold]
+    fn outside(&self, offset: u64, len: u64, what: &'static str) -> Error {
+        let expected = format!("a region inside the file of {} bytes", self.meta.size);
+        let found = format!("{len} bytes at {offset}");
+        self.corrupt(DecodeError::corrupt(what, offset, expected, found))
     }
 
     /// A sealed region's body, verified if its bit is not set yet.
+    #[inline]
     fn body(
         &self,
         region: (u64, u64),
@@ -241,12 +243,15 @@ impl Table {
         if seeded!(BlockUnchecked => true, else is_set(bits, at)) {
             return Ok(&sealed[..sealed.len().saturating_sub(8)]);
         }
+        self.verify(sealed, offset, what).inspect(|_| set(bits, at))
+    }
+
+    /// The body of a sealed region that nobody has looked at in this open.
+    #[cold]
+    fn verify<'a>(&self, sealed: &'a [u8], offset: u64, what: &'static str) -> Result<&'a [u8]> {
         let place = (&self.place, offset);
         seeded!(PlaceUnbound: place = crate::seeded::unbound(what, place.0, offset));
-        let body = checksum::open(sealed, place.0, place.1, what)
-            .map_err(|source| self.corrupt(source))?;
-        set(bits, at);
-        Ok(body)
+        checksum::open(sealed, place.0, place.1, what).map_err(|source| self.corrupt(source))
     }
 
     /// Whether a key with this hash can be in the table.
@@ -263,6 +268,7 @@ impl Table {
         prefetch::read(self.map.bytes().as_ptr().wrapping_add(start), filter::LINE_LEN);
     }
 
+    #[inline]
     fn part_at(&self, part: usize) -> Result<&Part> {
         self.parts.get(part).ok_or_else(|| {
             let expected = format!("fewer than {}", self.parts.len());
@@ -297,7 +303,8 @@ impl Table {
     #[cold]
     fn read_fences<'a>(&self, part: usize, of: &'a Part) -> Result<&'a Fences> {
         let fences = Fences::read(&self.index(part)?, self.data_end);
-        let fences = fences.map_err(|source| self.corrupt(source))?;
+        let offset = of.partition.index.offset;
+        let fences = fences.map_err(|source| self.corrupt(source.at(offset)))?;
         Ok(of.fences.get_or_init(|| fences))
     }
 
@@ -321,6 +328,7 @@ impl Table {
         self.block_of(part, handle, at)
     }
 
+    #[inline]
     fn block_of(
         &self,
         part: usize,
@@ -331,14 +339,6 @@ impl Table {
         let verified = (self.verified_blocks.as_slice(), first + at);
         let body = self.body((offset, u64::from(len)), "data block", verified)?;
         let block = Block::parse(body).map_err(|source| self.corrupt(source.at(offset)))?;
-        if block.is_empty() {
-            return Err(self.corrupt(DecodeError::corrupt(
-                "data block",
-                offset,
-                "at least one entry",
-                "none",
-            )));
-        }
         let start = offset as usize;
         Ok((block, start..start + body.len()))
     }
@@ -412,11 +412,13 @@ impl Table {
         Ok(None)
     }
 
+    #[inline]
     fn found(&self, block: &Block<'_>, body_start: usize, entry: usize) -> Result<Found> {
         let fail = |source: DecodeError| self.corrupt(source.at(body_start as u64));
         Ok(Found { kind: block.kind(entry).map_err(fail)?, value: self.value(block, entry)? })
     }
 
+    #[inline]
     fn value(&self, block: &Block<'_>, entry: usize) -> Result<Payload> {
         let range = block.value_range(entry).map_err(|source| self.corrupt(source))?;
         match block.plain_values() {
