@@ -140,10 +140,6 @@ impl Env for WatchedEnv {
     fn disk_usage(&self, path: &Path) -> io::Result<u64> {
         self.env.disk_usage(path)
     }
-
-    fn work_in_background(&self) {
-        self.env.work_in_background();
-    }
 }
 
 impl WriteFile for Watched<Box<dyn WriteFile>> {

@@ -118,7 +118,6 @@ fn unsafe_stays_in_its_named_modules() {
         "engine/src/env/direct.rs",
         "engine/src/env/map.rs",
         "engine/src/env/pages.rs",
-        "engine/src/env/schedule.rs",
         "engine/src/env/uring",
         "engine/src/prefetch.rs",
         "engine/src/state/memtable",

@@ -26,8 +26,6 @@ mod memory;
 mod pages;
 #[cfg(unix)]
 mod posix;
-#[cfg(unix)]
-mod schedule;
 #[cfg(any(test, feature = "sim"))]
 mod sim;
 #[cfg(target_os = "linux")]
@@ -134,9 +132,6 @@ pub trait Env: Debug + Send + Sync + 'static {
     /// Bytes the file occupies on the device: less than its length when it has holes, more when
     /// space beyond its end is reserved.
     fn disk_usage(&self, path: &Path) -> io::Result<u64>;
-
-    /// The calling thread works through what can wait: the system may let others go first.
-    fn work_in_background(&self) {}
 }
 
 /// A file being written: tables, blobs, manifests, superblocks.

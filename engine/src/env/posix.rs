@@ -15,7 +15,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::direct::DirectFile;
 use super::map::{self, StageMap};
 use super::pages::Pages;
-use super::schedule;
 use super::{
     DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, StageFile, WriteFile,
     nothing_in_flight, outside_of_stage, parse_pid, write_in_flight,
@@ -245,10 +244,6 @@ impl Env for PosixEnv {
     fn disk_usage(&self, path: &Path) -> io::Result<u64> {
         // st_blocks counts 512-byte units whatever the block size is.
         Ok(fs::metadata(path)?.blocks() * 512)
-    }
-
-    fn work_in_background(&self) {
-        schedule::in_background();
     }
 }
 

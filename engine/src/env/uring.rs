@@ -152,10 +152,6 @@ impl Env for UringEnv {
     fn disk_usage(&self, path: &Path) -> io::Result<u64> {
         self.posix.disk_usage(path)
     }
-
-    fn work_in_background(&self) {
-        self.posix.work_in_background();
-    }
 }
 
 /// A log segment written through the ring.

@@ -228,7 +228,6 @@ impl Rest {
 
 fn work(shared: &Shared) {
     let _working = Working(shared);
-    shared.dir.env.work_in_background();
     let mut back_off = BACK_OFF.0;
     let mut rest = Rest::default();
     loop {
