@@ -26,6 +26,8 @@ pub(crate) enum Group {
     Large,
     /// A new store with sixteen key spaces.
     Spaces,
+    /// A new store whose keys are long and share most of their bytes with thousands of others.
+    Prefix,
     /// A store that died, opened again.
     Crash,
     /// The base: every entry once, at random, then settled. The groups below work on it in turn.
@@ -70,12 +72,22 @@ pub(crate) struct Workload {
     pub(crate) writes: bool,
     /// Whether it is part of the table with compression, too.
     pub(crate) compressed: bool,
+    /// Where it reads a store that has not settled: the same reads of the settled one.
+    pub(crate) settled: Option<&'static str>,
     /// What one operation is.
     pub(crate) meaning: &'static str,
 }
 
 const fn rate(name: &'static str, group: Group, meaning: &'static str) -> Workload {
-    Workload { name, group, figure: Figure::Rate, writes: false, compressed: false, meaning }
+    Workload {
+        name,
+        group,
+        figure: Figure::Rate,
+        writes: false,
+        compressed: false,
+        settled: None,
+        meaning,
+    }
 }
 
 impl Workload {
@@ -85,6 +97,10 @@ impl Workload {
 
     const fn compressed(self) -> Self {
         Self { compressed: true, ..self }
+    }
+
+    const fn beside_settled(self, name: &'static str) -> Self {
+        Self { settled: Some(name), ..self }
     }
 
     const fn figure(self, figure: Figure) -> Self {
@@ -115,9 +131,15 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     rate("read1m", Group::Large, "gets of these"),
     rate("fill16spaces", Group::Spaces, "one put each, random keys, 16 key spaces in turn, 2 writers").writes(),
     rate("read16spaces", Group::Spaces, "gets of these, 2 readers"),
+    rate("seek16spaces10", Group::Spaces, "seek of one of these and 10 nexts in its key space, 2 readers"),
+    rate("fillprefix", Group::Prefix, "one put each, every key once, in random order, into a new store; keys of 64 bytes, of which each 10000 that follow each other share the first 48").writes(),
+    rate("readprefix", Group::Prefix, "gets of these, in memory, 1 reader"),
+    rate("seekprefix10", Group::Prefix, "seek of one of these and 10 nexts"),
     rate("opencrash", Group::Crash, "open and first get after the process was killed behind its last put").figure(Figure::Time).writes(),
     rate("filluniquerandom", Group::Load, "one put each, every key once, in random order, into a new store").writes().compressed(),
-    rate("settle", Group::Load, "memtables flushed and due compactions finished after that fill; its written bytes are those of the fill and of settling together").figure(Figure::Time).writes().compressed(),
+    rate("readunsettled", Group::Load, "gets of random keys, in memory, after that fill and before the store settles, 1 reader").compressed().beside_settled("readrandom"),
+    rate("seekunsettled10", Group::Load, "seek of a random key and 10 nexts, before the store settles").compressed().beside_settled("seekrandom10"),
+    rate("settle", Group::Load, "memtables flushed and due compactions finished after that fill and the reads behind it; its written bytes are those of the fill and of settling together").figure(Figure::Time).writes().compressed(),
     rate("readrandom", Group::Read, "gets of random keys, in memory, 1 reader").compressed(),
     rate("readrandom2", Group::Read, "gets of random keys, in memory, 2 readers").compressed(),
     rate("readinplace", Group::Read, "gets of random keys that look at the value where it lies, 1 reader"),
@@ -159,4 +181,19 @@ pub(crate) const SHIPPED: &[&str] = &["fillrandom", "readrandom"];
 /// The workloads of a group, in order.
 pub(crate) fn of(group: Group) -> impl Iterator<Item = &'static Workload> {
     WORKLOADS.iter().filter(move |workload| workload.group == group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_what_is_settled_is_there_in_the_same_tables() {
+        for (at, workload) in WORKLOADS.iter().enumerate() {
+            assert!(WORKLOADS[..at].iter().all(|other| other.name != workload.name));
+            let Some(settled) = workload.settled.map(|name| find(name).unwrap()) else { continue };
+            assert_eq!(settled.compressed, workload.compressed, "{}", workload.name);
+            assert_eq!(settled.figure, Figure::Rate, "{}", workload.name);
+        }
+    }
 }

@@ -20,6 +20,8 @@ pub(crate) enum KeyShape {
     Binary,
     /// A prefix that all keys share, then 16 decimal digits.
     Prefixed,
+    /// A prefix that so many keys share as [`OF_A_TENANT`] says, then 16 decimal digits.
+    Tenants,
 }
 
 impl FromStr for KeyShape {
@@ -30,7 +32,8 @@ impl FromStr for KeyShape {
             "decimal" => Ok(Self::Decimal),
             "binary" => Ok(Self::Binary),
             "prefixed" => Ok(Self::Prefixed),
-            _ => Err("there are decimal, binary and prefixed".to_owned()),
+            "tenants" => Ok(Self::Tenants),
+            _ => Err("there are decimal, binary, prefixed and tenants".to_owned()),
         }
     }
 }
@@ -48,6 +51,16 @@ pub(crate) struct Shape {
 /// The shared part of [`KeyShape::Prefixed`], repeated as needed.
 const PREFIX: &[u8] = b"tenant/0017/collection/measurements/";
 
+/// The shared part of [`KeyShape::Tenants`], repeated as needed; the tenant's number stands in its
+/// begin.
+const TENANT_PREFIX: &[u8] = b"tenant/00000000/collection/measurements/";
+
+/// Where the digits of a tenant's number stand.
+const TENANT: std::ops::Range<usize> = 7..15;
+
+/// Keys that follow each other and have the same tenant: hundreds of blocks.
+pub(crate) const OF_A_TENANT: u64 = 10_000;
+
 /// Decimal digits of a number, where they are not all of the key.
 const DIGITS: usize = 16;
 
@@ -58,6 +71,7 @@ impl Shape {
             KeyShape::Decimal => 11,
             KeyShape::Binary => 8,
             KeyShape::Prefixed => DIGITS + 1,
+            KeyShape::Tenants => TENANT.end + DIGITS,
         };
         // LMDB takes keys of up to 511 bytes; readmissing adds one.
         if !(least..=510).contains(&self.key_size) {
@@ -90,11 +104,11 @@ impl Shape {
                 tail.fill(b'0');
             }
             KeyShape::Prefixed => {
-                let (head, tail) = key.split_at_mut(self.key_size - DIGITS);
-                for (byte, shared) in head.iter_mut().zip(PREFIX.iter().cycle()) {
-                    *byte = *shared;
-                }
-                write_decimal(number, tail);
+                write_decimal(number, write_head(PREFIX, key));
+            }
+            KeyShape::Tenants => {
+                write_decimal(number, write_head(TENANT_PREFIX, key));
+                write_decimal(number / OF_A_TENANT, &mut key[TENANT]);
             }
         }
     }
@@ -105,6 +119,15 @@ impl Shape {
         self.write_key(number, &mut key);
         key
     }
+}
+
+/// Writes the shared part into `key`, as often as needed; what is left for the number.
+fn write_head<'a>(shared: &[u8], key: &'a mut [u8]) -> &'a mut [u8] {
+    let (head, tail) = key.split_at_mut(key.len() - DIGITS);
+    for (byte, shared) in head.iter_mut().zip(shared.iter().cycle()) {
+        *byte = *shared;
+    }
+    tail
 }
 
 fn write_decimal(mut number: u64, key: &mut [u8]) {
@@ -206,9 +229,13 @@ mod tests {
 
     #[test]
     fn keys_ascend_with_their_numbers_and_are_of_their_size() {
-        for (key_shape, key_size) in
-            [(KeyShape::Decimal, 16), (KeyShape::Binary, 20), (KeyShape::Prefixed, 64)]
-        {
+        for (key_shape, key_size) in [
+            (KeyShape::Decimal, 16),
+            (KeyShape::Binary, 20),
+            (KeyShape::Prefixed, 64),
+            (KeyShape::Tenants, 31),
+            (KeyShape::Tenants, 64),
+        ] {
             let shape = Shape { key_shape, key_size, value_size: 100 };
             shape.check().unwrap();
             let numbers = [0, 1, 9, 10, 255, 256, 65_535, 65_536, 99_999_999_999];
@@ -220,15 +247,30 @@ mod tests {
 
     #[test]
     fn a_shape_that_cannot_hold_its_keys_is_refused() {
-        for (key_shape, key_size) in
-            [(KeyShape::Decimal, 10), (KeyShape::Binary, 7), (KeyShape::Prefixed, 16)]
-        {
+        for (key_shape, key_size) in [
+            (KeyShape::Decimal, 10),
+            (KeyShape::Binary, 7),
+            (KeyShape::Prefixed, 16),
+            (KeyShape::Tenants, 30),
+        ] {
             assert!(Shape { key_shape, key_size, value_size: 100 }.check().is_err());
         }
         let shape = Shape { key_shape: KeyShape::Decimal, key_size: 511, value_size: 100 };
         assert!(shape.check().is_err());
         assert!(Shape { key_size: 16, value_size: 0, ..shape }.check().is_err());
         assert!(Shape { key_size: 16, value_size: 7, ..shape }.check().is_err());
+    }
+
+    #[test]
+    fn a_tenant_has_its_keys_and_no_others() {
+        let shape = Shape { key_shape: KeyShape::Tenants, key_size: 64, value_size: 100 };
+        let head = |number| shape.key(number)[..48].to_vec();
+        let (first, last) = (3 * OF_A_TENANT, 4 * OF_A_TENANT - 1);
+        assert_eq!(head(first), b"tenant/00000003/collection/measurements/tenant/0");
+        assert_eq!(head(first), head(last));
+        assert_ne!(head(first), head(first - 1));
+        assert_ne!(head(last), head(last + 1));
+        assert_eq!(&shape.key(first)[48..], b"0000000000030000");
     }
 
     #[test]

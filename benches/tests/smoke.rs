@@ -53,7 +53,7 @@ fn workloads() -> BTreeSet<String> {
 
 /// Workloads whose answers are counted where they are given; those that only write are checked by
 /// a scan that must find all they wrote.
-const READING: [&str; 20] = [
+const READING: [&str; 25] = [
     "fillseq",
     "fillbatch",
     "fillrandom",
@@ -61,7 +61,12 @@ const READING: [&str; 20] = [
     "read4k",
     "read64k",
     "read16spaces",
+    "seek16spaces10",
+    "readprefix",
+    "seekprefix10",
     "opencrash",
+    "readunsettled",
+    "seekunsettled10",
     "settle",
     "readrandom",
     "readrandom2",

@@ -170,6 +170,11 @@ pub(crate) trait Engine: Send + Sync {
     /// A clean close.
     fn close(self: Box<Self>) -> Result<()>;
 
+    /// How many sorted runs of tables a read may have to look into, where the engine says so.
+    fn runs(&self) -> Option<usize> {
+        None
+    }
+
     /// A word for the table about how this store came to work as it does, if there is one.
     fn remark(&self) -> Option<String> {
         None

@@ -86,6 +86,10 @@ impl Engine for Orlop {
         Ok(self.store.close()?)
     }
 
+    fn runs(&self) -> Option<usize> {
+        Some(self.store.stats().levels.iter().map(|level| level.runs.len()).sum())
+    }
+
     fn remark(&self) -> Option<String> {
         let stats = self.store.stats();
         Some(match stats.log_path_fallback {

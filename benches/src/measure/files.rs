@@ -39,7 +39,11 @@ fn all(path: &Path) -> Vec<PathBuf> {
 pub(crate) fn warm(path: &Path) -> Result<()> {
     let mut buffer = vec![0; 1 << 20];
     for file in all(path) {
-        let mut file = File::open(file)?;
+        let mut file = match File::open(file) {
+            // A store that is open removes files at any time.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
         fadvise(&file, 0, None, Advice::Random)?;
         while file.read(&mut buffer)? > 0 {}
     }

@@ -44,7 +44,9 @@ fn measuring(checked: u64) -> String {
            start with the files dropped from it.\n\
          - In closed loops one call in {EVERY} is timed. In open loops every operation is, counted \
            from the moment at which it was due.\n\
-         - Settling, the work that an engine puts off while it is filled, is timed on its own.\n\
+         - Settling, the work that an engine puts off while it is filled, is timed on its own. Reads \
+           before it have rows of their own; the background goes on meanwhile. They start as warm as \
+           all hot reads, which gives it about a second more.\n\
          - `null` stands behind the same seam as every engine. Its rate is subtracted from none.\n\n",
         thousands_of(checked)
     )

@@ -27,6 +27,7 @@ mod rates;
 mod resources;
 mod rows;
 mod setting;
+mod settled;
 mod sheets;
 mod stalls;
 mod stats;

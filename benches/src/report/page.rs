@@ -79,7 +79,8 @@ fn how_to_read(results: &Results<'_>) -> String {
          range instead; ‡ fewer rounds than asked for; †n so many of the row's rounds were \
          disturbed by others on the machine; n/a the engine cannot, and the footnote says why; carried \
          n% in the place of a ratio: the engine, or Orlop where it says so, did less than 99% of a \
-         fixed load, so nothing is compared; - not run. `null` does nothing: its rate is what the harness alone can do. What the workloads \
+         fixed load, so nothing is compared; n% of a workload: the part that it is of the same \
+         engine's rate in a store that has settled; - not run. `null` does nothing: its rate is what the harness alone can do. What the workloads \
          are, is [below](#workloads); where Orlop loses, is [here](#where-orlop-is-behind).\n\n"
     )
 }

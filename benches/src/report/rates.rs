@@ -4,6 +4,7 @@ use super::figures;
 use super::loads;
 use super::markdown::{self, Footnotes, Grid, unbroken};
 use super::rows::{Cell, NULL, Results, Row};
+use super::settled;
 use super::words;
 use crate::catalog::Figure;
 use crate::engine::Table;
@@ -168,6 +169,9 @@ fn content(
     let ratio = cell.ratio.map(|ratio| figures::ratio(&ratio));
     if let Some(ratio) = ratio.or_else(|| loads::note(results, row, at)) {
         text += &format!("<br>{}", unbroken(&ratio));
+    }
+    if let Some(share) = settled::note(results, row, at) {
+        text += &format!("<br>{}", unbroken(&share));
     }
     text
 }

@@ -102,7 +102,8 @@ pub(super) fn disk_per_user_byte(
         | Group::FillRandom
         | Group::BulkLoad
         | Group::Large
-        | Group::Spaces => Some(round.user_bytes as f64),
+        | Group::Spaces
+        | Group::Prefix => Some(round.user_bytes as f64),
         Group::Sync
         | Group::Mixed
         | Group::Crash

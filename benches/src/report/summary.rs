@@ -19,6 +19,7 @@
 //! | ... `values` | the figure of each round |
 //! | ... `ratio` | above 1, Orlop is ahead: `median`, `low`, `high`, `spread` (`interval` or `range`), `bootstrap` (low and high of the percentile bootstrap), `verdict` (`ahead`, `behind`, `open`), `pairs`, `left_out` |
 //! | ... `carried` | the share of a fixed load that was done; below 0.99 on either side there is no `ratio` |
+//! | ... `of_settled` | reads before the store settled: the part of the same engine's rate after it, median over rounds |
 //! | ... `resources` | medians, without processor time where a load was fixed, for loops that wait for it spin; the memory and the sizes are those at the end of a round |
 //! | ... `latency` | medians; `longest` is the worst of the rounds that count |
 //! | ... `stalls` | medians: seconds of the longest stop; the slowest tenth over the mean one. Only in rows whose tenths are all fine enough |
@@ -32,7 +33,7 @@ use super::fitness::Fitness;
 use super::rows::{Cell, Results, Row};
 use super::stats::{self, Spread, Verdict};
 use super::verdicts::Count;
-use super::{latency, loads, resources, stalls, words};
+use super::{latency, loads, resources, settled, stalls, words};
 use crate::catalog::Figure;
 use crate::engine::{Class, Table};
 use crate::failure::Result;
@@ -97,6 +98,8 @@ struct EngineSummary<'a> {
     ratio: Option<RatioSummary>,
     #[serde(skip_serializing_if = "Option::is_none")]
     carried: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of_settled: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resources: Option<ResourcesSummary>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,6 +209,7 @@ fn of_cell<'a>(
         .filter_map(|(number, round)| Some((*number, digits(row.value(round)?)?)))
         .collect();
     let there = !cell.rounds.is_empty();
+    let at = results.engines.iter().position(|other| *other == engine);
     EngineSummary {
         engine,
         outcome: match cell.unsupported {
@@ -222,6 +226,7 @@ fn of_cell<'a>(
         values,
         ratio: cell.ratio.and_then(of_ratio),
         carried: loads::carried(cell).and_then(digits),
+        of_settled: at.and_then(|at| settled::share(results, row, at)).and_then(digits),
         resources: there.then(|| of_resources(results, row, cell)),
         latency: of_latency(cell),
         stalls: of_stalls(row, cell),

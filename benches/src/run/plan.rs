@@ -25,6 +25,7 @@ const ORDER: &[Group] = &[
     Group::Mixed,
     Group::Large,
     Group::Spaces,
+    Group::Prefix,
     Group::Crash,
     Group::Load,
     Group::Read,

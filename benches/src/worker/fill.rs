@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bench::{BATCH, Bench, Done, Facts, gets, load, put_versions, puts};
 use super::entries::{Keys, Ledger, at_random, reading, shuffled};
+use super::read;
 use crate::catalog::Group;
 use crate::engine::{Found, Reads, Session};
 use crate::failure::Result;
@@ -92,7 +93,7 @@ pub(super) fn run_bulk(bench: &mut Bench<'_>) -> Result<()> {
     engine.close()
 }
 
-/// `filluniquerandom` and `settle`: what they leave is the base of other groups.
+/// `filluniquerandom`, the reads before it settles, and `settle`: what they leave is the base of other groups.
 pub(super) fn run_load(bench: &mut Bench<'_>) -> Result<()> {
     let options = bench.options;
     let engine = bench.open()?;
@@ -109,12 +110,16 @@ pub(super) fn run_load(bench: &mut Bench<'_>) -> Result<()> {
     };
     bench.keep("filluniquerandom", Ok((measured, facts)))?;
     load(&*engine, &Keys::new(&options.shape, numbers), done, &bench.values)?;
+    read::run_unsettled(bench, &*engine)?;
+    let runs = engine.runs();
     let ((), mut settled) = bench.measure_once(|| engine.settle())?;
     // All that the store has cost the device so far, not the last part alone.
     settled.resources.written_bytes = bench.born.used(&bench.job.dir).0.written_bytes;
     let expected = Ledger::full(options.entries).expected(&bench.values);
     let checked = bench.check_all(&*engine, "filluniquerandom", expected)?;
-    let facts = Facts { checked, user_bytes: options.user_bytes(), ..Facts::default() };
+    // How much was left to do; the reads before had no fewer.
+    let extra = runs.map(|runs| ("runs_before".to_owned(), runs as f64)).into_iter().collect();
+    let facts = Facts { checked, user_bytes: options.user_bytes(), extra, ..Facts::default() };
     bench.keep("settle", Ok((settled, facts)))?;
     engine.close()
 }

@@ -8,6 +8,7 @@ mod crash;
 mod entries;
 mod fill;
 mod large;
+mod prefix;
 mod read;
 mod spaces;
 mod sync;
@@ -47,6 +48,10 @@ pub(crate) struct Job {
 /// Works through `job`; prints its rounds.
 pub(crate) fn work(job: &Job, options: &Options) -> Result<()> {
     let kind = engine::find(&job.engine)?;
+    let options = &match job.group {
+        Group::Prefix => prefix::options(options),
+        _ => options.clone(),
+    };
     let mut bench = Bench::new(kind, job, options);
     match job.group {
         Group::FillSeq | Group::FillBatch | Group::FillRandom => fill::run(&mut bench)?,
@@ -57,6 +62,7 @@ pub(crate) fn work(job: &Job, options: &Options) -> Result<()> {
         Group::Mixed => sync::run_mixed(&mut bench)?,
         Group::Large => large::run(&mut bench)?,
         Group::Spaces => spaces::run(&mut bench)?,
+        Group::Prefix => prefix::run(&mut bench)?,
         Group::Crash if job.die => crash::die(&mut bench)?,
         Group::Crash => crash::run(&mut bench)?,
         Group::Read => read::run(&mut bench)?,

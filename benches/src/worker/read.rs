@@ -16,15 +16,9 @@ const MULTI: usize = 32;
 
 /// Everything that reads from memory.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
-    let options = bench.options;
-    // For engines that read through the page cache and for those with a cache of their own: the
-    // files, then every entry.
-    files::warm(&bench.job.dir)?;
     let engine = bench.open()?;
     let engine = &*engine;
-    let sums = Sums::new(&bench.values, &Ledger::empty(0), options.entries);
-    bench.check_all(engine, "the base", sums.scan(0, options.entries, options.entries))?;
-
+    let sums = warm(bench, engine, "the base")?;
     random(bench, engine, "readrandom", 1)?;
     random(bench, engine, "readrandom2", 2)?;
     in_place(bench, engine)?;
@@ -36,6 +30,36 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     seek(bench, engine, &sums, "seekrandom100", 100)?;
     zipfian(bench, engine)?;
     paced(bench, engine)
+}
+
+/// `readunsettled` and `seekunsettled10`, of a store that has just been filled. They begin as warm
+/// as those of the settled store, so that what they lack is due to its runs and to the background,
+/// which goes on meanwhile.
+pub(super) fn run_unsettled(bench: &mut Bench<'_>, engine: &dyn Engine) -> Result<()> {
+    let (gets, scans) = ("readunsettled", "seekunsettled10");
+    if !bench.wants(gets) && !bench.wants(scans) {
+        return Ok(());
+    }
+    let sums = warm(bench, engine, "the base before it settled")?;
+    random(bench, engine, gets, 1)?;
+    seek(bench, engine, &sums, scans, 10)
+}
+
+/// `readprefix` and `seekprefix10`.
+pub(super) fn run_prefix(bench: &mut Bench<'_>, engine: &dyn Engine) -> Result<()> {
+    let sums = warm(bench, engine, "fillprefix")?;
+    random(bench, engine, "readprefix", 1)?;
+    seek(bench, engine, &sums, "seekprefix10", 10)
+}
+
+/// Brings all of the store into memory and checks it: the files, for engines that read through the
+/// page cache, then every entry, for those with a cache of their own. What scans must find in it.
+fn warm(bench: &Bench<'_>, engine: &dyn Engine, what: &str) -> Result<Sums> {
+    let entries = bench.options.entries;
+    files::warm(&bench.job.dir)?;
+    let sums = Sums::new(&bench.values, &Ledger::empty(0), entries);
+    bench.check_all(engine, what, sums.scan(0, entries, entries))?;
+    Ok(sums)
 }
 
 fn numbers(bench: &Bench<'_>, name: &str) -> Vec<u64> {

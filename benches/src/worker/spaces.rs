@@ -14,7 +14,10 @@ fn space_of(number: u64) -> usize {
     (number % SPACES as u64) as usize
 }
 
-/// `fill16spaces` and `read16spaces`.
+/// Entries of one scan.
+const NEXTS: u64 = 10;
+
+/// `fill16spaces`, `read16spaces` and `seek16spaces10`.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let options = bench.options;
     let engine = bench.kind.open(&Settings { spaces: SPACES, ..bench.settings() })?;
@@ -47,7 +50,21 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     }
     bench.check("fill16spaces", all, reading(&bench.values, written.iter().copied()))?;
     read(bench, &*engine, &written)?;
+    seek(bench, &*engine, &written)?;
     engine.close()
+}
+
+/// Random entries of those that were written, for each thread.
+fn choose(bench: &Bench<'_>, name: &str, written: &[u64]) -> Vec<Keys> {
+    let options = bench.options;
+    let mut random = bench.random(name);
+    (0..THREADS)
+        .map(|_| {
+            let choices = at_random(&mut random, options.operations(), written.len() as u64);
+            let numbers = choices.into_iter().map(|at| written[at as usize]).collect();
+            Keys::new(&options.shape, numbers)
+        })
+        .collect()
 }
 
 fn read(bench: &mut Bench<'_>, engine: &dyn Engine, written: &[u64]) -> Result<()> {
@@ -56,14 +73,7 @@ fn read(bench: &mut Bench<'_>, engine: &dyn Engine, written: &[u64]) -> Result<(
         return Ok(());
     }
     let options = bench.options;
-    let mut random = bench.random(NAME);
-    let keys: Vec<_> = (0..THREADS)
-        .map(|_| {
-            let choices = at_random(&mut random, options.operations(), written.len() as u64);
-            let numbers = choices.into_iter().map(|at| written[at as usize]).collect();
-            Keys::new(&options.shape, numbers)
-        })
-        .collect();
+    let keys = choose(bench, NAME, written);
     let measured = bench.measure(engine, Reads::Fixed, THREADS, |thread, session| {
         let keys = &keys[thread];
         let mut found = Found::default();
@@ -83,4 +93,55 @@ fn read(bench: &mut Bench<'_>, engine: &dyn Engine, written: &[u64]) -> Result<(
     }
     let checked = bench.check(NAME, measured.found(), expected)?;
     bench.keep(NAME, Ok((measured, Facts { checked, ..Facts::default() })))
+}
+
+fn seek(bench: &mut Bench<'_>, engine: &dyn Engine, written: &[u64]) -> Result<()> {
+    const NAME: &str = "seek16spaces10";
+    if !bench.wants(NAME) {
+        return Ok(());
+    }
+    let options = bench.options;
+    let keys = choose(bench, NAME, written);
+    let measured = bench.measure(engine, Reads::Fixed, THREADS, |thread, session| {
+        let keys = &keys[thread];
+        let mut found = Found::default();
+        let tally = closed_loop(keys.len(), options.window(), EVERY, |at| {
+            session.select(space_of(keys.number(at)))?;
+            found.merge(session.scan(Some(keys.key(at)), Direction::Forward, NEXTS)?);
+            Ok(())
+        })?;
+        Ok(Done { tally, found })
+    })?;
+    let spaces = in_order(written);
+    let mut expected = Found::default();
+    for (thread, keys) in keys.iter().enumerate() {
+        for number in keys.numbers(measured.operations(thread)) {
+            let space = &spaces[space_of(*number)];
+            let from = space.partition_point(|other| other < number);
+            let scanned = space[from..].iter().copied().take(NEXTS as usize);
+            expected.merge(reading(&bench.values, scanned));
+        }
+    }
+    let checked = bench.check(NAME, measured.found(), expected)?;
+    bench.keep(NAME, Ok((measured, Facts { checked, ..Facts::default() })))
+}
+
+/// What each key space holds, ascending.
+fn in_order(written: &[u64]) -> Vec<Vec<u64>> {
+    let mut spaces = vec![Vec::new(); SPACES];
+    written.iter().for_each(|number| spaces[space_of(*number)].push(*number));
+    spaces.iter_mut().for_each(|space| space.sort_unstable());
+    spaces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_spaces_hold_their_own_in_order() {
+        let spaces = in_order(&[33, 16, 1, 0, 17, 2]);
+        assert_eq!(spaces[..3], [vec![0, 16], vec![1, 17, 33], vec![2]]);
+        assert!(spaces[3..].iter().all(Vec::is_empty));
+    }
 }
