@@ -59,7 +59,7 @@ const TENANT_PREFIX: &[u8] = b"tenant/00000000/collection/measurements/";
 const TENANT: std::ops::Range<usize> = 7..15;
 
 /// Keys that follow each other and have the same tenant: hundreds of blocks.
-pub(crate) const OF_A_TENANT: u64 = 10_000;
+const OF_A_TENANT: u64 = 10_000;
 
 /// Decimal digits of a number, where they are not all of the key.
 const DIGITS: usize = 16;
