@@ -51,6 +51,12 @@ struct Args {
     /// Bytes of a block.
     #[arg(long, default_value_t = 4096)]
     block: usize,
+    /// Bits of a filter for each key.
+    #[arg(long, default_value_t = 10)]
+    filter_bits: u32,
+    /// All of the store is one run: no filter of another can say that a key might be there.
+    #[arg(long)]
+    compact: bool,
     /// Where to make a directory for the store.
     #[arg(long, default_value = ".")]
     dir: PathBuf,
@@ -80,7 +86,8 @@ impl Args {
 
     fn open(&self, dir: &Path) -> Outcome<(Store, Database)> {
         let builder = Store::builder().durability(Durability::Buffered);
-        let store = builder.compression(Compression::None).block_size(self.block).open(dir)?;
+        let builder = builder.compression(Compression::None).block_size(self.block);
+        let store = builder.filter_bits(self.filter_bits).open(dir)?;
         let database = store.database("d")?;
         Ok((store, database))
     }
@@ -98,6 +105,9 @@ fn make(args: &Args, dir: &Path) -> Outcome<()> {
         database.put(key(number), value)?;
     }
     store.settle()?;
+    if args.compact {
+        store.compact()?;
+    }
     Ok(store.close()?)
 }
 
