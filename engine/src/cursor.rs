@@ -20,7 +20,10 @@ use crate::sync::Arc;
 /// it, [`Cursor::prev`] the one before, so turning around returns the same entry again. What it
 /// returns is borrowed until the next step. After an error every step returns that error again.
 ///
-/// A cursor keeps the memtables and files that it reads; it does not see later writes.
+/// A cursor keeps the memtables and files that it reads; it does not see later writes. What is kept for cursors,
+/// snapshots and values alone, [`Stats`](crate::Stats) tells as `pinned_*`: a scan that goes on for hours holds back the
+/// space of everything that was merged meanwhile. Where that is too much, drop the cursor now and then, and let a new
+/// one seek the key that the old one has returned last.
 ///
 /// ```
 /// # fn main() -> orlop::Result<()> {
@@ -88,7 +91,7 @@ impl Cursor {
     /// Steps over the entry behind the gap and returns it; `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt): never a shorter scan.
+    /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Io`](crate::Error::Io): never a shorter scan.
     #[expect(clippy::should_implement_trait, reason = "it lends; an iterator cannot")]
     pub fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
         Ok(if self.entries.next()? { Some(self.entries.entry()) } else { None })
@@ -172,9 +175,12 @@ impl Range {
 
     fn find(&mut self, from_front: bool) -> Result<Option<Entry>> {
         let cursor = self.cursor(from_front)?;
-        let stepped = if from_front { cursor.next()? } else { cursor.prev()? };
-        let Some((key, value)) = stepped else { return Ok(None) };
-        let entry = (key.to_vec(), Value::copy_of(value));
+        let entries = &mut cursor.entries;
+        let stepped = if from_front { entries.next()? } else { entries.prev()? };
+        if !stepped {
+            return Ok(None);
+        }
+        let entry = entries.take(|key, value| (key.to_vec(), Value::copy_of(value)))?;
         let (limit, passed) =
             if from_front { (&self.end, Ordering::Greater) } else { (&self.start, Ordering::Less) };
         if Self::outside(limit, &entry.0, passed) {

@@ -201,7 +201,8 @@ impl Database {
     /// The value under `key`.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], [`Error::DatabaseDropped`], [`Error::Closed`], [`Error::Corrupt`].
+    /// [`Error::TooLarge`], [`Error::DatabaseDropped`], [`Error::Closed`], [`Error::Corrupt`], and [`Error::Io`] where the
+    /// device cannot read a table.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         let key = key.as_ref();
         self.read_now(key, |view, id, seqno| read::get(view, id, key, seqno))
@@ -286,7 +287,7 @@ impl Database {
     ///
     /// # Errors
     /// The first item is the error if there is one: [`Error::TooLarge`],
-    /// [`Error::DatabaseDropped`], [`Error::Closed`], [`Error::Corrupt`].
+    /// [`Error::DatabaseDropped`], [`Error::Closed`], [`Error::Corrupt`], [`Error::Io`].
     pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Range {
         let (start, end) = owned_bounds(&bounds);
         Range::new(self.pin(), start, end)

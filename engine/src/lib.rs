@@ -79,14 +79,15 @@ pub mod sim;
 pub use batch::Batch;
 pub use cursor::{Cursor, Entry, Range};
 pub use database::Database;
+pub use env::catch_faults;
 pub use error::{Error, Result};
 pub use flow::background::Progress;
-pub use options::{Background, Compression, Durability};
+pub use options::{Background, Compression, Durability, Verify};
 pub use pending::Pending;
 pub use snapshot::Snapshot;
 pub use state::catalog::DatabaseOptions;
 pub use state::value::Value;
-pub use stats::{LevelStats, RunStats, Stats};
+pub use stats::{LevelStats, RunStats, ScrubStats, Stats};
 pub use store::{Builder, Store};
 
 /// The examples of the README run as tests.

@@ -1,6 +1,7 @@
 //! What a caller can choose when a store is opened: few knobs, each with unit, default and why.
 
 pub use orlop_formats::block::Compression;
+use orlop_formats::filter::MAX_BITS_PER_KEY;
 use orlop_formats::limits::{MAX_RING_LEN, SECTOR};
 
 use crate::error::{Error, Result};
@@ -41,6 +42,18 @@ pub enum Background {
     Manual,
 }
 
+/// How often what is read from sstables is checked against its checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// Each block once in an open, when it is first read. The default: what the page cache has is not checked
+    /// again.
+    #[default]
+    Once,
+    /// Each block every time it is entered, and the index where it is looked at; filters are checked once, into memory of
+    /// their own. A hot get takes about half as long again.
+    Always,
+}
+
 /// The options of one open. See the setters of [`Builder`](crate::Builder) for the meaning.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -55,6 +68,9 @@ pub(crate) struct Options {
     pub(crate) block_size: usize,
     pub(crate) filter_bits: u32,
     pub(crate) compression: Compression,
+    pub(crate) cache_size: u64,
+    pub(crate) verify: Verify,
+    pub(crate) scrub_rate: u64,
     pub(crate) create: bool,
 }
 
@@ -72,6 +88,9 @@ impl Default for Options {
             block_size: 4096,
             filter_bits: 10,
             compression: Compression::Snappy,
+            cache_size: 64 << 20,
+            verify: Verify::Once,
+            scrub_rate: 0,
             create: true,
         }
     }
@@ -124,7 +143,25 @@ pub(crate) const CLOSE_FLUSH_SEGMENTS: usize = 8;
 /// Compactions whose inputs are at most this large are finished inside a close.
 pub(crate) const CLOSE_COMPACT_BYTES: u64 = 4 << 20;
 
+/// Bits for each key that filters above the lowest level have more. What lies there is a tenth of all, or less, and each
+/// run of it is asked for every key: so a bit there buys ten times as much (Dayan et al., Monkey, SIGMOD 2017).
+const UPPER_FILTER_BITS: u32 = 4;
+
 impl Options {
+    /// How the values of a level are stored.
+    pub(crate) fn compression_of(&self, level: u8) -> Compression {
+        if level >= FIRST_COMPRESSED_LEVEL { self.compression } else { Compression::None }
+    }
+
+    /// Bits for each key in the filter of a table: of one on the lowest level in use, or above it.
+    pub(crate) fn filter_bits_of(&self, is_lowest: bool) -> u32 {
+        match self.filter_bits {
+            0 => 0,
+            bits if is_lowest => bits,
+            bits => (bits + UPPER_FILTER_BITS).min(MAX_BITS_PER_KEY),
+        }
+    }
+
     /// Bytes in the log from which on a batch is large.
     pub(crate) fn bulk_bytes(&self) -> usize {
         (self.memtable_size / BULK_PART).clamp(BULK_BOUNDS.0, BULK_BOUNDS.1)
@@ -153,8 +190,10 @@ impl Options {
         within("table_size", self.table_size, 1 << 10, 1 << 30)?;
         within("level_base", self.level_base, 1 << 10, 1 << 50)?;
         within("level_multiplier", self.level_multiplier, 2, 100)?;
+        within("cache_size", self.cache_size, 0, 1 << 40)?;
+        within("scrub_rate", self.scrub_rate, 0, 1 << 40)?;
         within("block_size", self.block_size as u64, 256, 1 << 20)?;
-        within("filter_bits", u64::from(self.filter_bits), 0, 64)?;
+        within("filter_bits", u64::from(self.filter_bits), 0, u64::from(MAX_BITS_PER_KEY))?;
         whole_sectors("stage_size", self.stage_size)?;
         whole_sectors("segment_size", self.segment_size)
     }

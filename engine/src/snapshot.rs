@@ -51,7 +51,8 @@ impl Snapshot {
         let mut entries = scan::open(&view, SYSTEM_DATABASE, self.seqno);
         let mut names = Vec::new();
         while entries.next()? {
-            let key = CatalogKey::decode(entries.entry().0)
+            let key = entries
+                .take(|key, _| CatalogKey::decode(key))?
                 .map_err(|source| Error::decode(&self.core.shared.dir.path, source))?;
             if key.kind == ObjectKind::Database {
                 names.push(key.name);

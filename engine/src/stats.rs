@@ -103,10 +103,47 @@ pub struct Stats {
     pub compacted_bytes_in: u64,
     /// Bytes of the sstables these wrote.
     pub compacted_bytes_out: u64,
+    /// Bytes of values that were decompressed and are in memory: in the cache, or kept by values that were read; and
+    /// what is kept to find them.
+    pub cache_bytes: u64,
+    /// Blocks that were decompressed since they were not in the cache.
+    pub cache_misses: u64,
+    /// Memtables that were flushed and are still in memory, for cursors, snapshots or values that read them, or until
+    /// the next reader comes by and frees them.
+    pub pinned_memtables: u64,
+    /// Their bytes.
+    pub pinned_memtable_bytes: u64,
+    /// Sstables that were merged and still have their files, for the same reason.
+    pub pinned_tables: u64,
+    /// Their bytes on disk.
+    pub pinned_table_bytes: u64,
+    /// What was looked at for damage.
+    pub scrub: ScrubStats,
     /// The error that the background met last, if it has not got past it since.
     pub background_error: Option<String>,
     /// Why the store takes no more writes, if it does not.
     pub poisoned: Option<String>,
+}
+
+/// What a scrub has read, and the damage that it has found: [`Store::scrub`](crate::Store::scrub), and the background
+/// with [`Builder::scrub_rate`](crate::Builder::scrub_rate).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ScrubStats {
+    /// Times that all sstables were gone through.
+    pub passes: u64,
+    /// Sstables that were gone through.
+    pub tables: u64,
+    /// Bytes read from the device.
+    pub bytes: u64,
+    /// Stretches (blocks, indexes, filters and the like) that cannot be read or are not what was written. One that is
+    /// found in each pass counts in each.
+    pub damaged: u64,
+    /// The first of them: file, what, where, expected and found. At most 32, each once.
+    pub damage: Vec<String>,
+    /// Why the background could not read last, if it could not for want of something in this process: descriptors,
+    /// memory, a permission. It tries again.
+    pub error: Option<String>,
 }
 
 /// One level of the tree.

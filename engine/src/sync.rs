@@ -25,8 +25,8 @@ pub(crate) use self::primitive::{
     AtomicBool, AtomicU64, JoinHandle, MutexGuard, OnceLock, RwLock, Stopwatch, epoch, join,
     panicking, point, yield_now, yield_until,
 };
-pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::Ordering;
+pub(crate) use std::sync::{Arc, Weak};
 
 /// Atomics that no model checker watches: those inside of the memtable, whose nodes are plain memory.
 /// To shuttle an operation of the memtable is one step; Miri and the tests with threads look inside.

@@ -18,8 +18,8 @@ pub const MAX_BITS_PER_KEY: u32 = 64;
 /// Spreads database ids over seeds.
 const SEED_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// One odd multiplier a lane: the top 6 bits of the product choose the lane's bit.
-const MULTIPLIERS: [u32; LANES] = [
+/// One odd multiplier a lane: what is left of the product behind [`PLACE_SHIFT`], 6 bits, is the place of the lane's bit.
+pub const MULTIPLIERS: [u32; LANES] = [
     0x47b6_137b,
     0x4497_4d91,
     0x8824_ad5b,
@@ -29,6 +29,9 @@ const MULTIPLIERS: [u32; LANES] = [
     0x9efc_4947,
     0x5c6b_fb31,
 ];
+
+/// See [`MULTIPLIERS`].
+pub const PLACE_SHIFT: i32 = 26;
 
 /// The hash of a key of a database: what filters hold.
 #[inline]
@@ -47,7 +50,7 @@ fn line_of(hash: u64, lines: usize) -> usize {
 /// The bit of a hash in a lane: 0 to 63.
 #[inline]
 fn place_of(hash: u64, lane: usize) -> u32 {
-    (hash as u32).wrapping_mul(MULTIPLIERS[lane]) >> 26
+    (hash as u32).wrapping_mul(MULTIPLIERS[lane]) >> PLACE_SHIFT
 }
 
 /// Where the line of a hash begins in so many bytes of lines; `None` if they are none.
@@ -58,14 +61,17 @@ pub fn line_at(bytes: u64, hash: u64) -> Option<u64> {
     (line < lines).then_some(line * LINE_LEN as u64)
 }
 
+/// The line of a hash; `None` if these are no lines.
+#[inline]
+pub fn line(lines: &[u8], hash: u64) -> Option<&[u8; LINE_LEN]> {
+    let (lines, rest) = lines.as_chunks::<LINE_LEN>();
+    lines.get(line_of(hash, lines.len())).filter(|_| rest.is_empty())
+}
+
 /// Whether a hash may have been added. Lines that are none at all say "perhaps".
 #[inline]
 pub fn may_contain(lines: &[u8], hash: u64) -> bool {
-    let (lines, rest) = lines.as_chunks::<LINE_LEN>();
-    if !rest.is_empty() {
-        return true;
-    }
-    let Some(line) = lines.get(line_of(hash, lines.len())) else { return true };
+    let Some(line) = line(lines, hash) else { return true };
     let (lanes, _) = line.as_chunks::<8>();
     // The bit of each lane, at the place of the first.
     let mut all = 1;

@@ -92,6 +92,10 @@ impl Env for WatchedEnv {
         self.env.read_start(path, len)
     }
 
+    fn read_device(&self, path: &Path, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        self.env.read_device(path, offset, len)
+    }
+
     fn map(&self, path: &Path) -> io::Result<Mapping> {
         self.env.map(path)
     }

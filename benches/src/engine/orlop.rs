@@ -1,9 +1,9 @@
 //! Orlop itself.
 //!
 //! As shipped, but for what every engine here is given: the durability of the row, and the
-//! compression of the table. There is no block cache to size: tables are mapped, and the page cache
-//! holds what the others keep in theirs. `get` returns a value that owns its place; `get_with`,
-//! which lends it, has a row of its own.
+//! compression of the table. Where nothing is compressed there is no block cache to size: tables are
+//! mapped, and the page cache holds what the others keep in theirs. `get` returns a value that owns
+//! its place; `get_with`, which lends it, has a row of its own.
 
 use orlop::{Compression, Cursor, Database, Durability, Store};
 
@@ -21,8 +21,8 @@ pub(super) const KIND: Kind = Kind {
     settings: "As shipped, but for the durability of the row. Tables are memory-mapped, so the page \
                cache is the cache. Compressed: Snappy from \
                level 2 down as shipped, and level 1 of 32 MiB instead of 256, so that most of the \
-               store lies there. Reads through `get` (a value that pins its \
-               table) and one cursor that is reused; the row in place through `get_with`.",
+               store lies there, and the cache for decompressed blocks. Reads through `get` (a \
+               value that pins its table) and one cursor that is reused; the row in place through `get_with`.",
     answers: true,
 };
 
@@ -39,7 +39,8 @@ fn open(settings: &Settings) -> Result<Box<dyn Engine>> {
         builder = builder.durability(durability(settings.class)).compression(Compression::None);
     }
     if settings.table == Table::Compressed {
-        builder = builder.compression(Compression::Snappy).level_base(COMPRESSED_LEVEL_BASE);
+        let compressed = builder.compression(Compression::Snappy);
+        builder = compressed.level_base(COMPRESSED_LEVEL_BASE).cache_size(settings.cache);
     }
     let store = builder.open(&settings.dir)?;
     let spaces = (0..settings.spaces).map(|space| store.database(space.to_string()));
@@ -140,6 +141,14 @@ impl Session for Open<'_> {
 
     fn get_in_place(&mut self, key: &[u8]) -> Result<Option<u64>> {
         Ok(self.space.get_with(key, touch)?)
+    }
+
+    fn multi_get(&mut self, keys: &[&[u8]]) -> Result<Found> {
+        let mut found = Found::default();
+        for value in self.space.multi_get(keys)?.iter().flatten() {
+            found.add(value);
+        }
+        Ok(found)
     }
 
     fn scan(&mut self, from: Option<&[u8]>, direction: Direction, limit: u64) -> Result<Found> {

@@ -216,6 +216,15 @@ fn logs(env: &dyn Env, base: &Path) {
         assert_eq!(env.read_start(&path, len as u64).unwrap(), start);
     }
     log.sync().unwrap();
+    refused(env.read_device(&base.join("nothing"), 0, 1), ErrorKind::NotFound);
+    for offset in [0, 1, 4095, 4096, 8192, expected.len() - 1, expected.len(), 1 << 40] {
+        for len in [0, 1, 4096, 5000, expected.len(), usize::MAX] {
+            let start = offset.min(expected.len());
+            let part = &expected[start..start.saturating_add(len).min(expected.len())];
+            let read = env.read_device(&path, offset as u64, len as u64).unwrap();
+            assert!(read == part, "{len} bytes at {offset}");
+        }
+    }
     log.set_len(130).unwrap();
     expected.truncate(130);
     assert_eq!(env.read(&path).unwrap(), expected);

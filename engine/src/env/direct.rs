@@ -98,6 +98,36 @@ impl DirectFile {
         Ok(())
     }
 
+    /// The bytes of a range, past the page cache where that can be; fewer at the end of the file.
+    pub(super) fn read_at_most(&self, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        let end = offset.saturating_add(len).min(self.file.metadata()?.len());
+        let Some(len) = end.checked_sub(offset).and_then(|len| usize::try_from(len).ok()) else {
+            return Ok(Vec::new());
+        };
+        if self.is_direct() {
+            match self.read_pages(offset, len) {
+                Err(error) if is_refusal(&error) => self.give_up()?,
+                read => return read,
+            }
+        }
+        let mut bytes = vec![0; len];
+        let read = read_full(&self.file, &mut bytes, offset)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    /// The same in whole pages.
+    fn read_pages(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let ahead = (offset % PAGE as u64) as usize;
+        let mut pages = Pages::zeros((ahead + len).next_multiple_of(PAGE));
+        let read = read_full(&self.file, &mut pages, offset - ahead as u64)?;
+        match pages.get(ahead..ahead + len).filter(|_| ahead + len <= read) {
+            Some(bytes) => Ok(bytes.to_vec()),
+            // The file has more than that, or had: the common way says which.
+            None => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
     /// Writes all of `bytes` the common way.
     pub(super) fn write_through_cache(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.give_up()?;
@@ -123,6 +153,22 @@ impl DirectFile {
         }
         Ok(leading)
     }
+}
+
+/// Fills the buffer as far as the file reaches; how far that is.
+fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            // Past the page cache nothing can be asked for behind the end of a file, where nothing is aligned.
+            Err(error) if is_refusal(&error) && done > 0 => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
 }
 
 /// Whether a file system does not write past the page cache after all.

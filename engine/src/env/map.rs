@@ -5,9 +5,15 @@ use std::fmt::{self, Debug};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
+use super::faults::{self, Known, Use};
 use crate::prefetch;
+
+/// Bytes of the smallest pages that there are.
+#[cfg(target_os = "linux")]
+const PAGE: usize = 4096;
 
 /// Bytes of a stage that are asked for before they are written.
 const AHEAD: usize = 256;
@@ -20,7 +26,8 @@ const READ_AHEAD: usize = 512 << 10;
 ///
 /// A mapped file must never be written or shortened by anybody: the engine maps only files that
 /// are finished, synced and immutable. A device that cannot read a page raises `SIGBUS` in
-/// whoever touches it.
+/// whoever touches it, and so does a page behind the end of a file that was cut short all the same. Who touches bytes
+/// first asks [`Mapping::populate`], which tells; for later there is [`catch_faults`](super::catch_faults).
 #[derive(Clone)]
 pub struct Mapping {
     owner: Owner,
@@ -29,11 +36,24 @@ pub struct Mapping {
 /// A closed set, so that [`Mapping::bytes`] is a branch and not a virtual call.
 #[derive(Clone)]
 enum Owner {
-    Mmap(Arc<memmap2::Mmap>),
+    Mmap(Arc<Mapped>),
     Image(Arc<Vec<u8>>),
     /// An image of which every reading asks first.
     #[cfg(any(test, feature = "sim"))]
     Watched(Arc<Vec<u8>>, Watch),
+}
+
+/// A mapped file.
+struct Mapped {
+    own: Whole,
+    /// What callers look at, where faults are caught.
+    lent: Option<Whole>,
+}
+
+/// One map of a whole file. What the handler knows of it goes first.
+struct Whole {
+    known: Known,
+    map: memmap2::Mmap,
 }
 
 /// Whether a mapped file can be read now.
@@ -52,31 +72,28 @@ impl Mapping {
         Mapping { owner: Owner::Watched(bytes, watch) }
     }
 
-    /// Maps the whole of an open file.
-    pub(super) fn of_file(file: &File) -> io::Result<Mapping> {
+    /// Maps the whole of an open file, which has this path.
+    pub(super) fn of_file(file: &File, path: &Path) -> io::Result<Mapping> {
         // An empty range cannot be mapped.
         if file.metadata()?.len() == 0 {
             return Ok(Mapping::image(Arc::new(Vec::new())));
         }
-        // SAFETY: a mapping is sound while nobody changes the bytes under it. `Env::map` is only
-        // for finished files: the engine never opens one for writing again, never shortens one,
-        // and only ever removes its name, which leaves the mapped pages alone. A stranger who
-        // writes into the store's files from outside breaks this; every block is checksummed
-        // for that reason, and no code relies on mapped bytes staying equal for its safety.
-        let map = unsafe { memmap2::Mmap::map(file)? };
-        // A point read wants one page; read-ahead would fetch megabytes for it. Who reads in
-        // order says so (`will_need`). Advice that is refused changes speed, not results.
-        let _ = map.advise(memmap2::Advice::Random);
-        Ok(Mapping { owner: Owner::Mmap(Arc::new(map)) })
+        let mapped = if faults::caught() {
+            let lent = Some(Whole::new(file, path, Use::Lent)?);
+            Mapped { own: Whole::new(file, path, Use::Engine)?, lent }
+        } else {
+            Mapped { own: Whole::new(file, path, Use::Lent)?, lent: None }
+        };
+        Ok(Mapping { owner: Owner::Mmap(Arc::new(mapped)) })
     }
 
     /// Says that these bytes will be read soon, so that the device can fetch them meanwhile.
     pub fn will_need(&self, range: Range<usize>) {
-        if let Owner::Mmap(map) = &self.owner {
-            let end = range.end.min(map.len());
-            let start = range.start.min(end);
+        if let Owner::Mmap(mapped) = &self.owner {
+            let map = &mapped.own.map;
+            let (start, len) = inside_of(map, range);
             // Advice that is refused changes speed, not results.
-            let _ = map.advise_range(memmap2::Advice::WillNeed, start, end - start);
+            let _ = map.advise_range(memmap2::Advice::WillNeed, start, len);
         }
     }
 
@@ -88,29 +105,140 @@ impl Mapping {
         }
     }
 
-    /// All bytes of the file.
+    /// Whether most of it is in memory.
+    pub fn is_resident(&self) -> bool {
+        match &self.owner {
+            Owner::Mmap(map) => is_resident(&map.own.map),
+            _ => true,
+        }
+    }
+
+    /// All bytes of the file, for the engine alone: whoever looks at them is inside of it, and asks behind that whether
+    /// there was a fault (`env::faults`).
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         match &self.owner {
-            Owner::Mmap(map) => map,
+            Owner::Mmap(mapped) => &mapped.own.map,
             Owner::Image(bytes) => bytes,
             #[cfg(any(test, feature = "sim"))]
             Owner::Watched(bytes, _) => bytes,
         }
     }
 
+    /// The same bytes, for callers, who look at them when they like.
+    #[inline]
+    pub fn lent(&self) -> &[u8] {
+        match &self.owner {
+            Owner::Mmap(mapped) => &mapped.lent.as_ref().unwrap_or(&mapped.own).map,
+            _ => self.bytes(),
+        }
+    }
+
     /// The bytes of a range, for whoever comes to it anew; `None` if it is not inside the file.
     ///
     /// # Errors
-    /// A device that cannot read them, where the environment can tell.
+    /// A device that cannot read them, where the environment can tell; a file that has failed before.
     #[inline]
     pub fn read(&self, range: Range<usize>) -> io::Result<Option<&[u8]>> {
         #[cfg(any(test, feature = "sim"))]
         if let Owner::Watched(_, watch) = &self.owner {
             watch()?;
         }
+        if faults::any() {
+            self.check_for_faults()?;
+        }
         Ok(self.bytes().get(range))
     }
+
+    /// Whether the file has failed: then what was read of it before this may have been anything.
+    ///
+    /// # Errors
+    /// It has.
+    #[inline]
+    pub fn check(&self) -> io::Result<()> {
+        if faults::count() == 0 { Ok(()) } else { self.check_for_faults() }
+    }
+
+    #[cold]
+    fn check_for_faults(&self) -> io::Result<()> {
+        let Owner::Mmap(mapped) = &self.owner else { return Ok(()) };
+        match mapped.own.known.failed() {
+            Some(offset) => Err(unreadable(offset, "a fault there since the file was opened")),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the system read a range that nobody has touched yet, so that it can tell what a touch could not. Where the
+    /// system has no such call, or does not allow it, nothing happens.
+    ///
+    /// # Errors
+    /// A device that cannot read it, or a file that was cut short.
+    pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        self.check()?;
+        #[cfg(target_os = "linux")]
+        if let Owner::Mmap(mapped) = &self.owner {
+            populate(&mapped.own.map, range)?;
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+        Ok(())
+    }
+}
+
+impl Whole {
+    fn new(file: &File, path: &Path, by: Use) -> io::Result<Whole> {
+        // SAFETY: a mapping is sound while nobody changes the bytes under it. `Env::map` is only
+        // for finished files: the engine never opens one for writing again, never shortens one,
+        // and only ever removes its name, which leaves the mapped pages alone. A stranger who
+        // writes into the store's files from outside breaks this; every block is checksummed
+        // for that reason, and no code relies on mapped bytes staying equal for its safety. So the handler of
+        // faults may put zeros there, too.
+        let map = unsafe { memmap2::Mmap::map(file)? };
+        // A point read wants one page; read-ahead would fetch megabytes for it. Who reads in
+        // order says so (`will_need`). Advice that is refused changes speed, not results.
+        let _ = map.advise(memmap2::Advice::Random);
+        Ok(Whole { known: Known::new(&map, path, by), map })
+    }
+}
+
+/// As much of a range as is inside of a map: where it starts, and its length.
+fn inside_of(map: &[u8], range: Range<usize>) -> (usize, usize) {
+    let end = range.end.min(map.len());
+    let start = range.start.min(end);
+    (start, end - start)
+}
+
+/// See [`Mapping::populate`].
+#[cfg(target_os = "linux")]
+fn populate(map: &memmap2::Mmap, range: Range<usize>) -> io::Result<()> {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Systems before Linux 5.14 do not know the call.
+    static UNKNOWN: AtomicBool = AtomicBool::new(false);
+    if UNKNOWN.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let (start, len) = inside_of(map, range);
+    let Err(error) = map.advise_range(memmap2::Advice::PopulateRead, start, len) else {
+        return Ok(());
+    };
+    match error.raw_os_error() {
+        Some(libc::EFAULT | libc::EIO | libc::EHWPOISON | libc::ENOMEM) => {
+            Err(unreadable(start as u64, &error.to_string()))
+        }
+        refused => {
+            let forever = matches!(refused, Some(libc::EINVAL | libc::ENOSYS | libc::EPERM));
+            UNKNOWN.fetch_or(forever, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+}
+
+fn unreadable(offset: u64, why: &str) -> io::Error {
+    io::Error::other(format!(
+        "the bytes at offset {offset} cannot be read ({why}): the device fails there, or the file was cut short; look \
+         into the system's log, then open the store again, or restore it from a copy"
+    ))
 }
 
 impl Debug for Mapping {
@@ -291,6 +419,24 @@ fn fill(file: &File, bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether more than half of the pages of a mapping are in memory; yes where the system does not say.
+#[cfg(target_os = "linux")]
+fn is_resident(map: &memmap2::Mmap) -> bool {
+    let mut pages = vec![0_u8; map.len().div_ceil(PAGE)];
+    let start = map.as_ptr().cast_mut().cast();
+    // SAFETY: the mapping is there as long as it is borrowed; the call writes one byte for each of its pages, for
+    // which there is room, since no system has smaller ones.
+    if unsafe { libc::mincore(start, map.len(), pages.as_mut_ptr()) } != 0 {
+        return true;
+    }
+    pages.iter().filter(|page| *page & 1 == 1).count() > pages.len() / 2
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_resident(_: &memmap2::Mmap) -> bool {
+    true
+}
+
 /// Brings a file into the page cache; see [`Env::warm`](super::Env::warm). Its pages are not mapped here: what a
 /// device cannot read is an error to whoever asks for it by name.
 #[cfg(unix)]
@@ -351,7 +497,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         File::create(&path).unwrap().write_all(b"stores").unwrap();
-        let mapping = Mapping::of_file(&File::open(&path).unwrap()).unwrap();
+        let mapping = Mapping::of_file(&File::open(&path).unwrap(), &path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(mapping.clone().bytes(), b"stores");
         assert_eq!(format!("{mapping:?}"), "Mapping(mmap, 6 bytes)");
@@ -359,9 +505,29 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "a file system")]
+    #[cfg(target_os = "linux")]
+    fn what_a_touch_could_not_tell_is_told_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        file.set_len(3 << 20).unwrap();
+        let mapping = Mapping::of_file(&file, &path).unwrap();
+        mapping.populate(0..3 << 20).unwrap();
+        mapping.populate(usize::MAX..usize::MAX).unwrap();
+        file.set_len(1 << 20).unwrap();
+        mapping.populate(0..1 << 20).unwrap();
+        let error = mapping.populate((2 << 20) - 5..2 << 20).unwrap_err().to_string();
+        assert!(error.contains("offset 2097147 ") && error.contains("cut short"), "{error}");
+        // What has its pages is read as before, and another mapping is, too.
+        assert_eq!(mapping.read(0..9).unwrap(), Some(&[0; 9][..]));
+        Mapping::of_file(&file, &path).unwrap().populate(0..1 << 20).unwrap();
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "a file system")]
     fn an_empty_file_maps_to_no_bytes() {
         let file = tempfile::tempfile().unwrap();
-        assert!(Mapping::of_file(&file).unwrap().bytes().is_empty());
+        assert!(Mapping::of_file(&file, Path::new("f")).unwrap().bytes().is_empty());
     }
 
     #[test]

@@ -91,6 +91,12 @@ pub(super) fn start(bytes: &[u8], len: u64) -> &[u8] {
     usize::try_from(len).ok().and_then(|len| bytes.get(..len)).unwrap_or(bytes)
 }
 
+/// The bytes of a range, as far as there are some.
+pub(super) fn part(bytes: &[u8], offset: u64, len: u64) -> &[u8] {
+    let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..));
+    start(rest.unwrap_or_default(), len)
+}
+
 /// A file's bytes: shared with its mappings, hence copied by a write while one lives.
 type Node = Arc<Mutex<Arc<Vec<u8>>>>;
 
@@ -224,6 +230,12 @@ impl Env for MemoryEnv {
         let tree = self.tree();
         let bytes = locked(tree.file(&normal(path))?);
         Ok(start(&bytes, len).to_vec())
+    }
+
+    fn read_device(&self, path: &Path, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        let tree = self.tree();
+        let bytes = locked(tree.file(&normal(path))?);
+        Ok(part(&bytes, offset, len).to_vec())
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapping> {

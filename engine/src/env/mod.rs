@@ -20,6 +20,7 @@
 
 #[cfg(unix)]
 mod direct;
+pub(crate) mod faults;
 mod map;
 mod memory;
 #[cfg(unix)]
@@ -39,6 +40,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use faults::catch_faults;
 pub use map::Mapping;
 pub use memory::MemoryEnv;
 #[cfg(unix)]
@@ -47,6 +49,16 @@ pub use posix::PosixEnv;
 pub use sim::{FaultKind, Keep, Moment, ReadFault, SimEnv, Tear};
 #[cfg(target_os = "linux")]
 pub use uring::UringEnv;
+
+/// Whether a file could not be read for want of something that has nothing to do with its bytes: descriptors, memory, a
+/// permission.
+pub(crate) fn is_scarcity(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN)) {
+        return true;
+    }
+    matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::PermissionDenied)
+}
 
 /// An operating system, as far as the engine wants to know.
 ///
@@ -93,6 +105,10 @@ pub trait Env: Debug + Send + Sync + 'static {
 
     /// The first `len` bytes of a file, or all if it has less.
     fn read_start(&self, path: &Path, len: u64) -> io::Result<Vec<u8>>;
+
+    /// The bytes of a range of a finished file as the device has them, where the file system lets us ask past the page
+    /// cache; fewer at its end.
+    fn read_device(&self, path: &Path, offset: u64, len: u64) -> io::Result<Vec<u8>>;
 
     /// Maps a whole file that is finished and synced, and that nobody will ever write or shorten.
     /// The mapping outlives the file's name.

@@ -1,6 +1,6 @@
 //! Bytes that begin at a page boundary, from where a device can fetch them.
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 /// Bytes of a page, and of the largest sector that a device has.
 pub(super) const PAGE: usize = 4096;
@@ -17,6 +17,11 @@ pub(super) struct Pages {
 }
 
 impl Pages {
+    /// So many zeros.
+    pub(super) fn zeros(len: usize) -> Self {
+        Self { pages: vec![Page([0; PAGE]); len.div_ceil(PAGE)], len }
+    }
+
     /// Takes a copy of `bytes` in place of what it held.
     pub(super) fn copy(&mut self, bytes: &[u8]) {
         let count = bytes.len().div_ceil(PAGE);
@@ -36,8 +41,15 @@ impl Deref for Pages {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `copy` has filled so many bytes of pages that are there as long as `self` is.
+        // SAFETY: so many bytes are in pages that are there, initialised, as long as `self` is.
         unsafe { std::slice::from_raw_parts(self.pages.as_ptr().cast::<u8>(), self.len) }
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above; they are borrowed by nobody else.
+        unsafe { std::slice::from_raw_parts_mut(self.pages.as_mut_ptr().cast::<u8>(), self.len) }
     }
 }
 

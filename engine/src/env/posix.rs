@@ -157,8 +157,12 @@ impl Env for PosixEnv {
         Ok(bytes)
     }
 
+    fn read_device(&self, path: &Path, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        DirectFile::of(File::open(path)?).read_at_most(offset, len)
+    }
+
     fn map(&self, path: &Path) -> io::Result<Mapping> {
-        Mapping::of_file(&File::open(path)?)
+        Mapping::of_file(&File::open(path)?, path)
     }
 
     fn warm(&self, path: &Path, go_on: &mut dyn FnMut() -> bool) {

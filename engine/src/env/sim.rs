@@ -24,7 +24,7 @@ pub use self::faults::{FaultKind, ReadFault};
 use self::file::{SimFile, SimLock, SimLog};
 use self::image::{Change, Inode};
 pub use self::keep::{Keep, Tear};
-use super::memory::{entries_of, normal, not_found, start};
+use super::memory::{entries_of, normal, not_found, part, start};
 use super::{
     DirEntry, Env, Lock, LockError, LogFile, LogPath, Mapping, StageFile, WriteFile, parse_pid,
 };
@@ -335,6 +335,13 @@ impl Env for SimEnv {
         let inode = disk.cache.lookup(&normal(path))?;
         disk.record.read(inode)?;
         Ok(start(&disk.cache.bytes(inode), len).to_vec())
+    }
+
+    fn read_device(&self, path: &Path, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        let mut disk = self.disk();
+        let inode = disk.cache.lookup(&normal(path))?;
+        disk.record.read(inode)?;
+        Ok(part(&disk.cache.bytes(inode), offset, len).to_vec())
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapping> {

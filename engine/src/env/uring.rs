@@ -109,6 +109,10 @@ impl Env for UringEnv {
         self.posix.read_start(path, len)
     }
 
+    fn read_device(&self, path: &Path, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        self.posix.read_device(path, offset, len)
+    }
+
     fn map(&self, path: &Path) -> io::Result<Mapping> {
         self.posix.map(path)
     }

@@ -7,7 +7,7 @@ use orlop_formats::filter;
 use orlop_formats::ids::{DatabaseId, Seqno};
 
 use crate::error::Result;
-use crate::files::sstable::{Found, Location, Table};
+use crate::files::sstable::{Found, Location, Pins, Table};
 use crate::state::version::Run;
 
 /// What is looked for.
@@ -57,7 +57,11 @@ impl<'a> Ahead<'a> {
 
     /// The newest version in them.
     #[inline]
-    pub(super) fn search(&self, asked: &Asked<'_>) -> Result<Option<(&'a Table, Found)>> {
+    pub(super) fn search(
+        &self,
+        asked: &Asked<'_>,
+        pins: &'a Pins,
+    ) -> Result<Option<(&'a Table, Found<'a>)>> {
         let Some((last, newer)) = self.tables.get(..self.count).and_then(<[_]>::split_last) else {
             return Ok(None);
         };
@@ -67,7 +71,7 @@ impl<'a> Ahead<'a> {
         for table in newer.iter().flatten() {
             if table.may_contain(asked.hash)?
                 && let Some(at) = table.locate(asked.database, asked.key)?
-                && let Some(found) = table.get(at, asked.key, asked.seqno)?
+                && let Some(found) = table.get(at, asked.key, asked.seqno, pins)?
             {
                 return Ok(Some((table, found)));
             }
@@ -77,7 +81,7 @@ impl<'a> Ahead<'a> {
             return Ok(None);
         }
         let Some(at) = in_last? else { return Ok(None) };
-        Ok(last.get(at, asked.key, asked.seqno)?.map(|found| (last, found)))
+        Ok(last.get(at, asked.key, asked.seqno, pins)?.map(|found| (last, found)))
     }
 
     /// The newest of the tables from number `from` on whose filter does not deny the key, its number, and where the key

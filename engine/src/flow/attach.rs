@@ -67,13 +67,13 @@ fn roots(env: &dyn Env, dir: &Path) -> Option<(Superblock, u64)> {
 
 /// One try of a read-only open; `None` when the writer flushed while the log was read.
 fn attach(dir: Arc<Directory>, options: &Options) -> Result<Option<Arc<Shared>>> {
-    let Loaded { superblock, state, version, graveyard, mut scan } =
+    let Loaded { superblock, state, version, tables, mut scan } =
         load(&*dir.env, &dir.path, options)?;
     let parts = Parts {
         store: superblock.store,
         numbers: Arc::new(AtomicU64::new(state.next_file_number)),
         version,
-        graveyard,
+        tables,
         last_seqno: state.last_seqno.max(state.flushed_seqno).max(scan.last_seqno),
         durable: state.last_seqno.max(state.flushed_seqno),
         next_database_id: state.next_database_id,

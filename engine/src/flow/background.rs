@@ -2,16 +2,18 @@
 //!
 //! In production one thread loops over [`step`]; with [`Background::Manual`] the caller does, so
 //! that every run is the same run. The order of urgency: flush, sync segments that have ended, prepare,
-//! remove what an earlier open has left, compact, collect, read back.
+//! remove what an earlier open has left, read back, compact, collect; and when all is done, scrub.
 
 use std::time::Duration;
 
 use orlop_formats::filename::FileName;
+use orlop_formats::ids::FileNumber;
+use orlop_formats::manifest::TableMeta;
 
 use crate::error::{Error, Result};
 use crate::flow::compact::job;
-use crate::flow::{collect, flush};
-use crate::options::Background;
+use crate::flow::{collect, flush, scrub};
+use crate::options::{Background, L0_COMPACT};
 use crate::state::shared::Shared;
 use crate::sync::{Arc, JoinHandle, Ordering, Stopwatch, panicking, spawn};
 
@@ -86,6 +88,10 @@ fn work_off(shared: &Shared) -> Result<Progress> {
         shared.background.lock().full = false;
         shared.changed.notify_all();
     }
+    // What is merged next is read anyway. But where tables come faster than they are merged, that goes first.
+    if !is_pressed(shared) && warm(shared) {
+        return Ok(Progress::Prepared);
+    }
     if let Some(job) = job::next(shared, false, search_dead) {
         job::run(shared, &job)?;
         return Ok(Progress::Compacted);
@@ -137,21 +143,52 @@ pub(crate) fn sync_ended(shared: &Shared) -> Result<bool> {
     synced.inspect_err(|error| shared.poison(error))
 }
 
+/// Whether level 0 has twice as many runs as it takes for a compaction.
+fn is_pressed(shared: &Shared) -> bool {
+    shared.view.with(|view| view.version.level(0).len() >= 2 * L0_COMPACT)
+}
+
 /// Brings a table into the page cache that was written past it, the newest first: what was written lately is
-/// read. Whatever else is to be done goes first; then it is the next reader who waits for the device.
+/// read. What is more urgent goes first; then it is the next reader who waits for the device.
 fn warm(shared: &Shared) -> bool {
     let Some(number) = shared.background.lock().cold.pop_back() else { return false };
-    let path = shared.dir.path_of(FileName::Sstable(number));
-    let mut cut_short = false;
-    shared.dir.env.warm(&path, &mut || {
-        let state = shared.background.lock();
-        cut_short = state.wake || state.stop;
-        !cut_short
-    });
-    if cut_short {
+    if !read_back(shared, number) {
         shared.background.lock().cold.push_back(number);
     }
     true
+}
+
+/// The same with those tables of a merge that are to be warm, before readers come to them; as long as nothing is more
+/// urgent.
+pub(crate) fn warm_output(shared: &Shared, tables: &[TableMeta]) {
+    if is_pressed(shared) {
+        return;
+    }
+    for table in tables {
+        let number = table.number;
+        let was_cold = {
+            let cold = &mut shared.background.lock().cold;
+            let before = cold.len();
+            cold.retain(|other| *other != number);
+            cold.len() < before
+        };
+        if was_cold && !read_back(shared, number) {
+            shared.background.lock().cold.push_back(number);
+            return;
+        }
+    }
+}
+
+/// Whether all of a table was brought in: not if something more urgent has come up.
+fn read_back(shared: &Shared, number: FileNumber) -> bool {
+    let path = shared.dir.path_of(FileName::Sstable(number));
+    let mut is_whole = true;
+    shared.dir.env.warm(&path, &mut || {
+        let stop = shared.background.lock().stop;
+        is_whole = !stop && shared.view.with(|view| view.flushes_due() == 0);
+        is_whole
+    });
+    is_whole
 }
 
 /// One step towards one level; false when everything is there.
@@ -230,10 +267,17 @@ fn work(shared: &Shared) {
     let _working = Working(shared);
     let mut back_off = BACK_OFF.0;
     let mut rest = Rest::default();
+    let mut scrubbing = scrub::Rounds::default();
     loop {
         shared.background.lock().wake = false;
         let outcome = step(shared);
-        let patience = matches!(outcome, Ok(Progress::Idle)).then(|| rest.look(shared)).flatten();
+        let patience = match outcome {
+            Ok(Progress::Idle) => {
+                let waits = [rest.look(shared), scrubbing.turn(shared)];
+                waits.into_iter().flatten().min()
+            }
+            _ => None,
+        };
         let mut state = shared.background.lock();
         if state.stop {
             return;
@@ -244,8 +288,9 @@ fn work(shared: &Shared) {
                 if state.wake {
                     continue;
                 }
-                if state.search_dead || shared.graveyard.expects() {
-                    shared.changed.wait_at_most(state, PATIENCE);
+                if state.search_dead || shared.tables.graveyard.expects() {
+                    let patience = patience.map_or(PATIENCE, |patience| patience.min(PATIENCE));
+                    shared.changed.wait_at_most(state, patience);
                 } else if let Some(patience) = patience {
                     shared.changed.wait_at_most(state, patience);
                 } else {

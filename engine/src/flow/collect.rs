@@ -37,11 +37,11 @@ pub(crate) fn remove_orphans(shared: &Shared) -> bool {
 
 /// Removes files whose last reader has let go.
 pub(crate) fn remove_buried(shared: &Shared) -> bool {
-    if !shared.graveyard.expects() {
+    if !shared.tables.graveyard.expects() {
         return false;
     }
     shared.view.reclaim(RECLAIM_ROUNDS);
-    let paths = shared.graveyard.empty();
+    let paths = shared.tables.graveyard.empty();
     for path in &paths {
         // What cannot be removed now is an orphan that the next open removes.
         let _ = shared.dir.env.remove(path);

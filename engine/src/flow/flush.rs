@@ -143,6 +143,7 @@ fn write_tables(
     let plan = Plan {
         level: 0,
         run,
+        is_lowest: view.version.lowest() == 0,
         fold: Fold::new(shared.snapshots.boundaries(&shared.visible)),
         liveness: shared.liveness(),
         bottom: &bottom,

@@ -54,9 +54,9 @@ pub(crate) fn install(
 fn open_tables(shared: &Shared, metas: &[TableMeta]) -> Result<Vec<Arc<Table>>> {
     let open = |meta: &TableMeta| {
         let path = shared.dir.path_of(FileName::Sstable(meta.number));
-        let graveyard = Arc::clone(&shared.graveyard);
+        let context = Arc::clone(&shared.tables);
         let place = shared.place(meta.number);
-        let table = Table::open(&*shared.dir.env, path, place, meta.clone(), graveyard)?;
+        let table = Table::open(&*shared.dir.env, path, place, meta.clone(), context)?;
         table.read_indexes();
         Ok(Arc::new(table))
     };
@@ -89,6 +89,7 @@ fn replace_view(
         shared.poison(&error);
         error
     })?;
+    shared.remember_flushed(flushed);
     shared.wake();
     Ok(())
 }

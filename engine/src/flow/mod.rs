@@ -15,6 +15,7 @@ pub(crate) mod read;
 pub(crate) mod recover;
 pub(crate) mod room;
 pub(crate) mod scan;
+pub(crate) mod scrub;
 #[cfg(feature = "sim")]
 pub(crate) mod structure;
 pub(crate) mod tail;

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use orlop_formats::ids::{DatabaseId, Seqno};
 
+use crate::env::faults;
 use crate::error::Result;
+use crate::files::sstable::Pins;
 use crate::flow::ahead::{Ahead, Asked, Candidate};
 use crate::flow::read::{self, Place};
 use crate::state::iter::is_live;
@@ -38,12 +40,23 @@ pub(crate) fn get<K: AsRef<[u8]>>(
     seqno: Seqno,
     by_clock: bool,
 ) -> Result<Vec<Option<Value>>> {
+    faults::inside(|| get_inside(view, database, keys, seqno, by_clock))
+}
+
+fn get_inside<K: AsRef<[u8]>>(
+    view: &View,
+    database: DatabaseId,
+    keys: &[K],
+    seqno: Seqno,
+    by_clock: bool,
+) -> Result<Vec<Option<Value>>> {
     let mut values = Vec::with_capacity(keys.len());
     let mut is_cold = false;
     let mut left = keys;
     while !left.is_empty() {
         let len = left.len().min(if is_cold { COLD_GROUP } else { GROUP });
         let (group, behind) = left.split_at(len);
+        let pins = Pins::default();
         let mut lookups = Vec::with_capacity(group.len());
         for key in group {
             lookups.push(Lookup::begin(view, database, key.as_ref(), seqno));
@@ -53,7 +66,7 @@ pub(crate) fn get<K: AsRef<[u8]>>(
         }
         let clock = by_clock.then(Stopwatch::start);
         for lookup in lookups {
-            values.push(lookup.finish()?);
+            values.push(lookup.finish(&pins)?);
         }
         is_cold = clock.is_some_and(|clock| clock.elapsed() > COLD * len as u32);
         left = behind;
@@ -103,14 +116,14 @@ impl<'v, 'k> Lookup<'v, 'k> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Option<Value>> {
+    fn finish(mut self, pins: &'v Pins) -> Result<Option<Value>> {
         loop {
             match std::mem::replace(&mut self.state, State::Nowhere) {
                 State::Found(place) => {
                     return Ok(is_live(place.kind())?.then(|| place.into_value()));
                 }
                 State::May(Candidate { number, table, at }) => {
-                    match table.get(at, self.asked.key, self.asked.seqno)? {
+                    match table.get(at, self.asked.key, self.asked.seqno, pins)? {
                         Some(found) => self.state = State::Found(Place::Table(table, found)),
                         None => self.find_candidate(number + 1, false)?,
                     }

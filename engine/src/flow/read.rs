@@ -5,8 +5,10 @@ use std::path::Path;
 use orlop_formats::catalog::{CatalogKey, CatalogRecord, ObjectKind};
 use orlop_formats::ids::{DatabaseId, Kind, SYSTEM_DATABASE, Seqno};
 
+use crate::env::Mapping;
+use crate::env::faults;
 use crate::error::{Error, Result};
-use crate::files::sstable::{Found, Payload, Table};
+use crate::files::sstable::{Found, Payload, Pins, Table};
 use crate::flow::ahead::{Ahead, Asked};
 use crate::state::catalog::Binding;
 use crate::state::iter::is_live;
@@ -17,7 +19,7 @@ use crate::state::view::View;
 /// Where the newest version of a key is.
 pub(super) enum Place<'a> {
     Memory(memtable::Found<'a>),
-    Table(&'a Table, Found),
+    Table(&'a Table, Found<'a>),
 }
 
 impl Place<'_> {
@@ -35,21 +37,23 @@ impl Place<'_> {
             Place::Memory(version) => Value::from_memory(version),
             Place::Table(table, found) => match found.value {
                 Payload::Mapped(range) => Value::from_mapping(table.mapping(), range),
-                Payload::Owned(value) => Value::from_vec(value),
+                Payload::Cached(plain, range) => Value::from_plain(plain, range),
+                Payload::Plain(plain, range) => Value::from_plain(&plain, range),
             },
         }
     }
 
-    /// Hands the value to `read`, where it lies.
+    /// The value where it lies: in this map, if in any.
     #[inline]
-    fn read<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
+    fn value(&self, bytes: impl Fn(&Mapping) -> &[u8]) -> &[u8] {
         match self {
-            Place::Memory(version) => read(version.value()),
+            Place::Memory(version) => version.value(),
             Place::Table(table, found) => match &found.value {
                 Payload::Mapped(range) => {
-                    read(table.mapping().bytes().get(range.clone()).unwrap_or_default())
+                    bytes(table.mapping()).get(range.clone()).unwrap_or_default()
                 }
-                Payload::Owned(value) => read(value),
+                Payload::Cached(plain, range) => plain.part(range),
+                Payload::Plain(plain, range) => plain.part(range),
             },
         }
     }
@@ -63,7 +67,10 @@ pub(crate) fn get(
     key: &[u8],
     seqno: Seqno,
 ) -> Result<Option<Value>> {
-    Ok(find(view, database, key, seqno)?.map(Place::into_value))
+    faults::inside(|| {
+        let pins = Pins::default();
+        Ok(find(view, database, key, seqno, &pins)?.map(Place::into_value))
+    })
 }
 
 /// Hands the value of a key to `read` without copying it or counting a reference to a table.
@@ -75,13 +82,19 @@ pub(crate) fn get_with<R>(
     seqno: Seqno,
     read: impl FnOnce(&[u8]) -> R,
 ) -> Result<Option<R>> {
-    Ok(find(view, database, key, seqno)?.map(|place| place.read(read)))
+    let pins = Pins::default();
+    let place = faults::inside(|| find(view, database, key, seqno, &pins))?;
+    Ok(place.map(|place| read(place.value(Mapping::lent))))
 }
 
 /// What `name` stands for as of `seqno`, by the catalog's own entries.
 pub(crate) fn database(view: &View, name: &str, seqno: Seqno) -> Result<Binding> {
     let key = CatalogKey { kind: ObjectKind::Database, name: name.to_owned() }.encode();
-    let record = get_with(view, SYSTEM_DATABASE, &key, seqno, CatalogRecord::decode)?;
+    let record = faults::inside(|| {
+        let pins = Pins::default();
+        let place = find(view, SYSTEM_DATABASE, &key, seqno, &pins)?;
+        Ok(place.map(|place| CatalogRecord::decode(place.value(Mapping::bytes))))
+    })?;
     match record {
         None => Ok(Binding::Vacant),
         Some(Ok(record)) => Ok(Binding::Id(record.id)),
@@ -96,6 +109,7 @@ fn find<'a>(
     database: DatabaseId,
     key: &[u8],
     seqno: Seqno,
+    pins: &'a Pins,
 ) -> Result<Option<Place<'a>>> {
     if let Some(version) = in_memory(view, database, key, seqno) {
         return Ok(is_live(version.kind())?.then_some(Place::Memory(version)));
@@ -105,7 +119,7 @@ fn find<'a>(
     let mut tables = Ahead::default();
     loop {
         let is_last = !tables.fill(&mut runs, &asked);
-        if let Some((table, found)) = tables.search(&asked)? {
+        if let Some((table, found)) = tables.search(&asked, pins)? {
             return Ok(is_live(found.kind)?.then_some(Place::Table(table, found)));
         }
         if is_last {

@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::files::directory::Directory;
 use crate::files::manifest::{self, Manifest, State};
 use crate::files::segments::{self, Replayed, Scan};
-use crate::files::sstable::{Graveyard, Table};
+use crate::files::sstable::{Context, Table};
 use crate::files::superblock;
 use crate::files::wal::{Chores, Log, Origin, Spares};
 use crate::flow::tail::Tail;
@@ -205,7 +205,7 @@ fn create(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         store,
         numbers,
         version: Version::empty(),
-        graveyard: Arc::default(),
+        tables: Arc::new(Context::new(&options)),
         last_seqno: 0,
         durable: 0,
         next_database_id: 0,
@@ -235,7 +235,7 @@ pub(super) struct Loaded {
     pub(super) superblock: Superblock,
     pub(super) state: State,
     pub(super) version: Version,
-    pub(super) graveyard: Arc<Graveyard>,
+    pub(super) tables: Arc<Context>,
     pub(super) scan: Scan,
 }
 
@@ -243,12 +243,12 @@ pub(super) struct Loaded {
 pub(super) fn load(env: &dyn Env, dir: &Path, options: &Options) -> Result<Loaded> {
     let superblock = superblock::read(env, dir)?;
     let state = manifest::load(env, dir, &superblock)?;
-    let graveyard: Arc<Graveyard> = Arc::default();
+    let context = Arc::new(Context::new(options));
     let mut tables = Vec::with_capacity(state.tables.len());
     for meta in &state.tables {
         let path = dir.join(FileName::Sstable(meta.number).to_string());
         let place = orlop_formats::checksum::Place { store: superblock.store, file: meta.number };
-        let table = Table::open(env, path, place, meta.clone(), Arc::clone(&graveyard))?;
+        let table = Table::open(env, path, place, meta.clone(), Arc::clone(&context))?;
         tables.push(Arc::new(table));
     }
     let version = Version::empty().apply(&HashSet::new(), &tables).map_err(|found| {
@@ -264,12 +264,12 @@ pub(super) fn load(env: &dyn Env, dir: &Path, options: &Options) -> Result<Loade
         let expected = format!("sequence numbers up to {known}");
         return Err(Error::corrupt(table.path(), "sstable", 0, expected, found));
     }
-    Ok(Loaded { superblock, state, version, graveyard, scan })
+    Ok(Loaded { superblock, state, version, tables: context, scan })
 }
 
 /// Steps 3 to 8 of a writing open.
 fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
-    let Loaded { superblock, state, version, graveyard, mut scan } =
+    let Loaded { superblock, state, version, tables, mut scan } =
         load(&*dir.env, &dir.path, &options)?;
     let numbers = Arc::new(AtomicU64::new(next_number(&dir, &state)?));
     let last_in_log = seeded!(SeqnoNotAdvanced => 0, else scan.last_seqno);
@@ -283,7 +283,7 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         store: superblock.store,
         numbers: Arc::clone(&numbers),
         version,
-        graveyard,
+        tables,
         last_seqno,
         durable,
         next_database_id: state.next_database_id,
@@ -331,7 +331,7 @@ pub(super) struct Parts {
     pub(super) store: StoreId,
     pub(super) numbers: Arc<AtomicU64>,
     pub(super) version: Version,
-    pub(super) graveyard: Arc<Graveyard>,
+    pub(super) tables: Arc<Context>,
     pub(super) last_seqno: u64,
     /// Of these commits, those that are surely on the device.
     pub(super) durable: u64,
@@ -355,7 +355,7 @@ pub(super) fn assemble(
         options,
         store: parts.store,
         read_only: manifest.is_none(),
-        graveyard: parts.graveyard,
+        tables: parts.tables,
         memory,
         view: ViewCell::new(view),
         assigned: AtomicU64::new(parts.last_seqno),
@@ -374,6 +374,8 @@ pub(super) fn assemble(
         manifest: Mutex::new(manifest),
         catalog: RwLock::new(Catalog::new(parts.next_database_id)),
         snapshots: Snapshots::default(),
+        flushed: Mutex::default(),
+        scrub: Mutex::default(),
         background: Mutex::new(BackgroundState::default()),
         changed: Condvar::default(),
     }
@@ -481,9 +483,10 @@ pub(super) fn load_catalog(shared: &Shared) -> Result<()> {
     let mut entries = scan::open(&view, SYSTEM_DATABASE, u64::MAX);
     let mut catalog = write(&shared.catalog);
     while entries.next()? {
-        let (key, value) = entries.entry();
-        let decoded = CatalogKey::decode(key)
-            .and_then(|key| CatalogRecord::decode(value).map(|record| (key, record)));
+        let decoded = entries.take(|key, value| {
+            CatalogKey::decode(key)
+                .and_then(|key| CatalogRecord::decode(value).map(|record| (key, record)))
+        })?;
         let (key, record) = decoded.map_err(|source| Error::decode(&shared.dir.path, source))?;
         if record.id.0 < FIRST_USER_DATABASE {
             let expected = format!("an id of {FIRST_USER_DATABASE} or more");

@@ -19,7 +19,7 @@ pub(crate) fn open(view: &View, database: DatabaseId, seqno: Seqno) -> Visible {
     for run in view.version.runs() {
         let tables = run.tables_of(database);
         if tables.iter().any(|table| table.holds(database)) {
-            sources.push(Source::Run(Box::new(RunCursor::new(tables.to_vec(), database))));
+            sources.push(Source::Run(Box::new(RunCursor::new(tables, database))));
         }
     }
     Visible::new(Merge::new(sources), seqno)

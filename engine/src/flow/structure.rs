@@ -15,6 +15,7 @@ use orlop_formats::filter;
 use orlop_formats::ids::{DatabaseId, FileNumber, Kind, Seqno};
 use orlop_formats::manifest::TableMeta;
 
+use crate::env::faults::Inside;
 use crate::error::{Error, Result};
 use crate::files::sstable::{RunCursor, Table};
 use crate::state::shared::Shared;
@@ -41,7 +42,7 @@ pub(crate) fn check(shared: &Shared) -> Result<()> {
             return Err(broken(shared, "level", "one run", format!("{} runs", runs.len())));
         }
         for run in runs {
-            for table in &run.tables {
+            for table in run.tables.iter() {
                 check_table(table, visible, &mut oldest)?;
             }
         }
@@ -91,7 +92,7 @@ fn check_files(shared: &Shared, version: &Version) -> Result<()> {
     let named: BTreeMap<FileNumber, u64> =
         version.tables().map(|table| (table.meta().number, table.meta().size)).collect();
     // The last reader of a table may have let go of it a moment ago.
-    let waiting = shared.graveyard.expects();
+    let waiting = shared.tables.graveyard.expects();
     let extra: BTreeSet<_> = tables.iter().filter(|table| !named.contains_key(table.0)).collect();
     let missing = named.iter().any(|(number, size)| tables.get(number) != Some(size));
     if missing || !(extra.is_empty() || waiting) {
@@ -108,6 +109,7 @@ fn check_table(table: &Arc<Table>, visible: Seqno, oldest: &mut Oldest) -> Resul
     let meta = table.meta();
     let mut sums = Sums::default();
     let mut before: Option<(DatabaseId, Vec<u8>, Seqno)> = None;
+    let _inside = Inside::enter();
     let mut cursor = RunCursor::over_all(vec![Arc::clone(table)])?;
     while cursor.valid() {
         let (database, key, seqno) = (cursor.database(), cursor.key().to_vec(), cursor.seqno());

@@ -11,17 +11,17 @@ use orlop_formats::ids::{FileNumber, Seqno, StoreId};
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
 use crate::files::manifest::Manifest;
-use crate::files::sstable::Graveyard;
+use crate::files::sstable::Context;
 use crate::files::wal::{Chores, Spares, Ways};
 use crate::options::Options;
 use crate::state::catalog::{Catalog, Liveness};
-use crate::state::memtable::Chunks;
+use crate::state::memtable::{Chunks, Memtable};
 use crate::state::queue::CommitQueue;
 use crate::state::snapshots::Snapshots;
 use crate::state::ticket::Deputy;
 use crate::state::view::{View, ViewCell};
-use crate::stats::Counters;
-use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, read};
+use crate::stats::{Counters, ScrubStats};
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, Weak, read};
 
 /// State of one open store.
 pub(crate) struct Shared {
@@ -30,7 +30,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) store: StoreId,
     pub(crate) read_only: bool,
-    pub(crate) graveyard: Arc<Graveyard>,
+    /// What all tables have in common.
+    pub(crate) tables: Arc<Context>,
     /// Segments that are ready before the log needs them; `None` in read-only opens.
     pub(crate) spares: Option<Arc<Spares>>,
     /// What the log leaves to the background.
@@ -65,6 +66,9 @@ pub(crate) struct Shared {
     pub(crate) manifest: Mutex<Option<Manifest>>,
     pub(crate) catalog: RwLock<Catalog>,
     pub(crate) snapshots: Snapshots,
+    /// Memtables that were flushed, and may still be read.
+    pub(crate) flushed: Mutex<Vec<Weak<Memtable>>>,
+    pub(crate) scrub: Mutex<ScrubStats>,
     pub(crate) background: Mutex<BackgroundState>,
     /// Something to do for the background, or something done for those who wait for it.
     pub(crate) changed: Condvar,
@@ -140,6 +144,20 @@ impl Shared {
     /// The last commit that no crash takes back.
     pub(crate) fn durable(&self) -> Seqno {
         self.durable.load(Ordering::Acquire)
+    }
+
+    /// Remembers memtables that were flushed, for as long as somebody reads them.
+    pub(crate) fn remember_flushed(&self, memtables: &[Arc<Memtable>]) {
+        let mut flushed = self.flushed.lock();
+        flushed.retain(|memtable| memtable.strong_count() > 0);
+        flushed.extend(memtables.iter().map(Arc::downgrade));
+    }
+
+    /// How many flushed memtables are still read, and their bytes.
+    pub(crate) fn pinned_memtables(&self) -> (u64, u64) {
+        let flushed: Vec<_> = self.flushed.lock().iter().filter_map(Weak::upgrade).collect();
+        let bytes = flushed.iter().map(|memtable| memtable.live_bytes() as u64).sum();
+        (flushed.len() as u64, bytes)
     }
 
     pub(crate) fn liveness(&self) -> Liveness {

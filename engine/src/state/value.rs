@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::{Deref, Range};
 
 use crate::env::Mapping;
+use crate::files::sstable::Plain;
 use crate::state::memtable::{Found, Kept};
 use crate::sync::Arc;
 
@@ -14,10 +15,14 @@ const INLINE: usize = 128;
 /// keep all of the memtable.
 const COPIED: usize = 64 << 10;
 
+/// A value that is less than one part in so many of its decompressed block is copied, for the same reason.
+const KEPT_PART: usize = 64;
+
 /// The bytes of a value. Derefs to `[u8]`, is `Send`, `Sync` and `'static`.
 ///
-/// Small values are copied. Larger ones are not: the value then keeps the mapping of its sstable,
-/// or the memtable that it is in, alive for as long as it lives.
+/// Small values are copied. Larger ones are not: the value then keeps the mapping of its sstable, the decompressed block
+/// or the memtable that it is in, alive for as long as it lives. Where a device cannot read mapped bytes any more there
+/// is no error to tell: looking at them ends the process ([`catch_faults`](crate::catch_faults) says where).
 #[derive(Clone)]
 pub struct Value(Repr);
 
@@ -26,6 +31,7 @@ enum Repr {
     Inline { len: u8, bytes: [u8; INLINE] },
     Memory(Kept),
     Mapped { map: Mapping, range: Range<usize> },
+    Plain { plain: Arc<Plain>, range: Range<usize> },
     Owned(Arc<[u8]>),
 }
 
@@ -42,13 +48,19 @@ impl Value {
         if value.len() <= COPIED { Self::copy_of(value) } else { Self(Repr::Memory(found.keep())) }
     }
 
+    /// A small value is copied here, so that this is for whoever looks at the engine's maps.
     pub(crate) fn from_mapping(map: &Mapping, range: Range<usize>) -> Self {
         let value = map.bytes().get(range.clone()).unwrap_or_default();
         Self::inline(value).unwrap_or_else(|| Self(Repr::Mapped { map: map.clone(), range }))
     }
 
-    pub(crate) fn from_vec(value: Vec<u8>) -> Self {
-        Self::inline(&value).unwrap_or_else(|| Self(Repr::Owned(value.into())))
+    pub(crate) fn from_plain(plain: &Arc<Plain>, range: Range<usize>) -> Self {
+        let value = plain.bytes().get(range.clone()).unwrap_or_default();
+        if value.len() * KEPT_PART < plain.bytes().len() {
+            return Self::copy_of(value);
+        }
+        let kept = || Self(Repr::Plain { plain: Arc::clone(plain), range });
+        Self::inline(value).unwrap_or_else(kept)
     }
 
     pub(crate) fn copy_of(value: &[u8]) -> Self {
@@ -63,7 +75,8 @@ impl Deref for Value {
         match &self.0 {
             Repr::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
             Repr::Memory(kept) => kept,
-            Repr::Mapped { map, range } => map.bytes().get(range.clone()).unwrap_or_default(),
+            Repr::Mapped { map, range } => map.lent().get(range.clone()).unwrap_or_default(),
+            Repr::Plain { plain, range } => plain.part(range),
             Repr::Owned(bytes) => bytes,
         }
     }

@@ -15,7 +15,8 @@ use crate::sync::Arc;
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) id: u64,
-    pub(crate) tables: Vec<Arc<Table>>,
+    /// Shared with cursors that read all of them.
+    pub(crate) tables: Arc<[Arc<Table>]>,
     /// The last keys of the tables, if all are of one database.
     ends: Option<(DatabaseId, Heads)>,
 }
@@ -29,7 +30,7 @@ impl Run {
         let keys: Vec<&[u8]> =
             tables.iter().map(|table| table.meta().largest.1.as_slice()).collect();
         let ends = of_one.and_then(|database| Some((database, Heads::of(&keys)?)));
-        Self { id, tables, ends }
+        Self { id, tables: tables.into(), ends }
     }
 
     /// The first table that does not end before a key.
@@ -55,11 +56,17 @@ impl Run {
         ((*first_database, first_key.as_slice()) <= (database, key)).then_some(table)
     }
 
-    /// The tables that can hold keys of a database.
-    pub(crate) fn tables_of(&self, database: DatabaseId) -> &[Arc<Table>] {
+    /// The tables that can hold keys of a database. No others: who keeps them keeps their files.
+    pub(crate) fn tables_of(&self, database: DatabaseId) -> Arc<[Arc<Table>]> {
+        if matches!(&self.ends, Some((of, _)) if *of == database) {
+            return Arc::clone(&self.tables);
+        }
         let start = self.tables.partition_point(|table| table.meta().largest.0 < database);
         let end = self.tables.partition_point(|table| table.meta().smallest.0 <= database);
-        self.tables.get(start..end).unwrap_or_default()
+        match start..end {
+            all if all == (0..self.tables.len()) => Arc::clone(&self.tables),
+            part => self.tables.get(part).unwrap_or_default().into(),
+        }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -97,6 +104,11 @@ impl Version {
         self.runs.get(start.copied().unwrap_or_default()..end).unwrap_or_default()
     }
 
+    /// The last level that holds anything; 0 if none does.
+    pub(crate) fn lowest(&self) -> usize {
+        (0..LEVELS).rev().find(|level| !self.level(*level).is_empty()).unwrap_or_default()
+    }
+
     /// Every run, newest data first.
     #[inline]
     pub(crate) fn runs(&self) -> std::slice::Iter<'_, Run> {
@@ -104,7 +116,7 @@ impl Version {
     }
 
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
-        self.runs().flat_map(|run| &run.tables)
+        self.runs().flat_map(|run| run.tables.iter())
     }
 
     /// This version without the tables numbered in `removed` and with `added`.

@@ -59,7 +59,7 @@ impl Stopwatch {
 /// Crossbeam's epochs, with a collector of each execution's own: one that outlived it would make a
 /// run depend on those before. Every guard is a participant, since all threads are one to the system.
 pub(crate) mod epoch {
-    pub(crate) use crossbeam_epoch::{Atomic, Guard, Owned};
+    pub(crate) use crossbeam_epoch::{Atomic, Guard, Owned, Shared};
 
     shuttle::lazy_static! {
         static ref COLLECTOR: crossbeam_epoch::Collector = crossbeam_epoch::Collector::new();
@@ -92,6 +92,10 @@ impl<T> OnceLock<T> {
     pub(crate) fn get(&self) -> Option<&T> {
         point();
         self.value.get()
+    }
+
+    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
+        self.value.get_mut()
     }
 
     pub(crate) fn set(&self, value: T) -> Result<(), T> {

@@ -11,13 +11,14 @@ use orlop_formats::block::{Block, Parsed};
 use orlop_formats::error::DecodeError;
 use orlop_formats::ids::{DatabaseId, Kind, Seqno};
 
+use crate::env::Mapping;
 use crate::error::{Error, Result};
-use crate::files::sstable::Table;
+use crate::files::sstable::{Plain, Table};
 use crate::sync::Arc;
 
 /// See the module.
 pub(crate) struct RunCursor {
-    tables: Vec<Arc<Table>>,
+    tables: Arc<[Arc<Table>]>,
     /// `None`: all databases of all tables.
     database: Option<DatabaseId>,
     position: Option<Position>,
@@ -27,22 +28,40 @@ pub(crate) struct RunCursor {
     seqno: Seqno,
     kind: Kind,
     expiry: Option<u64>,
-    /// The values of the current block, if `is_plain`: once one was asked for and they are compressed.
-    plain: Vec<u8>,
-    is_plain: bool,
+    /// The values of the current block, once one was asked for and they are compressed.
+    plain: Values,
+    /// Memory for the values of the blocks of a scan.
+    buffer: Vec<u8>,
     /// In `plain`, or else in the table's mapping.
     value: Range<usize>,
     ahead: ReadAhead,
 }
 
 /// Fetches what a scan will reach: nothing at first, then windows that double.
+///
+/// Each window is a call of the system. A short scan over blocks that somebody has read in this open makes none.
 #[derive(Default)]
 struct ReadAhead {
     /// Half-way through the last window, in the current table, where the next one is asked for; 0
     /// before the first.
     until: usize,
     window: usize,
+    /// Blocks that were walked to since the last seek.
+    walked: usize,
 }
+
+/// Where the values of a block are.
+enum Values {
+    /// Where they lie, or nobody has asked for them.
+    Mapped,
+    /// In memory that others use as well.
+    Shared(Arc<Plain>),
+    /// In `buffer`.
+    Own,
+}
+
+/// Blocks behind a seek whose values are kept for others: of a short scan; what a long one reads is read once.
+const KEPT_OF_SCAN: usize = 3;
 
 /// A larger buffer for the values of a block is given up with the block.
 const PLAIN_KEPT: usize = 1 << 20;
@@ -50,10 +69,14 @@ const PLAIN_KEPT: usize = 1 << 20;
 /// The first window of a scan, and the largest, in bytes.
 const READ_AHEAD: (usize, usize) = (64 << 10, 1 << 20);
 
+/// A scan that has walked over so many blocks is a long one, and will come to what nobody has read lately.
+const SHORT_SCAN: usize = 8;
+
 impl ReadAhead {
-    /// The scan has reached the block at `at`, coming from the one before it.
-    fn reached(&mut self, table: &Table, at: usize) {
-        if at < self.until {
+    /// The scan has reached the block at `at`, coming from the one before it. `is_known`: it was read in this open.
+    fn reached(&mut self, table: &Table, at: usize, is_known: bool) {
+        self.walked += 1;
+        if at < self.until || (is_known && self.walked < SHORT_SCAN) {
             return;
         }
         self.window = (self.window * 2).clamp(READ_AHEAD.0, READ_AHEAD.1);
@@ -103,19 +126,19 @@ enum End {
 
 impl RunCursor {
     /// A cursor over one database in tables that are in order.
-    pub(crate) fn new(tables: Vec<Arc<Table>>, database: DatabaseId) -> Self {
+    pub(crate) fn new(tables: Arc<[Arc<Table>]>, database: DatabaseId) -> Self {
         Self::over(tables, Some(database))
     }
 
     /// A cursor over everything, standing on the first entry: what a compaction reads.
     pub(crate) fn over_all(tables: Vec<Arc<Table>>) -> Result<Self> {
-        let mut cursor = Self::over(tables, None);
+        let mut cursor = Self::over(tables.into(), None);
         let first = cursor.span(0, 0);
         cursor.enter(first, End::First)?;
         Ok(cursor)
     }
 
-    fn over(tables: Vec<Arc<Table>>, database: Option<DatabaseId>) -> Self {
+    fn over(tables: Arc<[Arc<Table>]>, database: Option<DatabaseId>) -> Self {
         Self {
             tables,
             database,
@@ -125,8 +148,8 @@ impl RunCursor {
             seqno: 0,
             kind: Kind::Delete,
             expiry: None,
-            plain: Vec::new(),
-            is_plain: false,
+            plain: Values::Mapped,
+            buffer: Vec::new(),
             value: 0..0,
             ahead: ReadAhead::default(),
         }
@@ -167,6 +190,7 @@ impl RunCursor {
             self.position = None;
             return Ok(());
         };
+        self.ahead = ReadAhead::default();
         let block = self.tables[table].find_block(part, key)?;
         if block == self.tables[table].blocks(part) {
             return self.leave_forward(table, part);
@@ -181,6 +205,7 @@ impl RunCursor {
     /// Stands on the last entry whose key is less than `key`; `None`: the last entry.
     pub(crate) fn seek_lt(&mut self, key: Option<&[u8]>) -> Result<()> {
         let Some(key) = key else {
+            self.ahead = ReadAhead::default();
             let last = self.span_back(self.tables.len());
             return self.enter(last, End::Last);
         };
@@ -193,6 +218,7 @@ impl RunCursor {
             self.position = None;
             return Ok(());
         };
+        self.ahead = ReadAhead::default();
         let blocks = self.tables[table].blocks(part);
         let block = self.tables[table].find_block(part, key)?;
         if block == blocks {
@@ -240,6 +266,7 @@ impl RunCursor {
         }
         let (table, part, block) = (position.table, position.part, position.block);
         if block > 0 {
+            self.ahead.walked += 1;
             return self.stand(table, part, block - 1, End::Last);
         }
         let before = if self.database.is_none() && part > 0 {
@@ -260,23 +287,56 @@ impl RunCursor {
             self.value = start + range.start..start + range.end;
             return Ok(());
         }
-        if !self.is_plain {
-            let done = found.decompress_values(&mut self.plain);
-            done.map_err(|source| found.body().corrupt(source))?;
-            self.is_plain = true;
-        }
         self.value = range;
+        if matches!(self.plain, Values::Mapped) {
+            self.decompress()?;
+        }
         Ok(())
     }
 
-    /// The value of the entry, after [`RunCursor::load_value`].
+    fn decompress(&mut self) -> Result<()> {
+        let Some(Position { part, block, found, .. }) = &self.position else { return Ok(()) };
+        let table = &found.body().table;
+        if let Some(plain) = table.cached_values(*part, *block) {
+            self.plain = Values::Shared(plain);
+            return Ok(());
+        }
+        if self.database.is_some() && self.ahead.walked < KEPT_OF_SCAN {
+            self.plain = Values::Shared(table.plain_values(found, *part, *block)?);
+            return Ok(());
+        }
+        let done = found.decompress_values(&mut self.buffer);
+        done.map_err(|source| found.body().corrupt(source))?;
+        self.plain = Values::Own;
+        Ok(())
+    }
+
+    /// The value of the entry, after [`RunCursor::load_value`]; for the engine alone.
     #[inline]
     pub(crate) fn value(&self) -> &[u8] {
-        let bytes = match &self.position {
-            Some(position) if !self.is_plain => position.found.body().table.mapping().bytes(),
-            _ => &self.plain,
+        self.value_in(Mapping::bytes)
+    }
+
+    /// The same, for a caller.
+    #[inline]
+    pub(crate) fn lent_value(&self) -> &[u8] {
+        self.value_in(Mapping::lent)
+    }
+
+    #[inline]
+    fn value_in(&self, bytes: impl Fn(&Mapping) -> &[u8]) -> &[u8] {
+        let bytes = match (&self.plain, &self.position) {
+            (Values::Shared(plain), _) => plain.bytes(),
+            (Values::Mapped, Some(position)) => bytes(position.found.body().table.mapping()),
+            (Values::Mapped, None) => return &[],
+            (Values::Own, _) => &self.buffer,
         };
         bytes.get(self.value.clone()).unwrap_or_default()
+    }
+
+    /// Whether a table of the run has failed.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.tables.iter().try_for_each(|table| table.check())
     }
 
     /// The first span at or after a table and part: a part of a table that this cursor reads.
@@ -347,9 +407,9 @@ impl RunCursor {
         let database = database.unwrap_or(DatabaseId(0));
         let entry = entry(&found);
         let has_it = entry < found.len();
-        (self.is_plain, self.key_is_of_block) = (false, false);
-        if self.plain.capacity() > PLAIN_KEPT {
-            self.plain = Vec::new();
+        (self.plain, self.key_is_of_block) = (Values::Mapped, false);
+        if self.buffer.capacity() > PLAIN_KEPT {
+            self.buffer = Vec::new();
         }
         self.position = Some(Position { table, part, database, block, entry, found });
         Ok(has_it)
@@ -364,14 +424,16 @@ impl RunCursor {
     }
 
     fn load(&self, table: usize, part: usize, block: usize) -> Result<(Block<'_>, Range<usize>)> {
-        self.tables[table].block(part, block)
+        // What a compaction reads gets a new checksum: it must not be of something that has rotted since.
+        self.tables[table].block(part, block, self.database.is_none())
     }
 
     fn next_block(&mut self) -> Result<()> {
         let Some(position) = &self.position else { return Ok(()) };
         let (table, part, block) = (position.table, position.part, position.block + 1);
         if block < self.tables[table].blocks(part) {
-            self.ahead.reached(&self.tables[table], position.found.body().range.end);
+            let is_known = self.tables[table].was_read(part, block);
+            self.ahead.reached(&self.tables[table], position.found.body().range.end, is_known);
             seeded!(IteratorNotFused => self.position.iter_mut().for_each(|at| at.block = block));
             return self.stand(table, part, block, End::First);
         }

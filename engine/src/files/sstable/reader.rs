@@ -1,53 +1,36 @@
 //! One open sstable.
 //!
 //! Opening checks the header, the footer, the partitions and the properties; the filter and every
-//! block are checked at their first touch. A table that a version no longer names is deleted when
-//! its last reader lets go: it is put into the [`Graveyard`], which the background empties. After a close
-//! nobody does, for the directory may be somebody else's by then: the next open removes the file.
+//! block are checked at their first touch. Before that the system is asked whether it can read them, so that a device
+//! that cannot is an error and not a signal; what fails later is told by [`Table::check`]. A table that a version no
+//! longer names is deleted when its last reader lets go: it is put into the [graveyard](super::Graveyard), which the
+//! background empties. After a close nobody does, for the directory may be somebody else's by then: the next open
+//! removes the file.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use orlop_formats::block::Block;
+use orlop_formats::block::{Block, Compression};
 use orlop_formats::checksum::{self, Place};
-use orlop_formats::error::{DecodeError, Reason};
-use orlop_formats::file_header::{FileHeader, FileKind};
+use orlop_formats::error::DecodeError;
 use orlop_formats::filter;
-use orlop_formats::ids::{DatabaseId, Kind, Seqno};
+use orlop_formats::ids::DatabaseId;
 use orlop_formats::manifest::TableMeta;
-use orlop_formats::sstable::{
-    FOOTER_LEN, Footer, Handle, Partition, Properties, decode_partitions,
-};
+use orlop_formats::sstable::{Footer, Handle, Partition, Properties};
 
+use super::cache::Slots;
+use super::context::Context;
+use super::ends::{Unread, decode};
 use super::fences::Fences;
+use super::marks::Marks;
+use super::probe;
+use crate::env::faults::Inside;
 use crate::env::{Env, Mapping};
 use crate::error::{Error, Result};
+use crate::options::Verify;
 use crate::prefetch;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering};
-
-/// Files that nobody names or reads any more.
-#[derive(Debug, Default)]
-pub(crate) struct Graveyard {
-    paths: Mutex<Vec<PathBuf>>,
-    /// Tables that no version names, but that somebody may still read.
-    condemned: AtomicU64,
-}
-
-impl Graveyard {
-    pub(crate) fn bury(&self, path: PathBuf) {
-        self.paths.lock().push(path);
-    }
-
-    /// Whether files are, or will be, to be removed.
-    pub(crate) fn expects(&self) -> bool {
-        self.condemned.load(Ordering::Acquire) > 0 || !self.paths.lock().is_empty()
-    }
-
-    /// Takes all of them, to be removed.
-    pub(crate) fn empty(&self) -> Vec<PathBuf> {
-        std::mem::take(&mut *self.paths.lock())
-    }
-}
+use crate::sync::{Arc, AtomicBool, AtomicU64, OnceLock, Ordering};
 
 /// A partition, and the ordinal of its first block in the whole table.
 #[derive(Debug)]
@@ -66,14 +49,22 @@ pub(crate) struct Table {
     map: Mapping,
     parts: Vec<Part>,
     properties: Properties,
-    filter: (u64, u64),
-    data_end: u64,
+    footer: Footer,
     /// One bit for each data block that was found good.
-    verified_blocks: Vec<AtomicU64>,
+    verified_blocks: Marks,
     /// One bit for each partition's index, and one more for the filter.
-    verified_regions: Vec<AtomicU64>,
+    verified_regions: Marks,
+    /// The filter in memory, where nothing that the file says is to be believed twice.
+    filter_copy: OnceLock<Vec<u8>>,
+    /// See [`Context::verify`]; here it is beside what is read with it.
+    pub(super) verify: Verify,
+    /// Places of decompressed blocks; none where nothing is compressed.
+    pub(super) slots: Arc<Slots>,
+    /// Where the system was asked for more than somebody needed: from there in its upper half, up to there in its
+    /// lower, in [`ASKED_UNIT`]s.
+    asked: AtomicU64,
     obsolete: AtomicBool,
-    graveyard: Arc<Graveyard>,
+    pub(super) context: Arc<Context>,
 }
 
 impl std::fmt::Debug for Table {
@@ -82,44 +73,10 @@ impl std::fmt::Debug for Table {
     }
 }
 
-/// Where a value was found.
-pub(crate) enum Payload {
-    /// In the mapping, at these bytes.
-    Mapped(Range<usize>),
-    /// Decompressed.
-    Owned(Vec<u8>),
-}
+/// Bytes that the system is asked for at once where blocks are read in order: as many as one fault maps.
+const ASKED_IN_ORDER: usize = 64 << 10;
 
-/// Where a key would be in a table.
-#[derive(Clone, Copy)]
-pub(crate) struct Location<'a> {
-    part: usize,
-    fences: &'a Fences,
-    block: usize,
-}
-
-/// The beginning of a block, where its keys are and where its values begin, has at least so many bytes mostly.
-const HEAD_OF_BLOCK: usize = 512;
-
-/// A version of a key found in a table.
-pub(crate) struct Found {
-    pub(crate) kind: Kind,
-    pub(crate) value: Payload,
-}
-
-fn bits(count: usize) -> Vec<AtomicU64> {
-    (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect()
-}
-
-fn is_set(bits: &[AtomicU64], at: usize) -> bool {
-    bits.get(at / 64).is_some_and(|word| word.load(Ordering::Acquire) >> (at % 64) & 1 == 1)
-}
-
-fn set(bits: &[AtomicU64], at: usize) {
-    if let Some(word) = bits.get(at / 64) {
-        word.fetch_or(1 << (at % 64), Ordering::AcqRel);
-    }
-}
+const ASKED_UNIT: usize = 4096;
 
 impl Table {
     /// Maps a table and checks that it is the one the manifest names.
@@ -128,12 +85,17 @@ impl Table {
         path: PathBuf,
         place: Place,
         meta: TableMeta,
-        graveyard: Arc<Graveyard>,
+        context: Arc<Context>,
     ) -> Result<Self> {
         let map = env.map(&path).map_err(|source| Error::io("open", &path, source))?;
-        let decoded = decode(map.bytes(), &place, &meta);
-        let (footer, partitions, properties) =
-            decoded.map_err(|source| Error::decode(&path, source))?;
+        let inside = Inside::enter();
+        let decoded = decode(&map, &place, &meta);
+        drop(inside);
+        map.check().map_err(|source| Error::io("read", &path, source))?;
+        let (footer, partitions, properties) = decoded.map_err(|unread| match unread {
+            Unread::Io(source) => Error::io("read", &path, source),
+            Unread::Decode(source) => Error::decode(&path, source),
+        })?;
         let mut first_block = 0;
         let mut parts = Vec::with_capacity(partitions.len());
         for partition in partitions {
@@ -141,19 +103,23 @@ impl Table {
             parts.push(Part { partition, first_block, fences: OnceLock::default() });
             first_block += blocks;
         }
+        let is_cached = context.cache.takes() && properties.compression != Compression::None;
         Ok(Self {
-            verified_blocks: bits(first_block),
-            verified_regions: bits(parts.len() + 1),
+            verified_blocks: Marks::new(first_block),
+            verified_regions: Marks::new(parts.len() + 1),
+            filter_copy: OnceLock::default(),
+            slots: Arc::new(Slots::new(if is_cached { first_block } else { 0 }, &context.cache)),
             meta,
             path,
             place,
             map,
             parts,
             properties,
-            filter: footer.filter,
-            data_end: footer.data_end,
+            footer,
+            asked: AtomicU64::new(0),
             obsolete: AtomicBool::new(false),
-            graveyard,
+            verify: context.verify,
+            context,
         })
     }
 
@@ -169,8 +135,22 @@ impl Table {
         &self.map
     }
 
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether the file has failed: then what was read of it before this may have been anything.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.map.check().map_err(|e| self.unread(e))
+    }
+
+    #[cold]
+    fn unread(&self, source: io::Error) -> Error {
+        Error::io("read", &self.path, source)
+    }
+
     pub(crate) fn filter_bytes(&self) -> u64 {
-        self.filter.1
+        self.footer.filter.1
     }
 
     /// Bytes of data blocks of databases for which `dead` holds, and of all of them.
@@ -188,11 +168,11 @@ impl Table {
     /// Deletes the file once nobody reads it any more.
     pub(crate) fn mark_obsolete(&self) {
         if !self.obsolete.swap(true, Ordering::AcqRel) {
-            self.graveyard.condemned.fetch_add(1, Ordering::AcqRel);
+            self.context.graveyard.condemn(self.meta.size);
         }
     }
 
-    fn part_index(&self, database: DatabaseId) -> Option<usize> {
+    pub(super) fn part_index(&self, database: DatabaseId) -> Option<usize> {
         self.parts.binary_search_by_key(&database, |part| part.partition.database).ok()
     }
 
@@ -206,7 +186,7 @@ impl Table {
         self.parts.iter().map(|part| part.partition.database)
     }
 
-    fn corrupt(&self, source: DecodeError) -> Error {
+    pub(super) fn corrupt(&self, source: DecodeError) -> Error {
         Error::decode(&self.path, source)
     }
 
@@ -216,7 +196,7 @@ impl Table {
             .ok()
             .and_then(|start| Some(start..start.checked_add(usize::try_from(len).ok()?)?));
         let bytes = match range {
-            Some(range) => self.map.read(range).map_err(|e| Error::io("read", &self.path, e))?,
+            Some(range) => self.map.read(range).map_err(|e| self.unread(e))?,
             None => None,
         };
         bytes.ok_or_else(|| self.outside(offset, len, what))
@@ -229,21 +209,44 @@ impl Table {
         self.corrupt(DecodeError::corrupt(what, offset, expected, found))
     }
 
-    /// A sealed region's body, verified if its bit is not set yet.
+    /// A sealed region's body, verified if its bit is not set yet, or if it is to be verified every time.
     #[inline]
     fn body(
         &self,
         region: (u64, u64),
         what: &'static str,
-        verified: (&[AtomicU64], usize),
+        verified: (&Marks, usize),
+        verify: Verify,
     ) -> Result<&[u8]> {
         let (offset, len) = region;
         let sealed = self.sealed(offset, len, what)?;
-        let (bits, at) = verified;
-        if seeded!(BlockUnchecked => true, else is_set(bits, at)) {
+        let (marks, at) = verified;
+        if seeded!(BlockUnchecked => true, else marks.has(at) && verify == Verify::Once) {
             return Ok(&sealed[..sealed.len().saturating_sub(8)]);
         }
-        self.verify(sealed, offset, what).inspect(|_| set(bits, at))
+        // Whoever reads in order does not ask the system for each block.
+        self.ask_system(offset as usize, sealed.len(), at > 0 && marks.has(at - 1))?;
+        self.verify(sealed, offset, what).inspect(|_| marks.set(at))
+    }
+
+    /// Has the system say whether it can read bytes that nobody has touched, and what follows them if they were reached
+    /// in order.
+    #[cold]
+    fn ask_system(&self, start: usize, len: usize, in_order: bool) -> Result<()> {
+        let end = start.saturating_add(len);
+        let asked = self.asked.load(Ordering::Relaxed);
+        let (from, to) = ((asked >> 32) as usize * ASKED_UNIT, asked as u32 as usize * ASKED_UNIT);
+        if from <= start && end <= to {
+            return Ok(());
+        }
+        let window = start.saturating_add(ASKED_IN_ORDER).next_multiple_of(ASKED_UNIT);
+        if in_order && end <= window && self.map.populate(start..window).is_ok() {
+            let unit = |at: usize| u64::from(u32::try_from(at / ASKED_UNIT).unwrap_or(0));
+            self.asked.store(unit(start + ASKED_UNIT - 1) << 32 | unit(window), Ordering::Relaxed);
+            return Ok(());
+        }
+        // What cannot be read behind it is no matter of this one.
+        self.map.populate(start..end).map_err(|e| self.unread(e))
     }
 
     /// The body of a sealed region that nobody has looked at in this open.
@@ -255,16 +258,43 @@ impl Table {
     }
 
     /// Whether a key with this hash can be in the table.
+    #[inline]
     pub(crate) fn may_contain(&self, hash: u64) -> Result<bool> {
-        let lines = self.body(self.filter, "filter", (&self.verified_regions, self.parts.len()))?;
-        Ok(filter::may_contain(lines, hash))
+        Ok(probe::may_contain(self.filter_lines()?, hash))
+    }
+
+    #[inline]
+    fn filter_lines(&self) -> Result<&[u8]> {
+        if self.verify == Verify::Once {
+            return self.filter_body();
+        }
+        match self.filter_copy.get() {
+            Some(lines) => Ok(lines),
+            None => self.copy_filter(),
+        }
+    }
+
+    fn filter_body(&self) -> Result<&[u8]> {
+        let verified = (&self.verified_regions, self.parts.len());
+        self.body(self.footer.filter, "filter", verified, Verify::Once)
+    }
+
+    #[cold]
+    fn copy_filter(&self) -> Result<&[u8]> {
+        let (offset, len) = self.footer.filter;
+        self.ask_system(offset as usize, len as usize, false)?;
+        let copy = self.sealed(offset, len, "filter")?.to_vec();
+        let lines = self.verify(&copy, offset, "filter")?.len();
+        Ok(self.filter_copy.get_or_init(|| copy.into_iter().take(lines).collect()))
     }
 
     /// Asks the processor for the line of the filter that [`Table::may_contain`] will read.
     #[inline]
     pub(crate) fn prefetch_filter(&self, hash: u64) {
-        let Some(line) = filter::line_at(self.filter.1.saturating_sub(8), hash) else { return };
-        let start = self.filter.0.saturating_add(line) as usize;
+        let Some(line) = filter::line_at(self.footer.filter.1.saturating_sub(8), hash) else {
+            return;
+        };
+        let start = self.footer.filter.0.saturating_add(line) as usize;
         prefetch::read(self.map.bytes().as_ptr().wrapping_add(start), filter::LINE_LEN);
     }
 
@@ -277,11 +307,11 @@ impl Table {
     }
 
     /// The index of one partition as it is in the file: separators and, as values, handles.
-    fn index(&self, part: usize) -> Result<Block<'_>> {
+    pub(super) fn index(&self, part: usize) -> Result<Block<'_>> {
         let partition = &self.part_at(part)?.partition;
         let Handle { offset, len } = partition.index;
         let region = (offset, u64::from(len));
-        let body = self.body(region, "index block", (&self.verified_regions, part))?;
+        let body = self.body(region, "index block", (&self.verified_regions, part), self.verify)?;
         let block = Block::parse(body).map_err(|source| self.corrupt(source.at(offset)))?;
         if block.len() == partition.blocks as usize {
             return Ok(block);
@@ -292,7 +322,7 @@ impl Table {
 
     /// The same in memory. Whoever comes first reads it.
     #[inline]
-    fn fences(&self, part: usize) -> Result<&Fences> {
+    pub(super) fn fences(&self, part: usize) -> Result<&Fences> {
         let of = self.part_at(part)?;
         match of.fences.get() {
             Some(fences) => Ok(fences),
@@ -302,14 +332,17 @@ impl Table {
 
     #[cold]
     fn read_fences<'a>(&self, part: usize, of: &'a Part) -> Result<&'a Fences> {
-        let fences = Fences::read(&self.index(part)?, self.data_end);
+        let fences = Fences::read(&self.index(part)?, self.footer.data_end);
         let offset = of.partition.index.offset;
+        // They stay, and say where blocks are: they must not be those of a file that was failing.
+        self.check()?;
         let fences = fences.map_err(|source| self.corrupt(source.at(offset)))?;
         Ok(of.fences.get_or_init(|| fences))
     }
 
     /// Reads all indexes, so that no reader waits for that. What cannot be read is told to who comes to need it.
     pub(crate) fn read_indexes(&self) {
+        let _inside = Inside::enter();
         (0..self.parts.len()).for_each(|part| drop(self.fences(part)));
     }
 
@@ -319,28 +352,46 @@ impl Table {
         read.map(|fences| fences.bytes() as u64).sum()
     }
 
-    /// Data block number `at` of a partition, and where its body lies in the file.
-    pub(crate) fn block(&self, part: usize, at: usize) -> Result<(Block<'_>, Range<usize>)> {
-        let Some(handle) = self.fences(part)?.handle(at) else {
-            let expected = format!("fewer than {}", self.blocks(part));
-            return Err(self.corrupt(DecodeError::corrupt("block", 0, expected, at.to_string())));
-        };
-        self.block_of(part, handle, at)
+    /// Data block number `at` of a partition, and where its body lies in the file. `again`: it is checked, whoever has
+    /// done so before.
+    pub(crate) fn block(
+        &self,
+        part: usize,
+        at: usize,
+        again: bool,
+    ) -> Result<(Block<'_>, Range<usize>)> {
+        let verify = if again { Verify::Always } else { self.verify };
+        match self.fences(part)?.handle(at) {
+            Some(handle) => self.block_of(part, handle, at, verify),
+            None => Err(self.no_block(part, at)),
+        }
+    }
+
+    #[cold]
+    fn no_block(&self, part: usize, at: usize) -> Error {
+        let expected = format!("fewer than {}", self.blocks(part));
+        self.corrupt(DecodeError::corrupt("block", 0, expected, at.to_string()))
     }
 
     #[inline]
-    fn block_of(
+    pub(super) fn block_of(
         &self,
         part: usize,
         Handle { offset, len }: Handle,
         at: usize,
+        verify: Verify,
     ) -> Result<(Block<'_>, Range<usize>)> {
-        let first = self.parts.get(part).map_or(0, |part| part.first_block);
-        let verified = (self.verified_blocks.as_slice(), first + at);
-        let body = self.body((offset, u64::from(len)), "data block", verified)?;
+        let verified = (&self.verified_blocks, self.ordinal(part, at));
+        let region = (offset, u64::from(len));
+        let body = self.body(region, "data block", verified, verify)?;
         let block = Block::parse(body).map_err(|source| self.corrupt(source.at(offset)))?;
         let start = offset as usize;
         Ok((block, start..start + body.len()))
+    }
+
+    /// Whether somebody has read a data block in this open.
+    pub(crate) fn was_read(&self, part: usize, at: usize) -> bool {
+        self.verified_blocks.has(self.ordinal(part, at))
     }
 
     /// Number of data blocks of a partition.
@@ -362,84 +413,45 @@ impl Table {
         }
     }
 
-    /// Where a key would be. The processor is asked for what says so.
+    /// The number of a block among all of the table.
     #[inline]
-    pub(crate) fn locate(&self, database: DatabaseId, key: &[u8]) -> Result<Option<Location<'_>>> {
-        let Some(part) = self.part_index(database) else { return Ok(None) };
-        let fences = self.fences(part)?;
-        let block = match fences.lower_bound(key) {
-            Some(at) => at,
-            None => self.index(part)?.lower_bound(key),
-        };
-        fences.prefetch_handle(block);
-        Ok(Some(Location { part, fences, block }))
+    pub(super) fn ordinal(&self, part: usize, at: usize) -> usize {
+        self.parts.get(part).map_or(0, |part| part.first_block) + at
     }
 
-    /// Asks for what [`Table::get`] will read first: the processor, and also the device if it may have to come from
-    /// there. One that nobody has read in this open may.
-    pub(crate) fn ask_for(&self, at: Location<'_>, from_device: bool) {
-        let Location { part, fences, block } = at;
-        let Some(Handle { offset, len }) = fences.handle(block) else { return };
-        let first = self.parts.get(part).map_or(0, |part| part.first_block);
-        let start = offset as usize;
-        if from_device || !is_set(&self.verified_blocks, first + block) {
-            self.map.will_need(start..start.saturating_add(len as usize));
-        } else {
-            prefetch::read(self.map.bytes().as_ptr().wrapping_add(start), HEAD_OF_BLOCK);
+    /// Data blocks of all partitions.
+    pub(super) fn all_blocks(&self) -> usize {
+        self.parts.last().map_or(0, |part| part.first_block + part.partition.blocks as usize)
+    }
+
+    /// Where data block number `ordinal` of all lies.
+    pub(super) fn handle_of(&self, ordinal: usize) -> Result<Handle> {
+        let behind = self.parts.partition_point(|part| part.first_block <= ordinal);
+        let part = behind.saturating_sub(1);
+        let at = ordinal - self.parts.get(part).map_or(0, |part| part.first_block);
+        self.fences(part)?.handle(at).ok_or_else(|| self.no_block(part, at))
+    }
+
+    /// The first block behind the partition that a block is in.
+    pub(super) fn end_of_part(&self, ordinal: usize) -> usize {
+        let behind = self.parts.partition_point(|part| part.first_block <= ordinal);
+        self.parts.get(behind).map_or(self.all_blocks(), |part| part.first_block)
+    }
+
+    /// The regions behind the data, and what they are. Always in the same order, which is not that of the file.
+    pub(super) fn sealed_regions(&self) -> impl Iterator<Item = ((u64, u64), &'static str)> {
+        let Footer { filter, partitions, properties, .. } = self.footer;
+        let indexes = self.parts.iter().map(|part| part.partition.index);
+        let indexes =
+            indexes.map(|Handle { offset, len }| ((offset, u64::from(len)), "index block"));
+        indexes.chain([(filter, "filter"), (partitions, "partitions"), (properties, "properties")])
+    }
+
+    /// Whoever reads a data block next checks it again; of other stretches nothing is read twice.
+    pub(super) fn doubt(&self, ordinal: usize) {
+        if ordinal < self.all_blocks() {
+            self.verified_blocks.unset(ordinal);
         }
-    }
-
-    /// The newest version of a key that `seqno` can see, from where it would be on.
-    #[inline]
-    pub(crate) fn get(&self, at: Location<'_>, key: &[u8], seqno: Seqno) -> Result<Option<Found>> {
-        let Location { part, fences, mut block } = at;
-        while let Some(handle) = fences.handle(block) {
-            let start = self.map.bytes().as_ptr().wrapping_add(handle.offset as usize);
-            prefetch::read(start, HEAD_OF_BLOCK);
-            let (found, body) = self.block_of(part, handle, block)?;
-            let Some(first) = found.find(key) else { return Ok(None) };
-            for entry in first..found.len() {
-                if entry > first && found.compare(entry, key).is_ne() {
-                    return Ok(None);
-                }
-                if found.seqno(entry) <= seqno {
-                    return self.found(&found, body.start, entry).map(Some);
-                }
-            }
-            // Versions of one key can go on in the next block.
-            block += 1;
-        }
-        Ok(None)
-    }
-
-    #[inline]
-    fn found(&self, block: &Block<'_>, body_start: usize, entry: usize) -> Result<Found> {
-        let fail = |source: DecodeError| self.corrupt(source.at(body_start as u64));
-        Ok(Found { kind: block.kind(entry).map_err(fail)?, value: self.value(block, entry)? })
-    }
-
-    #[inline]
-    fn value(&self, block: &Block<'_>, entry: usize) -> Result<Payload> {
-        let range = block.value_range(entry).map_err(|source| self.corrupt(source))?;
-        match block.plain_values() {
-            Some(values) => {
-                let value = values.get(range).unwrap_or_default();
-                Ok(Payload::Mapped(self.range_of(value)))
-            }
-            None => {
-                let mut plain = Vec::new();
-                block.decompress_values(&mut plain).map_err(|source| self.corrupt(source))?;
-                plain.truncate(range.end);
-                plain.drain(..range.start);
-                Ok(Payload::Owned(plain))
-            }
-        }
-    }
-
-    /// Where a slice of the mapping stands in it.
-    fn range_of(&self, slice: &[u8]) -> Range<usize> {
-        let start = slice.as_ptr().addr().saturating_sub(self.map.bytes().as_ptr().addr());
-        start..start + slice.len()
     }
 
     /// The properties block.
@@ -451,82 +463,8 @@ impl Table {
 impl Drop for Table {
     fn drop(&mut self) {
         if self.obsolete.load(Ordering::Acquire) {
-            self.graveyard.bury(self.path.clone());
-            self.graveyard.condemned.fetch_sub(1, Ordering::AcqRel);
+            self.context.graveyard.bury(self.path.clone());
+            self.context.graveyard.release(self.meta.size);
         }
     }
-}
-
-type Decoded = (Footer, Vec<Partition>, Properties);
-
-fn decode(bytes: &[u8], place: &Place, meta: &TableMeta) -> Result<Decoded, DecodeError> {
-    let header =
-        FileHeader::decode_expecting(bytes, FileKind::Sstable, Some(place.store), place.file)?;
-    if bytes.len() as u64 != meta.size || header.id != meta.id {
-        return Err(DecodeError::corrupt(
-            "sstable",
-            0,
-            format!("{} bytes with file id {}", meta.size, meta.id),
-            format!("{} bytes with file id {}", bytes.len(), header.id),
-        ));
-    }
-    let footer_offset = bytes.len().saturating_sub(FOOTER_LEN);
-    let footer_bytes = bytes.get(footer_offset..).unwrap_or_default();
-    let footer = Footer::decode(footer_bytes, place, footer_offset as u64)?;
-    let checksum = Footer::checksum_of(footer_bytes);
-    if checksum != meta.footer_checksum || footer.id != meta.id || footer.file_len != meta.size {
-        return Err(DecodeError::corrupt(
-            "footer",
-            footer_offset as u64,
-            format!("checksum {:016x} as in the manifest", meta.footer_checksum),
-            format!("{checksum:016x}"),
-        ));
-    }
-    let region = |(offset, len): (u64, u64), what: &'static str| {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let end = start.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
-        let sealed = bytes.get(start..end).ok_or_else(|| {
-            DecodeError::corrupt(
-                what,
-                offset,
-                format!("a region inside the file of {} bytes", bytes.len()),
-                format!("{len} bytes"),
-            )
-        })?;
-        checksum::open(sealed, place, offset, what)
-    };
-    let partitions = decode_partitions(region(footer.partitions, "partitions")?)
-        .map_err(|source| source.at(footer.partitions.0))?;
-    // Entries of another database than the manifest says would be found by compactions only.
-    let ends = [partitions.first(), partitions.last()].map(|end| end.map(|part| part.database));
-    let said = [meta.smallest.0, meta.largest.0];
-    if ends != said.map(Some) {
-        return Err(DecodeError::corrupt(
-            "partitions",
-            footer.partitions.0,
-            format!("databases {} to {} as in the manifest", said[0], said[1]),
-            format!("{ends:?}"),
-        ));
-    }
-    // What is kept in memory for each block is held against the file first.
-    let data = partitions.iter().try_fold(0_u64, |sum, part| sum.checked_add(part.data_bytes));
-    if data.is_none_or(|data| data > footer.data_end) {
-        let expected = format!("at most {} bytes of data blocks", footer.data_end);
-        let found = format!("{data:?}");
-        return Err(DecodeError::corrupt("partitions", footer.partitions.0, expected, found));
-    }
-    let properties = Properties::decode(region(footer.properties, "properties")?)
-        .map_err(|source| source.at(footer.properties.0))?;
-    if let Some(expiry) = properties.max_expiry {
-        let expected = "entries that do not expire";
-        let found = format!("an expiry at {expiry}");
-        return Err(DecodeError::new(
-            Reason::TooNew,
-            "sstable",
-            footer.properties.0,
-            expected,
-            found,
-        ));
-    }
-    Ok((footer, partitions, properties))
 }

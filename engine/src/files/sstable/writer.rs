@@ -19,7 +19,6 @@ use orlop_formats::sstable::{
 
 use crate::env::{Env, WriteFile};
 use crate::error::{Error, Result};
-use crate::options::Options;
 
 /// Bytes of a write, but for the last one: whole sectors, which go past the page cache.
 const WRITE_BYTES: usize = 1 << 20;
@@ -36,6 +35,16 @@ pub(crate) struct Entry<'a> {
     pub(crate) kind: Kind,
     pub(crate) expiry: Option<u64>,
     pub(crate) value: &'a [u8],
+}
+
+/// What a table is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TableFormat {
+    /// Bytes of a data block.
+    pub(crate) block_size: usize,
+    pub(crate) compression: Compression,
+    /// Bits of the filter for each key; 0: no filter.
+    pub(crate) filter_bits: u32,
 }
 
 /// A data block that is written, and whose fence waits for the next block's first key.
@@ -78,14 +87,13 @@ impl TableWriter {
         env: &dyn Env,
         path: PathBuf,
         place: Place,
-        options: &Options,
-        compression: Compression,
+        format: TableFormat,
     ) -> Result<Self> {
         let file = env.create(&path).map_err(|source| Error::io("create", &path, source))?;
         let id = FileId(env.random());
         let header =
             FileHeader { kind: FileKind::Sstable, store: place.store, number: place.file, id };
-        let bits = options.filter_bits;
+        let TableFormat { block_size, compression, filter_bits: bits } = format;
         Ok(Self {
             path,
             place,
@@ -94,7 +102,7 @@ impl TableWriter {
             buffer: header.encode().to_vec(),
             written: 0,
             synced: 0,
-            block_size: options.block_size,
+            block_size,
             block: BlockBuilder::new(compression),
             index: BlockBuilder::new(Compression::None),
             fence: None,

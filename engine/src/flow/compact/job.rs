@@ -1,7 +1,8 @@
 //! Carries out one compaction.
 //!
 //! 1. pick it from the current version
-//! 2. merge the inputs into new tables, synced, their directory synced
+//! 2. merge the inputs into new tables, synced, their directory synced; where the inputs were in the page cache, bring
+//!    the outputs there
 //! 3. make the edit durable: outputs in, inputs out
 //! 4. replace the view; inputs are deleted when their last reader lets go
 
@@ -10,6 +11,7 @@ use std::collections::HashSet;
 use orlop_formats::ids::{DatabaseId, FileNumber};
 use orlop_formats::manifest::{TableMeta, VersionEdit};
 
+use crate::env::faults::Inside;
 use crate::error::{Error, Result};
 use crate::files::manifest::State;
 use crate::files::sstable::{RunCursor, Table};
@@ -69,7 +71,14 @@ pub(crate) fn run(shared: &Shared, job: &Job) -> Result<()> {
         version.tables().filter(|table| inputs.contains(&table.meta().number)).collect();
     let output = match job.action {
         Action::Move => moved(&tables, job),
-        Action::Merge => merge(shared, &version, &inputs, job)?,
+        Action::Merge => {
+            // Asked before the merge reads them all.
+            let were_resident = tables.iter().all(|table| table.mapping().is_resident());
+            let output = merge(shared, &version, &inputs, job, were_resident)?;
+            // Who reads what is in memory finds it there afterwards, too.
+            background::warm_output(shared, &output.tables);
+            output
+        }
     };
     let bytes_out = output.bytes();
     let edit = |_: &State| VersionEdit { removed: job.inputs.clone(), ..VersionEdit::default() };
@@ -97,8 +106,11 @@ fn merge(
     version: &Version,
     inputs: &HashSet<FileNumber>,
     job: &Job,
+    warm: bool,
 ) -> Result<Output> {
+    let _inside = Inside::enter();
     let mut sources = Vec::new();
+    let mut read = Vec::new();
     for run in version.runs() {
         let tables: Vec<Arc<Table>> = run
             .tables
@@ -107,6 +119,7 @@ fn merge(
             .cloned()
             .collect();
         if !tables.is_empty() {
+            read.extend(tables.iter().cloned());
             sources.push(Source::Run(Box::new(RunCursor::over_all(tables)?)));
         }
     }
@@ -114,13 +127,20 @@ fn merge(
     let plan = Plan {
         level: job.level,
         run: Some(job.run),
+        is_lowest: version.lowest() <= usize::from(job.level),
         fold: Fold::new(shared.snapshots.boundaries(&shared.visible)),
         liveness: shared.liveness(),
         bottom: &bottom,
-        warm: true,
+        warm,
         pause: &mut || pause(shared),
     };
-    rewrite(shared, &mut Merge::new(sources), plan)
+    let output = rewrite(shared, &mut Merge::new(sources), plan);
+    // Zeros in place of a page are no entries, and no end of them.
+    let sound = read.iter().try_for_each(|table| table.check());
+    if let (Err(_), Ok(output)) = (&sound, &output) {
+        output.discard(shared);
+    }
+    sound.and(output)
 }
 
 /// Whether no table outside of the merge can hold an older version of a key. The tables that can

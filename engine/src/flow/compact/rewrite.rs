@@ -6,15 +6,14 @@
 
 use std::path::PathBuf;
 
-use orlop_formats::block::Compression;
 use orlop_formats::filename::FileName;
 use orlop_formats::ids::DatabaseId;
 use orlop_formats::manifest::TableMeta;
 
 use crate::error::{Error, Result};
-use crate::files::sstable::{Entry, TableWriter};
+use crate::files::sstable::{Entry, TableFormat, TableWriter};
 use crate::flow::compact::fold::Fold;
-use crate::options::{Background, FIRST_COMPRESSED_LEVEL};
+use crate::options::Background;
 use crate::state::catalog::Liveness;
 use crate::state::iter::{Merge, is_live};
 use crate::state::shared::Shared;
@@ -59,9 +58,12 @@ pub(crate) struct Plan<'a> {
     pub(crate) run: Option<u64>,
     pub(crate) fold: Fold,
     pub(crate) liveness: Liveness,
+    /// No level below holds anything: a table here has most of what there is, or will.
+    pub(crate) is_lowest: bool,
     /// Whether no older version of a key exists outside of the sources.
     pub(crate) bottom: &'a dyn Fn(DatabaseId, &[u8]) -> bool,
-    /// The tables go past the page cache; whether the background is to bring them into it.
+    /// The tables go past the page cache; whether the background is to bring them into it. Those of a merge, if its
+    /// inputs were there.
     pub(crate) warm: bool,
     /// Called now and then: does what is more urgent, or ends the job with an error.
     pub(crate) pause: &'a mut dyn FnMut() -> Result<()>,
@@ -169,7 +171,7 @@ fn fill(
         if let Some(entry) = input.entry() {
             let writer = match &mut writer {
                 Some(writer) => writer,
-                None => writer.insert(begin(shared, plan.level, output)?),
+                None => writer.insert(begin(shared, plan, output)?),
             };
             writer.add(entry)?;
         }
@@ -200,16 +202,17 @@ fn cut_here(shared: &Shared, writer: Option<&TableWriter>, same_database: bool) 
     writer.is_some_and(|writer| writer.size() >= enough)
 }
 
-fn begin(shared: &Shared, level: u8, output: &mut Output) -> Result<TableWriter> {
+fn begin(shared: &Shared, plan: &Plan<'_>, output: &mut Output) -> Result<TableWriter> {
     let number = shared.next_number();
     let path = shared.dir.path_of(FileName::Sstable(number));
     output.paths.push(path.clone());
-    let compression = if level >= FIRST_COMPRESSED_LEVEL {
-        shared.options.compression
-    } else {
-        Compression::None
+    let options = &shared.options;
+    let format = TableFormat {
+        block_size: options.block_size,
+        compression: options.compression_of(plan.level),
+        filter_bits: options.filter_bits_of(plan.is_lowest),
     };
-    TableWriter::create(&*shared.dir.env, path, shared.place(number), &shared.options, compression)
+    TableWriter::create(&*shared.dir.env, path, shared.place(number), format)
 }
 
 fn end(

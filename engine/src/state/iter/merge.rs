@@ -31,6 +31,11 @@ impl Merge {
         merge
     }
 
+    /// Whether a file that a source reads has failed.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.sources.iter().try_for_each(Source::check)
+    }
+
     pub(crate) fn seek_ge(&mut self, key: &[u8]) -> Result<()> {
         self.sources.iter_mut().try_for_each(|source| source.seek_ge(key))?;
         self.pick(Ordering::Less);

@@ -103,7 +103,23 @@ impl Source {
         }
     }
 
-    /// The value of the entry, after [`Source::load_value`].
+    /// The value of the entry, after [`Source::load_value`], for a caller.
+    pub(crate) fn lent_value(&self) -> &[u8] {
+        match self {
+            Source::Memory(cursor) => cursor.value(),
+            Source::Run(cursor) => cursor.lent_value(),
+        }
+    }
+
+    /// Whether a file that it reads has failed.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self {
+            Source::Memory(_) => Ok(()),
+            Source::Run(cursor) => cursor.check(),
+        }
+    }
+
+    /// The value of the entry, after [`Source::load_value`]; for the engine alone.
     pub(crate) fn value(&self) -> &[u8] {
         match self {
             Source::Memory(cursor) => cursor.value(),

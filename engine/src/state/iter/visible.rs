@@ -3,11 +3,15 @@
 //! The position is a gap between keys, not a key: it lies before the first key that is `bound` or
 //! greater. `next` returns the entry behind the gap and steps over it, `prev` the one before. So
 //! turning around returns the same entry again.
+//!
+//! A step looks at maps inside of the engine; behind it one comparison tells whether anything mapped has failed since
+//! the cursor was made ([`faults`]). Then its own files are asked.
 
 use orlop_formats::ids::{Kind, Seqno};
 
+use crate::env::faults::{self, Inside};
 use crate::error::{Error, Result};
-use crate::state::iter::Merge;
+use crate::state::iter::{Merge, Source};
 
 /// Where the gap is.
 #[derive(Clone, Copy)]
@@ -49,6 +53,8 @@ pub(crate) struct Visible {
     on_returned: bool,
     /// The first error: every later step returns it again.
     failed: Option<Error>,
+    /// The faults up to which no file of this cursor has failed.
+    faults: u64,
 }
 
 impl Visible {
@@ -66,6 +72,8 @@ impl Visible {
             run: 0,
             on_returned: false,
             failed: None,
+            // Files that have failed before are told at their first block.
+            faults: faults::count(),
         }
     }
 
@@ -76,18 +84,70 @@ impl Visible {
         self.direction = Direction::None;
     }
 
-    /// The entry of the last step that found one.
+    /// The entry of the last step that found one, for a caller.
     #[inline]
     pub(crate) fn entry(&self) -> (&[u8], &[u8]) {
+        self.entry_with(Source::lent_value)
+    }
+
+    /// The same for the engine, which takes of it what it needs.
+    pub(crate) fn take<T>(&mut self, take: impl FnOnce(&[u8], &[u8]) -> T) -> Result<T> {
+        let inside = Inside::enter();
+        let (key, value) = self.entry_with(Source::value);
+        let taken = take(key, value);
+        drop(inside);
+        self.faults_since().map_or(Ok(taken), Err)
+    }
+
+    #[inline]
+    fn entry_with(&self, value: impl Fn(&Source) -> &[u8]) -> (&[u8], &[u8]) {
         let Some(source) = self.merge.entry().filter(|_| self.value_in_merge) else {
             return (&self.key, &self.value);
         };
-        (if self.key_in_merge { source.key() } else { &self.key }, source.value())
+        (if self.key_in_merge { source.key() } else { &self.key }, value(source))
     }
 
     /// Steps over the entry behind the gap; false at the end.
     #[inline]
     pub(crate) fn next(&mut self) -> Result<bool> {
+        let inside = Inside::enter();
+        let mut stepped = self.next_inside();
+        drop(inside);
+        if let Some(error) = self.faults_since() {
+            stepped = Err(error);
+        }
+        stepped
+    }
+
+    /// Steps over the entry before the gap; false at the start.
+    pub(crate) fn prev(&mut self) -> Result<bool> {
+        let inside = Inside::enter();
+        let mut stepped = self.guarded(Self::step_backward);
+        drop(inside);
+        if let Some(error) = self.faults_since() {
+            stepped = Err(error);
+        }
+        stepped
+    }
+
+    /// Why what was found may be zeros in place of a page.
+    #[inline]
+    fn faults_since(&mut self) -> Option<Error> {
+        let faults = faults::count();
+        if faults == self.faults { None } else { self.ask_files(faults) }
+    }
+
+    #[cold]
+    fn ask_files(&mut self, faults: u64) -> Option<Error> {
+        match self.merge.check() {
+            Ok(()) => self.faults = faults,
+            Err(error) => (self.run, self.failed) = (0, Some(error)),
+        }
+        self.failed.clone()
+    }
+
+    #[inline]
+    fn next_inside(&mut self) -> Result<bool> {
         if self.run > 0 {
             self.run -= 1;
             self.key_in_merge = true;
@@ -96,11 +156,6 @@ impl Visible {
             return self.guarded(|_| Err(error));
         }
         self.guarded(Self::step_forward)
-    }
-
-    /// Steps over the entry before the gap; false at the start.
-    pub(crate) fn prev(&mut self) -> Result<bool> {
-        self.guarded(Self::step_backward)
     }
 
     fn guarded(&mut self, step: impl FnOnce(&mut Self) -> Result<bool>) -> Result<bool> {

@@ -1,0 +1,170 @@
+//! Finding a key in a table: which block can have it, where it is in there, and where its value lies.
+
+use std::ops::Range;
+
+use orlop_formats::block::{Block, Parsed};
+use orlop_formats::error::DecodeError;
+use orlop_formats::ids::{DatabaseId, Kind, Seqno};
+use orlop_formats::sstable::Handle;
+
+use super::cache::{Pins, Plain};
+use super::context::Context;
+use super::fences::Fences;
+use super::reader::Table;
+use crate::error::{Error, Result};
+use crate::prefetch;
+use crate::sync::Arc;
+
+/// Where a value was found.
+pub(crate) enum Payload<'a> {
+    /// In the mapping, at these bytes.
+    Mapped(Range<usize>),
+    /// In values that were decompressed before, and stay for as long as the reader does.
+    Cached(&'a Arc<Plain>, Range<usize>),
+    /// In values that were decompressed for this reader.
+    Plain(Arc<Plain>, Range<usize>),
+}
+
+/// Where a key would be in a table.
+#[derive(Clone, Copy)]
+pub(crate) struct Location<'a> {
+    part: usize,
+    fences: &'a Fences,
+    block: usize,
+}
+
+/// A version of a key found in a table.
+pub(crate) struct Found<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) value: Payload<'a>,
+}
+
+/// The beginning of a block, where its keys are and where its values begin, has at least so many bytes mostly.
+const HEAD_OF_BLOCK: usize = 512;
+
+impl Table {
+    /// Where a key would be. The processor is asked for what says so.
+    #[inline]
+    pub(crate) fn locate(&self, database: DatabaseId, key: &[u8]) -> Result<Option<Location<'_>>> {
+        let Some(part) = self.part_index(database) else { return Ok(None) };
+        let fences = self.fences(part)?;
+        let block = match fences.lower_bound(key) {
+            Some(at) => at,
+            None => self.index(part)?.lower_bound(key),
+        };
+        fences.prefetch_handle(block);
+        Ok(Some(Location { part, fences, block }))
+    }
+
+    /// Asks for what [`Table::get`] will read first: the processor, and also the device if it may have to come from
+    /// there. One that nobody has read in this open may.
+    pub(crate) fn ask_for(&self, at: Location<'_>, from_device: bool) {
+        let Location { part, fences, block } = at;
+        let Some(Handle { offset, len }) = fences.handle(block) else { return };
+        let start = offset as usize;
+        if from_device || !self.was_read(part, block) {
+            self.mapping().will_need(start..start.saturating_add(len as usize));
+        } else {
+            prefetch::read(self.mapping().bytes().as_ptr().wrapping_add(start), HEAD_OF_BLOCK);
+        }
+    }
+
+    /// The newest version of a key that `seqno` can see, from where it would be on.
+    #[inline]
+    pub(crate) fn get<'a>(
+        &'a self,
+        at: Location<'_>,
+        key: &[u8],
+        seqno: Seqno,
+        pins: &'a Pins,
+    ) -> Result<Option<Found<'a>>> {
+        let Location { part, fences, mut block } = at;
+        while let Some(handle) = fences.handle(block) {
+            let start = self.mapping().bytes().as_ptr().wrapping_add(handle.offset as usize);
+            prefetch::read(start, HEAD_OF_BLOCK);
+            let (found, body) = self.block_of(part, handle, block, self.verify)?;
+            let Some(first) = found.find(key) else { return Ok(None) };
+            for entry in first..found.len() {
+                if entry > first && found.compare(entry, key).is_ne() {
+                    return Ok(None);
+                }
+                if found.seqno(entry) <= seqno {
+                    let fail = |source: DecodeError| self.corrupt(source.at(body.start as u64));
+                    let kind = found.kind(entry).map_err(fail)?;
+                    let range = found.value_range(entry).map_err(fail)?;
+                    let value = self.value(&found, (part, block), range, pins)?;
+                    return Ok(Some(Found { kind, value }));
+                }
+            }
+            // Versions of one key can go on in the next block.
+            block += 1;
+        }
+        Ok(None)
+    }
+
+    #[inline]
+    fn value<'a>(
+        &'a self,
+        block: &Block<'_>,
+        at: (usize, usize),
+        range: Range<usize>,
+        pins: &'a Pins,
+    ) -> Result<Payload<'a>> {
+        match block.plain_values() {
+            Some(values) => {
+                let value = values.get(range).unwrap_or_default();
+                Ok(Payload::Mapped(self.range_of(value)))
+            }
+            None => self.compressed_value(block, at, range, pins),
+        }
+    }
+
+    fn compressed_value<'a>(
+        &'a self,
+        block: &Block<'_>,
+        (part, at): (usize, usize),
+        range: Range<usize>,
+        pins: &'a Pins,
+    ) -> Result<Payload<'a>> {
+        if let Some(plain) = self.slots.get(self.ordinal(part, at), pins) {
+            return Ok(Payload::Cached(plain, range));
+        }
+        Ok(Payload::Plain(self.plain_values(block, part, at)?, range))
+    }
+
+    /// The values of a compressed block, if they were decompressed before and kept.
+    pub(crate) fn cached_values(&self, part: usize, at: usize) -> Option<Arc<Plain>> {
+        self.slots.get(self.ordinal(part, at), &Pins::default()).cloned()
+    }
+
+    /// Decompresses the values of a block, and keeps them for others.
+    pub(crate) fn plain_values<B: AsRef<[u8]>>(
+        &self,
+        block: &Parsed<B>,
+        part: usize,
+        at: usize,
+    ) -> Result<Arc<Plain>> {
+        let mut plain = Vec::new();
+        block
+            .decompress_values(&mut plain)
+            .map_err(|source| self.corrupt_block(part, at, source))?;
+        // It may stay for long: it must not be of a file that was failing.
+        self.check()?;
+        let Context { cache, .. } = &*self.context;
+        let plain = cache.plain(plain);
+        cache.keep(self.meta().number, &self.slots, self.ordinal(part, at), &plain);
+        Ok(plain)
+    }
+
+    #[cold]
+    fn corrupt_block(&self, part: usize, at: usize, source: DecodeError) -> Error {
+        let handle = self.handle_of(self.ordinal(part, at));
+        handle.map_or_else(|error| error, |handle| self.corrupt(source.at(handle.offset)))
+    }
+
+    /// Where a slice of the mapping stands in it.
+    fn range_of(&self, slice: &[u8]) -> Range<usize> {
+        let start = slice.as_ptr().addr().saturating_sub(self.mapping().bytes().as_ptr().addr());
+        start..start + slice.len()
+    }
+}
