@@ -17,7 +17,7 @@ use crate::tally::Tally;
 const DEPTH: Depth = Depth { nested: 25, sequel: 4 };
 
 /// Workloads that take turns, a part of each by part: single macro-operations and all scripts are among them.
-const ABREAST: usize = 33;
+const ABREAST: usize = 34;
 
 /// Parts of each of these: a prime, so that each part has cases of every kind.
 const PARTS: u64 = 61;
@@ -25,8 +25,11 @@ const PARTS: u64 = 61;
 /// The step from one part to the next: prime, too.
 const SCATTER: u64 = 23;
 
-/// Parts of a short sequence, which has few cases of its own.
+/// Parts of a short sequence, and of a script of few steps, which have few cases of their own.
 const PARTS_OF_SHORT: u64 = 8;
+
+/// Steps of such a script, at most.
+const FEW_STEPS: usize = 6;
 
 /// Workloads by parts: the first ones abreast, then those behind them one by one.
 pub(super) fn abreast(
@@ -35,7 +38,8 @@ pub(super) fn abreast(
     let mut workloads = workloads;
     let first: Vec<Workload> = workloads.by_ref().take(ABREAST).collect();
     let part = |turn, of: &Workload| {
-        let parts = if of.is_short() { PARTS_OF_SHORT } else { PARTS };
+        let has_few = of.is_short() || of.steps.len() <= FEW_STEPS;
+        let parts = if has_few { PARTS_OF_SHORT } else { PARTS };
         // Neighbours are cases of one kind.
         (turn < parts).then_some(Part { of: parts, number: turn * SCATTER % parts })
     };

@@ -34,8 +34,8 @@ pub fn sweep(workload: &Workload, part: Part, tally: &mut Tally) {
         }
         for kind in [FaultKind::Lost, FaultKind::Misdirected] {
             tally.add("lies", 1);
-            let name = line.split(' ').nth(1).unwrap_or_default();
-            match case(workload, at, kind, name) {
+            let of_log = line.split(' ').nth(1).is_some_and(|name| name.ends_with(".log"));
+            match case(workload, at, kind, of_log) {
                 Ok(outcome) => tally.add(outcome, 1),
                 Err(what) => {
                     let again = format!("orlop-tests lies --workload '{workload}'");
@@ -46,16 +46,19 @@ pub fn sweep(workload: &Workload, part: Part, tally: &mut Tally) {
     }
 }
 
-/// One lie, about a file, or about names: a file whose name has gone takes everything along that would tell. Gives the
-/// worst outcome of the power cuts behind it.
-fn case(workload: &Workload, at: u64, kind: FaultKind, name: &str) -> Result<&'static str, String> {
+/// One lie. Gives the worst outcome of the power cuts behind it. `of_log`: about bytes of the log, not
+/// about names: a file whose name has gone takes everything along that would tell.
+fn case(
+    workload: &Workload,
+    at: u64,
+    kind: FaultKind,
+    of_log: bool,
+) -> Result<&'static str, String> {
     let env = SimEnv::new(9);
     env.fail_at(at, kind);
     let promise = record(workload, &env).into_promise();
-    let trace = env.trace();
-    let from = usize::try_from(at - 1).unwrap_or(usize::MAX);
-    let goes_on =
-        name.ends_with(".log") && is_vouched_for(name, trace.get(from..).unwrap_or_default());
+    let behind = usize::try_from(at).unwrap_or(usize::MAX);
+    let goes_on = of_log && is_vouched_for(env.trace().get(behind..).unwrap_or_default());
     let mut outcome = "lies_harmless";
     for keep in [Keep::Nothing, Keep::Everything] {
         match oracle::recovered(&env.crash(keep), workload.tree, &promise, 0) {
@@ -73,22 +76,43 @@ fn case(workload: &Workload, at: u64, kind: FaultKind, name: &str) -> Result<&'s
     Ok(outcome)
 }
 
-/// Whether something on the device says that what was written into a segment was synced: once it has been, a synced
-/// group or an edit follows. The first of the operations is the one that was lied about.
-fn is_vouched_for(name: &str, operations: &[String]) -> bool {
-    let is_sync =
-        |line: &String| *line == format!("reap {name} sync") || *line == format!("sync {name}");
+/// Whether something on the device says that what was written before these operations was synced: once
+/// it has been, a synced group or an edit follows.
+fn is_vouched_for(later: &[String]) -> bool {
     // What begins at 0 is the prologue of a segment.
-    let is_group = |line: &String| {
-        line.starts_with("submit") && line.ends_with(" sync") && !line.contains(" 0+")
-    };
+    let is_prologue = |line: &String| line.starts_with("submit") && line.contains(" 0+");
+    let is_reap = |line: &String| line.starts_with("reap") && line.ends_with(" sync");
+    let is_named_sync = |line: &String| line.starts_with("sync ") && line.ends_with(".log");
+    let is_group =
+        |line: &String| line.starts_with("submit") && line.ends_with(" sync") && !is_prologue(line);
     // An edit says how far commits were on the device.
     let is_edit = |line: &String| line.starts_with("sync ") && line.ends_with(".manifest");
-    let Some(first) = operations.iter().position(is_sync) else { return false };
-    // What is synced by name trails behind: the group that follows it was on a stage before, and knows nothing of it.
-    let groups = if operations[first].starts_with("sync ") { 2 } else { 1 };
-    let behind = &operations[first + 1..];
-    behind.iter().any(is_edit) || behind.iter().filter(|line| is_group(line)).count() >= groups
+    let behind = |is_sync: &dyn Fn(&String) -> bool| {
+        later.iter().position(is_sync).map_or(&[][..], |at| &later[at + 1..])
+    };
+    if behind(&|line| is_reap(line) || is_named_sync(line)).iter().any(is_edit) {
+        return true;
+    }
+    // A prologue's sync is none of what came before. What is synced by name trails behind its segment: the group that
+    // follows was on a stage before that, and knows nothing of it.
+    let mut of_prologue = false;
+    let mut to_come = None;
+    for line in later {
+        if is_group(line) && to_come.is_some_and(|groups: u32| groups <= 1) {
+            return true;
+        }
+        if is_group(line) {
+            to_come = to_come.map(|groups| groups - 1);
+        } else if is_named_sync(line) {
+            to_come = to_come.or(Some(2));
+        } else if is_reap(line) && !of_prologue {
+            to_come = Some(1);
+        }
+        if line.starts_with("submit") {
+            of_prologue = is_prologue(line);
+        }
+    }
+    false
 }
 
 fn record(workload: &Workload, env: &SimEnv) -> history::Recording {
@@ -103,16 +127,19 @@ mod tests {
     fn a_group_from_before_a_sync_vouches_for_nothing() {
         let later = |lines: &[&str]| {
             let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
-            is_vouched_for("000002.log", &lines)
+            is_vouched_for(&lines)
         };
         let (sync, reap) = ("sync 000002.log", "reap 000002.log sync");
         let group = "submit 000004.log 4096+4096 sync";
         let prologue = ["submit 000004.log 0+65536 sync", "reap 000004.log sync"];
+        let edit = "sync 000001.manifest";
         assert!(!later(&[group, group]));
-        assert!(!later(&[prologue[0], prologue[1], group]), "it is of another segment");
+        assert!(!later(&[prologue[0], prologue[1], group]), "it is of a prologue");
         assert!(later(&[reap, group]) && !later(&[reap, prologue[0], prologue[1]]));
         assert!(!later(&[sync, prologue[0], prologue[1], group]) && later(&[sync, group, group]));
-        assert!(later(&[sync, "sync 000001.manifest"]));
+        assert!(later(&[sync, group, reap, group]));
+        assert!(later(&[sync, edit]) && later(&[prologue[0], prologue[1], edit]));
+        assert!(!later(&[edit, reap]));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(super) fn all() -> Vec<Workload> {
     let drops = each.map(|durability| of(format!("drops-{durability:?}"), drops(durability)));
     // What few cases show comes first.
     let mut scripts = vec![trails("trails", Step::Sync), trails("trails-flushed", Step::Flush)];
+    scripts.push(marks());
     scripts.extend(everything.into_iter().chain(drops));
     scripts.push(of("flushes".to_owned(), flushes()));
     scripts.push(Workload { tree: WIDE, ..of("segments".to_owned(), segments()) });
@@ -84,6 +85,15 @@ fn drops(durability: Durability) -> Vec<Step> {
     steps.push(commit(vec![Change::Clear("old".to_owned()), put("kept", 2, "z", 12)]));
     steps.extend([Step::Background, Step::Background]);
     steps
+}
+
+/// Synced commits that a compaction's edit alone vouches for: no frame follows them, and no flush takes them along.
+fn marks() -> Workload {
+    let synced = |n: u32| commit(vec![put("a", n, "m", 60)], Synced);
+    let prelude = (0..4).flat_map(|n| [synced(n), Step::Flush]).collect();
+    let mut steps = vec![synced(4), synced(5)];
+    steps.extend(vec![Step::Background; 2]);
+    Workload { prelude, ..of("marks".to_owned(), steps) }
 }
 
 /// Opens that end with everything in tables and nothing in the log.
