@@ -33,7 +33,11 @@ fn numbers() -> impl Iterator<Item = u64> {
     })
 }
 
-fn filled() -> orlop::Result<(Store, Database)> {
+/// Runs of the tables that nobody has merged.
+const RUNS: u64 = 4;
+
+/// A store whose entries are settled, or in several runs.
+fn filled(settled: bool) -> orlop::Result<(Store, Database)> {
     let builder = Store::builder().durability(Durability::Memory).compression(Compression::None);
     // What a thread of its own does would count as well.
     let store = builder.background(Background::Manual).in_memory()?;
@@ -41,9 +45,12 @@ fn filled() -> orlop::Result<(Store, Database)> {
     for number in 0..ENTRIES {
         // Every second number; 7919 has no divisor in common with them.
         database.put(key(number * 7919 % ENTRIES * 2), [number as u8; 100])?;
+        if !settled && (number + 1) % (ENTRIES / RUNS) == 0 {
+            store.flush()?;
+        }
     }
     store.flush()?;
-    while store.step()? != Progress::Idle {}
+    while settled && store.step()? != Progress::Idle {}
     let mut cursor = database.cursor()?;
     while cursor.next()?.is_some() {}
     Ok((store, database))
@@ -74,7 +81,15 @@ fn read(what: &str, reads: usize, database: &Database) -> orlop::Result<bool> {
                 black_box(cursor.next()?);
             }
         }
-        "step" => {
+        "step back" => {
+            let mut cursor = database.cursor()?;
+            for _ in 0..reads {
+                if black_box(cursor.prev()?).is_none() {
+                    cursor.seek_last();
+                }
+            }
+        }
+        "step" | "step in runs" => {
             let mut cursor = database.cursor()?;
             for _ in 0..reads {
                 if black_box(cursor.next()?).is_none() {
@@ -89,12 +104,12 @@ fn read(what: &str, reads: usize, database: &Database) -> orlop::Result<bool> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let usage =
-        "usage: instructions 'get' | 'get_with' | 'get of an absent key' | 'seek' | 'step' READS";
+    let usage = "usage: instructions 'get' | 'get_with' | 'get of an absent key' | 'seek' | 'step' | 'step back' | \
+                 'step in runs' READS";
     let (Some(what), Some(reads)) = (arguments.next(), arguments.next()) else {
         return Err(usage.into());
     };
-    let (store, database) = filled()?;
+    let (store, database) = filled(what != "step in runs")?;
     if !read(&what, reads.parse()?, &database)? {
         return Err(usage.into());
     }

@@ -229,6 +229,8 @@ bugs! {
     IteratorNotFused: "redb 4.3",
     /// A scan returns entries of one run although another has one before them.
     RunPastRival: "docs/decisions/0020",
+    /// The same going back.
+    RunBackPastRival: "docs/decisions/0020",
     /// The entries of a dropped database go although a snapshot sees them.
     DropIgnoresSnapshots: "surrealkv PR #326",
     /// A snapshot's look-ups see what was committed after it.

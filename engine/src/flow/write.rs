@@ -306,7 +306,10 @@ fn write_group(mut leading: Leading<'_>, group: &mut [Commit<'_>]) -> Result<()>
 
     // 6. Publish, if anybody is to be told.
     if group.iter().any(|commit| commit.outcome.is_ok()) {
-        publish(shared, last);
+        match leading.lead {
+            Some(_) => publish_in_turn(shared, last),
+            None => publish(shared, last),
+        }
     }
     if let Some(begun) = begun {
         let mut queue = shared.queue.lock();
@@ -377,6 +380,12 @@ fn wait_for(shared: &Shared, landing: &Landing) -> Result<()> {
 /// its way still: what it promises, that one has reached, too.
 fn publish(shared: &Shared, last: Seqno) {
     shared.visible.fetch_max(last, Ordering::AcqRel);
+}
+
+/// The same by who has the log: whatever was shown has its number from before, and who shows it later than this looks
+/// first. So nobody need look here, which a locked instruction would take.
+fn publish_in_turn(shared: &Shared, last: Seqno) {
+    shared.visible.store(last, Ordering::Release);
 }
 
 /// Everything up to a commit is on the device.

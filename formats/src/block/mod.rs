@@ -10,10 +10,12 @@
 
 mod builder;
 mod check;
+mod rows;
 mod search;
 mod separator;
 
 pub use builder::BlockBuilder;
+pub use rows::Rows;
 pub use search::{Block, Parsed};
 pub use separator::separator;
 

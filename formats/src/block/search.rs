@@ -86,6 +86,12 @@ fn ascending<C: Copy, N: Ord>(column: Option<&[C]>, number: impl Fn(C) -> N) -> 
     pairs.take_while(|pair| number(pair[0]) < number(pair[1])).count()
 }
 
+/// How many numbers come before the last one and up to it, each greater than the one before it.
+fn ascending_back<C: Copy, N: Ord>(column: Option<&[C]>, number: impl Fn(C) -> N) -> usize {
+    let pairs = column.unwrap_or_default().windows(2).rev();
+    pairs.take_while(|pair| number(pair[0]) < number(pair[1])).count()
+}
+
 /// The part of a searched key behind the prefix, as the columns have it.
 struct Rest<'k> {
     number: u64,
@@ -368,6 +374,33 @@ impl<B: AsRef<[u8]>> Parsed<B> {
             let seqnos = self.seqnos().as_chunks().0.get(run.clone()).unwrap_or_default();
             let is_seen = |of: &&[u8; 8]| u64::from_le_bytes(**of) <= seqno;
             return seqnos.iter().take_while(is_seen).count();
+        }
+        if self.base_seqno <= seqno { run.len() } else { 0 }
+    }
+
+    /// How many entries from entry `i` back, none before `start`, are each a value, were written up to `seqno`, and have
+    /// another key than the one before, as far as the column of numbers tells. The first entry is none of them, since
+    /// the one before it is in another block; and no more than 32 are looked at.
+    pub fn plain_run_back(&self, i: usize, start: usize, seqno: Seqno) -> usize {
+        if i >= self.count {
+            return 0;
+        }
+        let end = i + 1;
+        let before = end.saturating_sub(RUN).max(start).max(1) - 1;
+        let ascending = match self.column() {
+            Column::Four(column) => ascending_back(column.get(before..end), u32::from_le_bytes),
+            Column::Eight(column) => ascending_back(column.get(before..end), u64::from_le_bytes),
+        };
+        let mut run = end - ascending..end;
+        if self.flags & FLAG_KINDS != 0 {
+            let kinds = self.kinds().get(run.clone()).unwrap_or_default();
+            let puts = kinds.iter().rev().take_while(|kind| **kind == Kind::Put as u8).count();
+            run.start = end - puts;
+        }
+        if self.flags & FLAG_SEQNOS != 0 {
+            let seqnos = self.seqnos().as_chunks().0.get(run).unwrap_or_default();
+            let is_seen = |of: &&[u8; 8]| u64::from_le_bytes(**of) <= seqno;
+            return seqnos.iter().rev().take_while(is_seen).count();
         }
         if self.base_seqno <= seqno { run.len() } else { 0 }
     }

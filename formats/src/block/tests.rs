@@ -109,6 +109,47 @@ fn hold_runs_against(entries: &[Entry], body: &[u8]) {
     }
 }
 
+/// Rows are the entries that they were copied from.
+fn hold_rows_against(entries: &[Entry], body: &[u8]) {
+    let block = Block::parse(body).unwrap();
+    let (mut rows, mut key) = (Rows::default(), Vec::new());
+    for start in 0..entries.len() {
+        for end in [start, start + 1, (start + entries.len()) / 2, entries.len()] {
+            assert_eq!(block.rows_into(start..end, &mut rows), end - start.min(end));
+            for at in (start..end).chain((start..end).rev()) {
+                block.key_into(start, &mut key).unwrap();
+                rows.next_key_into(at - start, &mut key);
+                assert_eq!(key, entries[at].key, "{at} of {start}..{end}");
+                assert_eq!(rows.value(at - start), block.value_range(at).unwrap());
+            }
+        }
+    }
+    assert_eq!(block.rows_into(0..entries.len() + 1, &mut rows), entries.len());
+    assert_eq!(rows.value(entries.len()), 0..0);
+}
+
+/// The same going back: every entry is told from the one before it, so the first one of a block never is.
+fn hold_runs_back_against(entries: &[Entry], body: &[u8]) {
+    let block = Block::parse(body).unwrap();
+    for seqno in 0..7 {
+        for i in 0..entries.len() {
+            for start in [0, 1, i / 2, i, i + 1, usize::MAX] {
+                let run = block.plain_run_back(i, start, seqno);
+                let keeps = |at: usize| {
+                    let (before, entry) = (&entries[at - 1], &entries[at]);
+                    let is_other = before.key < entry.key;
+                    is_other && entry.kind == Kind::Put && entry.seqno <= seqno
+                };
+                assert!(run == 0 || i + 1 - run >= start.max(1), "{run} back from {i} to {start}");
+                assert!((i + 1 - run..=i).all(keeps), "{run} back from {i} as of {seqno}");
+                let told = |at: usize| block.column().get(at) != block.column().get(at - 1);
+                let is_last = |at: usize| at == 0 || at < start || !keeps(at) || !told(at);
+                assert!(run == 32 || run > i || is_last(i - run), "ends at {i} - {run}");
+            }
+        }
+    }
+}
+
 fn ordered(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.sort_by(|a, b| a.key.cmp(&b.key).then(b.seqno.cmp(&a.seqno)));
     entries.dedup_by(|a, b| a.key == b.key && a.seqno == b.seqno);
@@ -291,13 +332,20 @@ fn a_check_sees_what_a_parse_does_not() {
 /// Asks everything of any bytes: nothing may panic.
 fn interrogate(body: &[u8]) {
     let Ok(block) = Block::parse(body) else { return };
-    let mut buffer = Vec::new();
+    let (mut buffer, mut rows) = (Vec::new(), Rows::default());
     let _ = block.check();
     let _ = block.decompress_values(&mut buffer);
     for i in [0, 1, block.len() - 1, block.len(), usize::MAX] {
         let _ = (block.key_into(i, &mut buffer), block.kind(i), block.value_range(i));
         let _ = (block.seqno(i), block.expiry(i), block.compare(i, b"key"));
         let _ = (block.plain_run(i, usize::MAX, 5), block.plain_run(i, 1, 5));
+        let _ = (block.plain_run_back(i, 0, 5), block.plain_run_back(i, usize::MAX, 5));
+        let good = block.rows_into(i..i.saturating_add(40), &mut rows);
+        for at in [0, 1, good, usize::MAX] {
+            rows.next_key_into(at, &mut buffer);
+            let value = rows.value(at);
+            assert!(at >= good || (value.start <= value.end && value.end <= block.plain_len));
+        }
     }
     for key in [&b""[..], b"a", b"hhhhhhhhhhhhhh", &[0xff; 20]] {
         assert!(block.lower_bound(key) <= block.len());
@@ -313,6 +361,8 @@ proptest! {
         let body = build(&entries, compression);
         hold_against(&entries, &body, &probes);
         hold_runs_against(&entries, &body);
+        hold_runs_back_against(&entries, &body);
+        hold_rows_against(&entries, &body);
     }
 
     #[test]

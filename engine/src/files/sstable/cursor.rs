@@ -7,21 +7,21 @@
 
 use std::ops::Range;
 
-use orlop_formats::block::{Block, Parsed};
-use orlop_formats::error::DecodeError;
+use orlop_formats::block::{Parsed, Rows};
 use orlop_formats::ids::{DatabaseId, Kind, Seqno};
 
-use crate::env::Mapping;
-use crate::error::{Error, Result};
+use super::standing::{Bytes, Held, Standing};
+use crate::error::Result;
 use crate::files::sstable::{Plain, Table};
 use crate::sync::Arc;
 
 /// See the module.
 pub(crate) struct RunCursor {
-    tables: Arc<[Arc<Table>]>,
+    standing: Standing,
+    /// Which of the entries of the block.
+    entry: usize,
     /// `None`: all databases of all tables.
     database: Option<DatabaseId>,
-    position: Option<Position>,
     key: Vec<u8>,
     /// `key` is that of an entry of the current block.
     key_is_of_block: bool,
@@ -32,8 +32,13 @@ pub(crate) struct RunCursor {
     plain: Values,
     /// Memory for the values of the blocks of a scan.
     buffer: Vec<u8>,
-    /// In `plain`, or else in the table's mapping.
+    /// In `plain`, or else in the block.
     value: Range<usize>,
+    /// Where the values begin there.
+    values_start: usize,
+    /// Entries of the block that need not be compared with any others, from number `first_row` on.
+    rows: Rows,
+    first_row: usize,
     ahead: ReadAhead,
 }
 
@@ -48,6 +53,8 @@ struct ReadAhead {
     window: usize,
     /// Blocks that were walked to since the last seek.
     walked: usize,
+    /// Entries were copied out of a block since then.
+    has_rows: bool,
 }
 
 /// Where the values of a block are.
@@ -69,6 +76,9 @@ const PLAIN_KEPT: usize = 1 << 20;
 /// The first window of a scan, and the largest, in bytes.
 const READ_AHEAD: (usize, usize) = (64 << 10, 1 << 20);
 
+/// Entries that are copied out of a block behind a seek.
+const FIRST_ROWS: usize = 12;
+
 /// A scan that has walked over so many blocks is a long one, and will come to what nobody has read lately.
 const SHORT_SCAN: usize = 8;
 
@@ -84,36 +94,13 @@ impl ReadAhead {
         table.mapping().will_need(at..at + self.window);
     }
 
+    /// Entries to copy out of a block at once, at most: few behind a seek, for that may be all that is wanted.
+    fn rows(&mut self) -> usize {
+        if std::mem::replace(&mut self.has_rows, true) { usize::MAX } else { FIRST_ROWS }
+    }
+
     fn table_left(&mut self) {
         self.until = 0;
-    }
-}
-
-struct Position {
-    table: usize,
-    part: usize,
-    database: DatabaseId,
-    block: usize,
-    entry: usize,
-    found: Parsed<Body>,
-}
-
-/// The body of a block, in the mapping of its table.
-struct Body {
-    table: Arc<Table>,
-    range: Range<usize>,
-}
-
-impl AsRef<[u8]> for Body {
-    #[inline]
-    fn as_ref(&self) -> &[u8] {
-        self.table.mapping().bytes().get(self.range.clone()).unwrap_or_default()
-    }
-}
-
-impl Body {
-    fn corrupt(&self, source: DecodeError) -> Error {
-        Error::decode(self.table.path(), source.at(self.range.start as u64))
     }
 }
 
@@ -140,9 +127,9 @@ impl RunCursor {
 
     fn over(tables: Arc<[Arc<Table>]>, database: Option<DatabaseId>) -> Self {
         Self {
-            tables,
+            standing: Standing::before(tables),
+            entry: 0,
             database,
-            position: None,
             key: Vec::new(),
             key_is_of_block: false,
             seqno: 0,
@@ -151,12 +138,15 @@ impl RunCursor {
             plain: Values::Mapped,
             buffer: Vec::new(),
             value: 0..0,
+            values_start: 0,
+            rows: Rows::default(),
+            first_row: 0,
             ahead: ReadAhead::default(),
         }
     }
 
     pub(crate) fn valid(&self) -> bool {
-        self.position.is_some()
+        self.standing.block().is_some()
     }
 
     pub(crate) fn key(&self) -> &[u8] {
@@ -176,26 +166,26 @@ impl RunCursor {
     }
 
     pub(crate) fn database(&self) -> DatabaseId {
-        self.position.as_ref().map_or(DatabaseId(0), |position| position.database)
+        self.standing.block().map_or(DatabaseId(0), |block| block.database)
     }
 
     /// Stands on the first entry whose key is `key` or greater.
     pub(crate) fn seek_ge(&mut self, key: &[u8]) -> Result<()> {
         let database = self.database.unwrap_or(DatabaseId(0));
-        let table = self.tables.partition_point(|table| {
+        let table = self.standing.tables().partition_point(|table| {
             let (last_database, last_key) = &table.meta().largest;
             (*last_database, last_key.as_slice()) < (database, key)
         });
         let Some((table, part)) = self.span(table, 0) else {
-            self.position = None;
+            self.standing.leave();
             return Ok(());
         };
         self.ahead = ReadAhead::default();
-        let block = self.tables[table].find_block(part, key)?;
-        if block == self.tables[table].blocks(part) {
+        let block = self.standing.tables()[table].find_block(part, key)?;
+        if block == self.standing.tables()[table].blocks(part) {
             return self.leave_forward(table, part);
         }
-        let entry = |found: &Parsed<Body>| found.lower_bound(key);
+        let entry = |found: &Parsed<Bytes>| found.lower_bound(key);
         if self.enter_block((table, part), block, entry)? {
             return self.read_entry();
         }
@@ -206,21 +196,21 @@ impl RunCursor {
     pub(crate) fn seek_lt(&mut self, key: Option<&[u8]>) -> Result<()> {
         let Some(key) = key else {
             self.ahead = ReadAhead::default();
-            let last = self.span_back(self.tables.len());
+            let last = self.span_back(self.standing.tables().len());
             return self.enter(last, End::Last);
         };
         let database = self.database.unwrap_or(DatabaseId(0));
-        let after = self.tables.partition_point(|table| {
+        let after = self.standing.tables().partition_point(|table| {
             let (first_database, first_key) = &table.meta().smallest;
             (*first_database, first_key.as_slice()) < (database, key)
         });
         let Some((table, part)) = self.span_back(after) else {
-            self.position = None;
+            self.standing.leave();
             return Ok(());
         };
         self.ahead = ReadAhead::default();
-        let blocks = self.tables[table].blocks(part);
-        let block = self.tables[table].find_block(part, key)?;
+        let blocks = self.standing.tables()[table].blocks(part);
+        let block = self.standing.tables()[table].find_block(part, key)?;
         if block == blocks {
             return self.enter(Some((table, part)), End::Last);
         }
@@ -230,44 +220,72 @@ impl RunCursor {
 
     /// Steps to the next entry; past the last one the cursor is not valid any more.
     pub(crate) fn next(&mut self) -> Result<()> {
-        let Some(position) = &mut self.position else { return Ok(()) };
-        position.entry += 1;
-        if position.entry < position.found.len() {
+        let Some(block) = self.standing.block() else { return Ok(()) };
+        if self.entry + 1 < block.found.len() {
+            self.entry += 1;
             return self.read_entry();
         }
         self.next_block()
     }
 
     /// How many entries follow in this block of which each is a value that `seqno` can see and the only version of
-    /// its key there; all of them before `limit`.
-    pub(crate) fn plain_run(&self, limit: Option<&[u8]>, seqno: Seqno) -> usize {
-        let Some(Position { entry, found, .. }) = &self.position else { return 0 };
+    /// its key there; all of them before `limit`. The value of the one that it stands on must be
+    /// available.
+    pub(crate) fn plain_run(&mut self, limit: Option<&[u8]>, seqno: Seqno) -> usize {
+        let Some(Held { found, .. }) = self.standing.block() else { return 0 };
         let end = limit.map_or(found.len(), |limit| found.lower_bound(limit));
-        found.plain_run(*entry, end, seqno)
+        self.first_row = self.entry + 1;
+        let end = end.min(self.first_row.saturating_add(self.ahead.rows()));
+        let run = found.plain_run(self.entry, end, seqno);
+        found.rows_into(self.first_row..self.first_row + run, &mut self.rows)
+    }
+
+    /// How many entries before this one in this block are each a value that `seqno` can see and the only version of its
+    /// key, as this one is; all of them behind `limit`. `None`: this one is not.
+    pub(crate) fn plain_run_back(&mut self, limit: Option<&[u8]>, seqno: Seqno) -> Option<usize> {
+        let Held { found, .. } = self.standing.block()?;
+        let start = limit.map_or(0, |limit| found.upper_bound(limit));
+        let start = start.max(self.entry.saturating_sub(self.ahead.rows()));
+        let run = found.plain_run_back(self.entry, start, seqno).checked_sub(1)?;
+        self.first_row = self.entry - run;
+        let good = found.rows_into(self.first_row..self.entry, &mut self.rows);
+        // One that cannot be read is met when its turn has come.
+        Some(if good == run { run } else { 0 })
     }
 
     /// Steps to the next entry of a [plain run](RunCursor::plain_run), whose value is available then; its sequence
     /// number is not.
     #[inline]
-    pub(crate) fn run_on(&mut self) -> Result<()> {
-        let Some(Position { entry, found, .. }) = &mut self.position else { return Ok(()) };
-        *entry += 1;
-        let read = found.next_key_into(*entry, &mut self.key);
-        read.map_err(|source| found.body().corrupt(source))?;
-        self.load_value()
+    pub(crate) fn run_on(&mut self) {
+        self.entry += 1;
+        self.read_row();
+    }
+
+    /// Steps to the entry before in a [plain run](RunCursor::plain_run_back), as above.
+    #[inline]
+    pub(crate) fn run_back(&mut self) {
+        self.entry = self.entry.saturating_sub(1);
+        self.read_row();
+    }
+
+    #[inline]
+    fn read_row(&mut self) {
+        let row = self.entry.wrapping_sub(self.first_row);
+        self.rows.next_key_into(row, &mut self.key);
+        let value = self.rows.value(row);
+        self.value = self.values_start + value.start..self.values_start + value.end;
     }
 
     /// Steps to the entry before; before the first one the cursor is not valid any more.
     pub(crate) fn prev(&mut self) -> Result<()> {
-        let Some(position) = &mut self.position else { return Ok(()) };
-        if position.entry > 0 {
-            position.entry -= 1;
+        let Some(&Held { table, part, number, .. }) = self.standing.block() else { return Ok(()) };
+        if self.entry > 0 {
+            self.entry -= 1;
             return self.read_entry();
         }
-        let (table, part, block) = (position.table, position.part, position.block);
-        if block > 0 {
+        if number > 0 {
             self.ahead.walked += 1;
-            return self.stand(table, part, block - 1, End::Last);
+            return self.stand(table, part, number - 1, End::Last);
         }
         let before = if self.database.is_none() && part > 0 {
             Some((table, part - 1))
@@ -280,14 +298,14 @@ impl RunCursor {
     /// Makes [`RunCursor::value`] available.
     #[inline]
     pub(crate) fn load_value(&mut self) -> Result<()> {
-        let Some(Position { entry, found, .. }) = &self.position else { return Ok(()) };
-        let range = found.value_range(*entry).map_err(|source| found.body().corrupt(source))?;
-        if let Some(start) = found.plain_values_start() {
-            let start = found.body().range.start + start;
-            self.value = start + range.start..start + range.end;
+        let Some(Held { found, .. }) = self.standing.block() else { return Ok(()) };
+        let range = found.value_range(self.entry);
+        let range = range.map_err(|source| self.standing.corrupt(source))?;
+        self.values_start = found.plain_values_start().unwrap_or(0);
+        self.value = self.values_start + range.start..self.values_start + range.end;
+        if !found.is_compressed() {
             return Ok(());
         }
-        self.value = range;
         if matches!(self.plain, Values::Mapped) {
             self.decompress()?;
         }
@@ -295,18 +313,20 @@ impl RunCursor {
     }
 
     fn decompress(&mut self) -> Result<()> {
-        let Some(Position { part, block, found, .. }) = &self.position else { return Ok(()) };
-        let table = &found.body().table;
-        if let Some(plain) = table.cached_values(*part, *block) {
+        let Some(Held { table, part, number, found, .. }) = self.standing.block() else {
+            return Ok(());
+        };
+        let table = &self.standing.tables()[*table];
+        if let Some(plain) = table.cached_values(*part, *number) {
             self.plain = Values::Shared(plain);
             return Ok(());
         }
         if self.database.is_some() && self.ahead.walked < KEPT_OF_SCAN {
-            self.plain = Values::Shared(table.plain_values(found, *part, *block)?);
+            self.plain = Values::Shared(table.plain_values(found, *part, *number)?);
             return Ok(());
         }
         let done = found.decompress_values(&mut self.buffer);
-        done.map_err(|source| found.body().corrupt(source))?;
+        done.map_err(|source| self.standing.corrupt(source))?;
         self.plain = Values::Own;
         Ok(())
     }
@@ -314,20 +334,20 @@ impl RunCursor {
     /// The value of the entry, after [`RunCursor::load_value`]; for the engine alone.
     #[inline]
     pub(crate) fn value(&self) -> &[u8] {
-        self.value_in(Mapping::bytes)
+        self.value_in(Held::own)
     }
 
     /// The same, for a caller.
     #[inline]
     pub(crate) fn lent_value(&self) -> &[u8] {
-        self.value_in(Mapping::lent)
+        self.value_in(Held::lent)
     }
 
     #[inline]
-    fn value_in(&self, bytes: impl Fn(&Mapping) -> &[u8]) -> &[u8] {
-        let bytes = match (&self.plain, &self.position) {
+    fn value_in(&self, bytes: impl Fn(&Held) -> &[u8]) -> &[u8] {
+        let bytes = match (&self.plain, self.standing.block()) {
             (Values::Shared(plain), _) => plain.bytes(),
-            (Values::Mapped, Some(position)) => bytes(position.found.body().table.mapping()),
+            (Values::Mapped, Some(block)) => bytes(block),
             (Values::Mapped, None) => return &[],
             (Values::Own, _) => &self.buffer,
         };
@@ -336,21 +356,21 @@ impl RunCursor {
 
     /// Whether a table of the run has failed.
     pub(crate) fn check(&self) -> Result<()> {
-        self.tables.iter().try_for_each(|table| table.check())
+        self.standing.tables().iter().try_for_each(|table| table.check())
     }
 
     /// The first span at or after a table and part: a part of a table that this cursor reads.
     fn span(&self, table: usize, part: usize) -> Option<(usize, usize)> {
-        for at in table..self.tables.len() {
+        for at in table..self.standing.tables().len() {
             match self.database {
                 Some(database) => {
-                    if let Some(part) = self.tables[at].part(database) {
+                    if let Some(part) = self.standing.tables()[at].part(database) {
                         return Some((at, part));
                     }
                 }
                 None => {
                     let part = if at == table { part } else { 0 };
-                    if part < self.tables[at].databases().count() {
+                    if part < self.standing.tables()[at].databases().count() {
                         return Some((at, part));
                     }
                 }
@@ -363,8 +383,8 @@ impl RunCursor {
     fn span_back(&self, table: usize) -> Option<(usize, usize)> {
         (0..table).rev().find_map(|at| {
             let part = match self.database {
-                Some(database) => self.tables[at].part(database),
-                None => self.tables[at].databases().count().checked_sub(1),
+                Some(database) => self.standing.tables()[at].part(database),
+                None => self.standing.tables()[at].databases().count().checked_sub(1),
             };
             part.map(|part| (at, part))
         })
@@ -372,10 +392,10 @@ impl RunCursor {
 
     fn enter(&mut self, span: Option<(usize, usize)>, end: End) -> Result<()> {
         let Some((table, part)) = span else {
-            self.position = None;
+            self.standing.leave();
             return Ok(());
         };
-        let last = self.tables[table].blocks(part).saturating_sub(1);
+        let last = self.standing.tables()[table].blocks(part).saturating_sub(1);
         let block = match end {
             End::First => 0,
             End::Last => last,
@@ -385,7 +405,7 @@ impl RunCursor {
 
     fn stand(&mut self, table: usize, part: usize, block: usize, end: End) -> Result<()> {
         seeded!(CompactionErrorSwallowed => if self.ends_at(table, part, block) { return Ok(()) });
-        let entry = |found: &Parsed<Body>| match end {
+        let entry = |found: &Parsed<Bytes>| match end {
             End::First => 0,
             End::Last => found.len().saturating_sub(1),
         };
@@ -398,43 +418,38 @@ impl RunCursor {
         &mut self,
         (table, part): (usize, usize),
         block: usize,
-        entry: impl FnOnce(&Parsed<Body>) -> usize,
+        entry: impl FnOnce(&Parsed<Bytes>) -> usize,
     ) -> Result<bool> {
-        let (found, range) = self.load(table, part, block)?;
-        let of = &self.tables[table];
-        let found = found.within(Body { table: Arc::clone(of), range });
-        let database = self.database.or_else(|| of.databases().nth(part));
-        let database = database.unwrap_or(DatabaseId(0));
-        let entry = entry(&found);
-        let has_it = entry < found.len();
+        // What a compaction reads gets a new checksum: it must not be of something that has rotted since.
+        let again = self.database.is_none();
+        self.standing.enter((table, part), block, again)?;
         (self.plain, self.key_is_of_block) = (Values::Mapped, false);
         if self.buffer.capacity() > PLAIN_KEPT {
             self.buffer = Vec::new();
         }
-        self.position = Some(Position { table, part, database, block, entry, found });
-        Ok(has_it)
+        let Some(Held { found, .. }) = self.standing.block() else { return Ok(false) };
+        self.entry = entry(found);
+        Ok(self.entry < found.len())
     }
 
     /// Takes a block that cannot be read for the end of a compaction's input.
     #[cfg(feature = "seeded-bugs")]
     fn ends_at(&mut self, table: usize, part: usize, block: usize) -> bool {
-        let ends = self.database.is_none() && self.load(table, part, block).is_err();
-        self.position = self.position.take().filter(|_| !ends);
+        let of = &self.standing.tables()[table];
+        let ends = self.database.is_none() && of.block(part, block, true).is_err();
+        if ends {
+            self.standing.leave();
+        }
         ends
     }
 
-    fn load(&self, table: usize, part: usize, block: usize) -> Result<(Block<'_>, Range<usize>)> {
-        // What a compaction reads gets a new checksum: it must not be of something that has rotted since.
-        self.tables[table].block(part, block, self.database.is_none())
-    }
-
     fn next_block(&mut self) -> Result<()> {
-        let Some(position) = &self.position else { return Ok(()) };
-        let (table, part, block) = (position.table, position.part, position.block + 1);
-        if block < self.tables[table].blocks(part) {
-            let is_known = self.tables[table].was_read(part, block);
-            self.ahead.reached(&self.tables[table], position.found.body().range.end, is_known);
-            seeded!(IteratorNotFused => self.position.iter_mut().for_each(|at| at.block = block));
+        let Some(held) = self.standing.block() else { return Ok(()) };
+        let (table, part, block) = (held.table, held.part, held.number + 1);
+        let of = &self.standing.tables()[table];
+        if block < of.blocks(part) {
+            self.ahead.reached(of, held.end(), of.was_read(part, block));
+            seeded!(IteratorNotFused => self.standing.pass_over());
             return self.stand(table, part, block, End::First);
         }
         self.ahead.table_left();
@@ -451,15 +466,15 @@ impl RunCursor {
 
     #[inline]
     fn read_entry(&mut self) -> Result<()> {
-        let Some(Position { entry, found, .. }) = &self.position else { return Ok(()) };
+        let Some(Held { found, .. }) = self.standing.block() else { return Ok(()) };
         let read = match self.key_is_of_block {
-            true => found.next_key_into(*entry, &mut self.key),
-            false => found.key_into(*entry, &mut self.key),
+            true => found.next_key_into(self.entry, &mut self.key),
+            false => found.key_into(self.entry, &mut self.key),
         };
-        read.map_err(|source| found.body().corrupt(source))?;
+        read.map_err(|source| self.standing.corrupt(source))?;
         self.key_is_of_block = true;
-        self.kind = found.kind(*entry).map_err(|source| found.body().corrupt(source))?;
-        (self.seqno, self.expiry) = (found.seqno(*entry), found.expiry(*entry));
+        self.kind = found.kind(self.entry).map_err(|source| self.standing.corrupt(source))?;
+        (self.seqno, self.expiry) = (found.seqno(self.entry), found.expiry(self.entry));
         Ok(())
     }
 }

@@ -8,13 +8,38 @@ use orlop_formats::error::{DecodeError, Result};
 use orlop_formats::sstable::Handle;
 
 use super::heads::{Heads, HeadsBuilder};
-use crate::prefetch;
+use super::numbers::Place;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Fences {
-    heads: Heads,
-    handles: Vec<Handle>,
+    heads: Heads<Packed>,
+    /// The handles that cannot be packed, and their blocks.
+    wide: Vec<(usize, Handle)>,
+}
+
+/// A handle in eight bytes: the offset above the length.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Packed(u64);
+
+/// Bits of a length.
+const LEN_BITS: u32 = 24;
+
+impl Packed {
+    /// In place of one that is wide.
+    const WIDE: Packed = Packed(u64::MAX);
+
+    fn of(handle: Handle) -> Option<Packed> {
+        let Handle { offset, len } = handle;
+        let packed = Packed(offset << LEN_BITS | u64::from(len));
+        (packed.handle() == handle && packed != Self::WIDE).then_some(packed)
+    }
+
+    #[inline]
+    fn handle(self) -> Handle {
+        let Packed(both) = self;
+        Handle { offset: both >> LEN_BITS, len: both as u32 & ((1 << LEN_BITS) - 1) }
+    }
 }
 
 impl Fences {
@@ -26,7 +51,7 @@ impl Fences {
         index.key_into(index.len().saturating_sub(1), &mut key)?;
         // One key at a time: what all begin with is long in some files, and in there once.
         let mut heads = HeadsBuilder::new(&first, &key);
-        let mut handles = Vec::with_capacity(index.len());
+        let mut wide = Vec::new();
         for at in 0..index.len() {
             let handle = Handle::decode(values.get(index.value_range(at)?).unwrap_or_default())?;
             let Handle { offset, len } = handle;
@@ -36,37 +61,43 @@ impl Fences {
                 return Err(DecodeError::corrupt("block handle", offset, expected, found));
             }
             index.key_into(at, &mut key)?;
-            heads.add(&key);
-            handles.push(handle);
+            let packed = Packed::of(handle);
+            if packed.is_none() {
+                wide.push((at, handle));
+            }
+            heads.add(&key, packed.unwrap_or(Packed::WIDE));
         }
         let heads = heads.finish().ok_or_else(|| {
             DecodeError::corrupt("index block", 0, "separators in order", "others")
         })?;
-        Ok(Fences { heads, handles })
+        Ok(Fences { heads, wide })
     }
 
     /// Where a block lies.
     #[inline]
     pub(super) fn handle(&self, block: usize) -> Option<Handle> {
-        self.handles.get(block).copied()
+        match self.heads.with(block)? {
+            Packed::WIDE => self.wide_handle(block),
+            packed => Some(packed.handle()),
+        }
+    }
+
+    #[cold]
+    fn wide_handle(&self, block: usize) -> Option<Handle> {
+        let found = self.wide.binary_search_by_key(&block, |(block, _)| *block).ok()?;
+        self.wide.get(found).map(|(_, handle)| *handle)
     }
 
     /// The first block that can hold a key of `key` or greater; behind all of them if there is none. `None`: the
     /// separators must be asked.
     #[inline]
-    pub(super) fn lower_bound(&self, key: &[u8]) -> Option<usize> {
-        self.heads.less_than(key)
-    }
-
-    /// Asks the processor for what [`Fences::handle`] will read.
-    #[inline]
-    pub(super) fn prefetch_handle(&self, block: usize) {
-        prefetch::read(self.handles.as_ptr().wrapping_add(block).cast(), size_of::<Handle>());
+    pub(super) fn lower_bound(&self, key: &[u8]) -> Option<Place> {
+        self.heads.place(key)
     }
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
-        self.heads.bytes() + size_of_val(self.handles.as_slice())
+        self.heads.bytes() + size_of_val(self.wide.as_slice())
     }
 }
 
@@ -97,11 +128,31 @@ mod tests {
         for asked in 0..7010 {
             let key = format!("{asked:06}").into_bytes();
             let expected = block.lower_bound(&key);
-            assert_eq!(fences.lower_bound(&key).unwrap_or(expected), expected);
+            assert_eq!(fences.lower_bound(&key).map_or(expected, |place| place.at), expected);
             let offset = fences.handle(expected).map(|handle| handle.offset);
             assert_eq!(offset, (expected < keys.len()).then_some(expected as u64 * 8));
         }
         assert!(fences.bytes() < 32 * keys.len());
+    }
+
+    #[test]
+    fn handles_of_every_width() {
+        let handles =
+            [(0, 8), (8, 8), (1 << 39, 9), (1 << 40, 9), (16, 1 << 24), (1 << 50, 1 << 30)];
+        let edge = [((1 << 40) - 1, (1 << 24) - 1), ((1 << 40) - 1, (1 << 24) - 2)];
+        let handles: Vec<Handle> =
+            handles.into_iter().chain(edge).map(|(offset, len)| Handle { offset, len }).collect();
+        let mut builder = BlockBuilder::new(Compression::None);
+        for (at, handle) in handles.iter().enumerate() {
+            builder.add(&[at as u8], 0, Kind::Put, None, &handle.encode());
+        }
+        let mut body = Vec::new();
+        builder.finish(&mut body);
+        let fences = Fences::read(&Block::parse(&body).unwrap(), u64::MAX).unwrap();
+        for (at, handle) in handles.iter().enumerate() {
+            assert_eq!(fences.handle(at), Some(*handle));
+        }
+        assert_eq!((fences.handle(handles.len()), fences.wide.len()), (None, 4));
     }
 
     #[test]

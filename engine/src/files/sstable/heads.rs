@@ -3,14 +3,14 @@
 //! The eight bytes are those behind what all of the keys begin with, as a number; the numbers are in a tree of cache
 //! lines. Two keys can have the same number: then the keys themselves must be asked.
 
-use super::numbers::Numbers;
+use super::numbers::{Numbers, Place};
 
-/// See the module.
+/// See the module. Something of type `P` belongs to each key.
 #[derive(Clone, Debug)]
-pub(crate) struct Heads {
+pub(crate) struct Heads<P = ()> {
     /// What all keys begin with.
     prefix: Vec<u8>,
-    numbers: Numbers,
+    numbers: Numbers<P>,
 }
 
 impl Heads {
@@ -18,19 +18,35 @@ impl Heads {
     pub(crate) fn of<K: AsRef<[u8]>>(keys: &[K]) -> Option<Heads> {
         let (first, last) = (keys.first()?.as_ref(), keys.last()?.as_ref());
         let mut heads = HeadsBuilder::new(first, last);
-        keys.iter().for_each(|key| heads.add(key.as_ref()));
+        keys.iter().for_each(|key| heads.add(key.as_ref(), ()));
         heads.finish()
     }
 
     /// How many keys are less than `key`. `None`: the keys must be asked.
     #[inline]
     pub(crate) fn less_than(&self, key: &[u8]) -> Option<usize> {
+        self.place(key).map(|place| place.at)
+    }
+}
+
+impl<P: Copy + Default> Heads<P> {
+    /// Where `key` is, or would be. `None`: the keys must be asked.
+    #[inline]
+    pub(super) fn place(&self, key: &[u8]) -> Option<Place> {
         let Some(rest) = key.strip_prefix(self.prefix.as_slice()) else {
-            return Some(if key < self.prefix.as_slice() { 0 } else { self.numbers.len() });
+            let is_before = key < self.prefix.as_slice();
+            let at = if is_before { 0 } else { self.numbers.len() };
+            return Some(Place { at, share: None });
         };
         let number = number(rest);
-        let at = self.numbers.lower_bound(number);
-        (self.numbers.get(at) != Some(number)).then_some(at)
+        let place = self.numbers.place(number);
+        (self.numbers.get(place.at) != Some(number)).then_some(place)
+    }
+
+    /// What belongs to key number `at`.
+    #[inline]
+    pub(super) fn with(&self, at: usize) -> Option<P> {
+        self.numbers.with(at)
     }
 
     /// Bytes of memory.
@@ -40,27 +56,28 @@ impl Heads {
 }
 
 /// Takes the keys one after the other, and keeps none.
-pub(super) struct HeadsBuilder {
+pub(super) struct HeadsBuilder<P> {
     prefix: Vec<u8>,
-    numbers: Vec<u64>,
+    numbers: Vec<(u64, P)>,
     in_order: bool,
 }
 
-impl HeadsBuilder {
+impl<P: Copy + Default> HeadsBuilder<P> {
     /// Of keys between these two.
     pub(super) fn new(first: &[u8], last: &[u8]) -> Self {
         let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
         Self { prefix: first[..common].to_vec(), numbers: Vec::new(), in_order: true }
     }
 
-    pub(super) fn add(&mut self, key: &[u8]) {
+    pub(super) fn add(&mut self, key: &[u8], with: P) {
         let number = key.strip_prefix(self.prefix.as_slice()).map(number);
-        self.in_order &= number.is_some() && self.numbers.last().copied() <= number;
-        self.numbers.extend(number);
+        let last = self.numbers.last().map(|(number, _)| *number);
+        self.in_order &= number.is_some() && last <= number;
+        self.numbers.extend(number.map(|number| (number, with)));
     }
 
     /// `None` if the keys did not ascend.
-    pub(super) fn finish(self) -> Option<Heads> {
+    pub(super) fn finish(self) -> Option<Heads<P>> {
         let is_any = self.in_order && !self.numbers.is_empty();
         is_any.then(|| Heads { prefix: self.prefix, numbers: Numbers::new(&self.numbers) })
     }

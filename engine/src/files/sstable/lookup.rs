@@ -31,6 +31,8 @@ pub(crate) struct Location<'a> {
     part: usize,
     fences: &'a Fences,
     block: usize,
+    /// How far behind the first keys of the block the key is, in 256ths of the way to the last; `None`: not known.
+    share: Option<u8>,
 }
 
 /// A version of a key found in a table.
@@ -42,30 +44,48 @@ pub(crate) struct Found<'a> {
 /// The beginning of a block, where its keys are and where its values begin, has at least so many bytes mostly.
 const HEAD_OF_BLOCK: usize = 512;
 
+/// Bytes on each side of where a value is expected that are asked for.
+const AROUND_VALUE: usize = 192;
+
+/// Asks the processor for what a look-up in a block will read: its head, and where the value is if the keys of the block
+/// lie evenly. A value far from there is waited for as it would be without.
+#[inline]
+fn ask_processor(block: *const u8, len: usize, share: Option<u8>) {
+    prefetch::read(block, HEAD_OF_BLOCK);
+    let values = len.saturating_sub(HEAD_OF_BLOCK);
+    if let Some(share) = share.filter(|_| values < LARGEST_GUESSED) {
+        let expected = HEAD_OF_BLOCK + values * usize::from(share) / 256;
+        prefetch::read(block.wrapping_add(expected - AROUND_VALUE), 2 * AROUND_VALUE);
+    }
+}
+
+/// In a block of more bytes the values are large, and few.
+const LARGEST_GUESSED: usize = 16 << 10;
+
 impl Table {
     /// Where a key would be. The processor is asked for what says so.
     #[inline]
     pub(crate) fn locate(&self, database: DatabaseId, key: &[u8]) -> Result<Option<Location<'_>>> {
         let Some(part) = self.part_index(database) else { return Ok(None) };
         let fences = self.fences(part)?;
-        let block = match fences.lower_bound(key) {
-            Some(at) => at,
-            None => self.index(part)?.lower_bound(key),
+        let (block, share) = match fences.lower_bound(key) {
+            Some(place) => (place.at, place.share),
+            None => (self.index(part)?.lower_bound(key), None),
         };
-        fences.prefetch_handle(block);
-        Ok(Some(Location { part, fences, block }))
+        Ok(Some(Location { part, fences, block, share }))
     }
 
     /// Asks for what [`Table::get`] will read first: the processor, and also the device if it may have to come from
     /// there. One that nobody has read in this open may.
     pub(crate) fn ask_for(&self, at: Location<'_>, from_device: bool) {
-        let Location { part, fences, block } = at;
+        let Location { part, fences, block, share } = at;
         let Some(Handle { offset, len }) = fences.handle(block) else { return };
         let start = offset as usize;
         if from_device || !self.was_read(part, block) {
             self.mapping().will_need(start..start.saturating_add(len as usize));
         } else {
-            prefetch::read(self.mapping().bytes().as_ptr().wrapping_add(start), HEAD_OF_BLOCK);
+            let start = self.mapping().bytes().as_ptr().wrapping_add(start);
+            ask_processor(start, len as usize, share);
         }
     }
 
@@ -78,10 +98,10 @@ impl Table {
         seqno: Seqno,
         pins: &'a Pins,
     ) -> Result<Option<Found<'a>>> {
-        let Location { part, fences, mut block } = at;
+        let Location { part, fences, mut block, mut share } = at;
         while let Some(handle) = fences.handle(block) {
             let start = self.mapping().bytes().as_ptr().wrapping_add(handle.offset as usize);
-            prefetch::read(start, HEAD_OF_BLOCK);
+            ask_processor(start, handle.len as usize, share.take());
             let (found, body) = self.block_of(part, handle, block, self.verify)?;
             let Some(first) = found.find(key) else { return Ok(None) };
             for entry in first..found.len() {

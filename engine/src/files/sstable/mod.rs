@@ -15,6 +15,7 @@ mod numbers;
 mod probe;
 mod reader;
 mod scrub;
+mod standing;
 mod writer;
 
 pub(crate) use cache::{Pins, Plain};

@@ -1,8 +1,11 @@
-//! A search tree over ascending numbers that never change.
+//! A search tree over ascending numbers that never change, and something that belongs to each.
 //!
 //! Eight numbers to a cache line, each the greatest of a line below: a search reads one line a level, and compares
 //! without a branch that could be mistaken. A binary search over a flat array would touch twice as many lines.
-//! (Khuong and Morin, "Array layouts for comparison-based searching", call it a B-tree layout.)
+//! (Khuong and Morin, "Array layouts for comparison-based searching", call it a B-tree layout.) What belongs to the
+//! numbers stands right behind their line, so that both come at once.
+
+use crate::prefetch;
 
 /// Numbers of a line.
 const WIDTH: usize = 8;
@@ -12,11 +15,19 @@ const WIDTH: usize = 8;
 #[repr(align(64))]
 struct Line([u64; WIDTH]);
 
+/// The last level: numbers, and what belongs to each.
+#[derive(Clone, Debug)]
+#[repr(C)]
+struct Leaf<P> {
+    line: Line,
+    with: [P; WIDTH],
+}
+
 impl Line {
     /// Behind the last number there are greater ones.
-    fn of(numbers: &[u64]) -> Line {
+    fn of(numbers: impl Iterator<Item = u64>) -> Line {
         let mut line = [u64::MAX; WIDTH];
-        line.iter_mut().zip(numbers).for_each(|(place, number)| *place = *number);
+        line.iter_mut().zip(numbers).for_each(|(place, number)| *place = number);
         Line(line)
     }
 
@@ -27,58 +38,97 @@ impl Line {
     }
 }
 
+impl<P: Copy + Default> Leaf<P> {
+    fn of(entries: &[(u64, P)]) -> Leaf<P> {
+        let mut with = [P::default(); WIDTH];
+        with.iter_mut().zip(entries).for_each(|(place, (_, what))| *place = *what);
+        Leaf { line: Line::of(entries.iter().map(|(number, _)| *number)), with }
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
-pub(super) struct Numbers {
-    /// The root first; the last level has all numbers.
-    levels: Vec<Vec<Line>>,
+pub(super) struct Numbers<P = ()> {
+    /// The levels above the last one, the root first.
+    above: Vec<Vec<Line>>,
+    leaves: Vec<Leaf<P>>,
     len: usize,
 }
 
-impl Numbers {
+/// Where a number is, or would be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Place {
+    /// How many numbers are less.
+    pub(super) at: usize,
+    /// How much of the way from the number before to the one there it has come, in 256ths; `None`: not known.
+    pub(super) share: Option<u8>,
+}
+
+impl<P: Copy + Default> Numbers<P> {
     /// A tree of numbers in ascending order.
-    pub(super) fn new(numbers: &[u64]) -> Numbers {
-        let mut levels = Vec::new();
-        let mut below = numbers.to_vec();
-        loop {
-            let lines: Vec<Line> = below.chunks(WIDTH).map(Line::of).collect();
+    pub(super) fn new(entries: &[(u64, P)]) -> Numbers<P> {
+        let leaves: Vec<Leaf<P>> = entries.chunks(WIDTH).map(Leaf::of).collect();
+        let mut above: Vec<Vec<Line>> = Vec::new();
+        let mut below: Vec<u64> = entries
+            .chunks(WIDTH)
+            .filter_map(|chunk| chunk.last())
+            .map(|(number, _)| *number)
+            .collect();
+        while below.len() > 1 {
+            above.push(below.chunks(WIDTH).map(|line| Line::of(line.iter().copied())).collect());
             below = below.chunks(WIDTH).filter_map(|line| line.last().copied()).collect();
-            levels.push(lines);
-            if below.len() <= 1 {
-                break;
-            }
         }
-        levels.reverse();
-        Numbers { levels, len: numbers.len() }
+        above.reverse();
+        Numbers { above, leaves, len: entries.len() }
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// How many are less than `number`.
+    /// Where `number` is.
     #[inline]
-    pub(super) fn lower_bound(&self, number: u64) -> usize {
+    pub(super) fn place(&self, number: u64) -> Place {
+        let behind = Place { at: self.len, share: None };
         let mut at = 0;
-        for level in &self.levels {
+        for level in &self.above {
             // Behind the last line all are less.
-            let Some(line) = level.get(at) else { return self.len };
+            let Some(line) = level.get(at) else { return behind };
             at = at * WIDTH + line.less_than(number);
         }
-        at.min(self.len)
+        let Some(Leaf { line, with }) = self.leaves.get(at) else { return behind };
+        prefetch::read(with.as_ptr().cast(), size_of_val(with));
+        let less = line.less_than(number);
+        let between = line.0.get(less.wrapping_sub(1)).zip(line.0.get(less));
+        let share = between.map(|(before, behind)| share(number - before, behind - before));
+        Place { at: (at * WIDTH + less).min(self.len), share }
     }
 
     /// Number `at`, in their order.
     #[inline]
     pub(super) fn get(&self, at: usize) -> Option<u64> {
-        let line = self.levels.last()?.get(at / WIDTH).filter(|_| at < self.len)?;
-        line.0.get(at % WIDTH).copied()
+        let leaf = self.leaves.get(at / WIDTH).filter(|_| at < self.len)?;
+        leaf.line.0.get(at % WIDTH).copied()
+    }
+
+    /// What belongs to number `at`.
+    #[inline]
+    pub(super) fn with(&self, at: usize) -> Option<P> {
+        let leaf = self.leaves.get(at / WIDTH).filter(|_| at < self.len)?;
+        leaf.with.get(at % WIDTH).copied()
     }
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
-        self.levels.iter().map(|level| level.len() * size_of::<Line>()).sum()
+        let above: usize = self.above.iter().map(|level| level.len() * size_of::<Line>()).sum();
+        above + size_of_val(self.leaves.as_slice())
     }
+}
+
+/// A part of a whole, in 256ths, about.
+#[inline]
+fn share(part: u64, whole: u64) -> u8 {
+    (part as f32 / whole as f32 * 256.0) as u8
 }
 
 #[cfg(test)]
@@ -87,11 +137,19 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(numbers: &[u64], asked: u64) {
-        let tree = Numbers::new(numbers);
+        let entries: Vec<(u64, usize)> = numbers.iter().copied().zip(10..).collect();
+        let tree = Numbers::new(&entries);
         let expected = numbers.partition_point(|number| *number < asked);
-        assert_eq!(tree.lower_bound(asked), expected, "{asked} in {numbers:?}");
+        let Place { at, share } = tree.place(asked);
+        assert_eq!(at, expected, "{asked} in {numbers:?}");
         assert_eq!(tree.get(expected), numbers.get(expected).copied());
-        assert_eq!(tree.get(numbers.len()), None);
+        assert_eq!(tree.with(expected), numbers.get(expected).map(|_| expected + 10));
+        assert_eq!((tree.get(numbers.len()), tree.with(numbers.len())), (None, None));
+        if let (Some(share), Some(there)) = (share, numbers.get(at)) {
+            let before = numbers[at - 1];
+            let exact = (asked - before) as f64 / (there - before) as f64 * 256.0;
+            assert!((f64::from(share) - exact).abs() < 1.5, "{share} for {exact}");
+        }
     }
 
     #[test]

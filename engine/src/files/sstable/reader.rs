@@ -181,6 +181,12 @@ impl Table {
         self.part_index(database).is_some()
     }
 
+    /// The database of a partition.
+    #[inline]
+    pub(super) fn database(&self, part: usize) -> Option<DatabaseId> {
+        self.parts.get(part).map(|part| part.partition.database)
+    }
+
     /// The databases in the table, ascending.
     pub(crate) fn databases(&self) -> impl Iterator<Item = DatabaseId> {
         self.parts.iter().map(|part| part.partition.database)
@@ -408,7 +414,7 @@ impl Table {
     #[inline]
     pub(crate) fn find_block(&self, part: usize, key: &[u8]) -> Result<usize> {
         match self.fences(part)?.lower_bound(key) {
-            Some(at) => Ok(at),
+            Some(place) => Ok(place.at),
             None => Ok(self.index(part)?.lower_bound(key)),
         }
     }

@@ -2,10 +2,12 @@
 
 use std::cmp::Ordering;
 
-use orlop_formats::ids::Seqno;
+use orlop_formats::ids::{DatabaseId, Seqno};
 
 use crate::error::Result;
+use crate::files::sstable::RunCursor;
 use crate::state::iter::Source;
+use crate::state::iter::losers::Losers;
 
 /// Stands on the first (going forward) or last (going back) of its sources' entries.
 ///
@@ -13,6 +15,9 @@ use crate::state::iter::Source;
 /// [`Merge::prev`] follows [`Merge::seek_lt`].
 pub(crate) struct Merge {
     sources: Vec<Source>,
+    /// Of each source what is compared first, and tells many entries apart; `None`: it is at its end.
+    heads: Vec<Option<Head>>,
+    losers: Losers,
     current: Option<usize>,
     /// The one that comes first among the others.
     rival: Option<usize>,
@@ -20,14 +25,18 @@ pub(crate) struct Merge {
     stayed: usize,
 }
 
+/// The database of an entry, and the first bytes of its key as a number.
+type Head = (DatabaseId, u64);
+
 /// A source that has come first so many times is asked how long it will.
 const STAYED: usize = 3;
 
 impl Merge {
     /// Sources that all stand on their first entry, or will be positioned by a seek.
     pub(crate) fn new(sources: Vec<Source>) -> Self {
-        let mut merge = Self { sources, current: None, rival: None, stayed: 0 };
-        merge.pick(Ordering::Less);
+        let (heads, losers) = (vec![None; sources.len()], Losers::default());
+        let mut merge = Self { sources, heads, losers, current: None, rival: None, stayed: 0 };
+        merge.begin(Ordering::Less);
         merge
     }
 
@@ -38,51 +47,73 @@ impl Merge {
 
     pub(crate) fn seek_ge(&mut self, key: &[u8]) -> Result<()> {
         self.sources.iter_mut().try_for_each(|source| source.seek_ge(key))?;
-        self.pick(Ordering::Less);
+        self.begin(Ordering::Less);
         Ok(())
     }
 
     pub(crate) fn seek_lt(&mut self, key: Option<&[u8]>) -> Result<()> {
         self.sources.iter_mut().try_for_each(|source| source.seek_lt(key))?;
-        self.pick(Ordering::Greater);
+        self.begin(Ordering::Greater);
         Ok(())
     }
 
     pub(crate) fn next(&mut self) -> Result<()> {
-        if let Some(source) = self.current.and_then(|at| self.sources.get_mut(at)) {
-            source.next()?;
-        }
-        self.pick_again(Ordering::Less);
-        Ok(())
+        self.step(Source::next, Ordering::Less)
     }
 
     pub(crate) fn prev(&mut self) -> Result<()> {
-        if let Some(source) = self.current.and_then(|at| self.sources.get_mut(at)) {
-            source.prev()?;
-        }
-        self.pick_again(Ordering::Greater);
-        Ok(())
+        self.step(Source::prev, Ordering::Greater)
     }
 
     /// How many entries of the current source follow that nobody need compare: values that `seqno` can see, the
-    /// only versions of their keys. It may be said to be fewer.
-    pub(crate) fn plain_run(&self, seqno: Seqno) -> usize {
-        let rival = self.rival.and_then(|at| self.sources.get(at));
-        seeded!(RunPastRival: rival = None::<&Source>);
-        match self.entry() {
-            Some(Source::Run(cursor)) if rival.is_none() || self.stayed >= STAYED => {
-                cursor.plain_run(rival.map(Source::key), seqno)
-            }
-            _ => 0,
+    /// only versions of their keys. It may be said to be fewer. The value of the entry that
+    /// it stands on must be available.
+    pub(crate) fn plain_run(&mut self, seqno: Seqno) -> usize {
+        let (run, rival) = self.unrivalled();
+        seeded!(RunPastRival: rival = None);
+        run.map_or(0, |cursor| cursor.plain_run(rival, seqno))
+    }
+
+    /// The same going back; `None` where the entry that it stands on is none of them.
+    pub(crate) fn plain_run_back(&mut self, seqno: Seqno) -> Option<usize> {
+        let (run, rival) = self.unrivalled();
+        seeded!(RunBackPastRival: rival = None);
+        run?.plain_run_back(rival, seqno)
+    }
+
+    /// The current source if it is a run that comes first again and again, and the key that it will come to be behind.
+    fn unrivalled(&mut self) -> (Option<&mut RunCursor>, Option<&[u8]>) {
+        let alone = (None, None);
+        let Some(current) = self.current else { return alone };
+        if self.rival.is_some() && self.stayed < STAYED {
+            return alone;
+        }
+        let (current, rival) = match self.rival {
+            None => (self.sources.get_mut(current), None),
+            Some(rival) => match self.sources.get_disjoint_mut([current, rival]) {
+                Ok([current, rival]) => (Some(current), Some(&*rival)),
+                Err(_) => return alone,
+            },
+        };
+        match current {
+            Some(Source::Run(cursor)) => (Some(cursor), rival.map(Source::key)),
+            _ => alone,
         }
     }
 
-    /// Steps to the next entry of a [plain run](Merge::plain_run), and makes its value available.
+    /// Steps to the next entry of a [plain run](Merge::plain_run), whose value is available then.
     #[inline]
-    pub(crate) fn run_on(&mut self) -> Result<()> {
-        match self.current.and_then(|at| self.sources.get_mut(at)) {
-            Some(Source::Run(cursor)) => cursor.run_on(),
-            _ => Ok(()),
+    pub(crate) fn run_on(&mut self) {
+        if let Some(Source::Run(cursor)) = self.current.and_then(|at| self.sources.get_mut(at)) {
+            cursor.run_on();
+        }
+    }
+
+    /// Steps to the entry before in a [plain run](Merge::plain_run_back), as above.
+    #[inline]
+    pub(crate) fn run_back(&mut self) {
+        if let Some(Source::Run(cursor)) = self.current.and_then(|at| self.sources.get_mut(at)) {
+            cursor.run_back();
         }
     }
 
@@ -100,39 +131,80 @@ impl Merge {
         }
     }
 
-    /// The same as [`Merge::pick`] when none but the current source has moved: mostly it still comes first, and one
-    /// comparison says so.
-    fn pick_again(&mut self, wanted: Ordering) {
-        let of = |at: Option<usize>| at.and_then(|at| self.sources.get(at));
-        let stays = match (of(self.current), of(self.rival)) {
-            (Some(current), _) if !current.valid() => false,
-            (Some(current), Some(rival)) => compare(current, rival) == wanted,
-            (current, None) => current.is_some(),
-            (None, Some(_)) => false,
+    /// Finds the source whose entry comes first, and the next best, after any have moved.
+    fn begin(&mut self, wanted: Ordering) {
+        let Self { sources, heads, losers, .. } = self;
+        heads.iter_mut().zip(sources.iter()).for_each(|(head, source)| *head = head_of(source));
+        losers.play(sources.len(), |a, b| is_first(sources, heads, (a, b), wanted));
+        self.take_winner(wanted);
+    }
+
+    /// Moves the current source. Mostly it still comes first, and one comparison says so.
+    fn step(
+        &mut self,
+        step: impl FnOnce(&mut Source) -> Result<()>,
+        wanted: Ordering,
+    ) -> Result<()> {
+        let Self { sources, heads, losers, .. } = self;
+        let Some(current) = self.current else { return Ok(()) };
+        if let (Some(source), Some(head)) = (sources.get_mut(current), heads.get_mut(current)) {
+            step(source)?;
+            *head = head_of(source);
+        }
+        let is_first = |a, b| is_first(sources, heads, (a, b), wanted);
+        let stays = match self.rival {
+            Some(rival) => is_first(current, rival),
+            None => heads.get(current).is_some_and(Option::is_some),
         };
         if stays {
             self.stayed += 1;
         } else {
-            self.pick(wanted);
+            losers.play_again(is_first);
+            self.take_winner(wanted);
         }
+        Ok(())
     }
 
-    /// Finds the valid source whose entry compares `wanted` to all others', and the next best.
-    fn pick(&mut self, wanted: Ordering) {
-        let mut best: Option<(usize, &Source)> = None;
-        let mut rival: Option<(usize, &Source)> = None;
-        let beats = |source: &Source, other: Option<(usize, &Source)>| {
-            other.is_none_or(|(_, other)| compare(source, other) == wanted)
-        };
-        for (at, source) in self.sources.iter().enumerate().filter(|(_, s)| s.valid()) {
-            if beats(source, best) {
-                (best, rival) = (Some((at, source)), best);
-            } else if beats(source, rival) {
-                rival = Some((at, source));
-            }
-        }
+    fn take_winner(&mut self, wanted: Ordering) {
+        let Self { sources, heads, losers, .. } = self;
+        let valid = |at: &usize| heads.get(*at).is_some_and(Option::is_some);
+        let second = losers.second(|a, b| is_first(sources, heads, (a, b), wanted));
+        (self.current, self.rival) = (losers.winner().filter(valid), second.filter(valid));
         self.stayed = 0;
-        (self.current, self.rival) = (best.map(|(at, _)| at), rival.map(|(at, _)| at));
+    }
+}
+
+fn head_of(source: &Source) -> Option<Head> {
+    source.valid().then(|| (source.database(), first_eight(source.key())))
+}
+
+/// The first bytes of a key as a number; of two keys the lesser one has no greater number.
+#[inline]
+fn first_eight(key: &[u8]) -> u64 {
+    match key.first_chunk::<8>() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => {
+            let mut padded = [0; 8];
+            padded[..key.len()].copy_from_slice(key);
+            u64::from_be_bytes(padded)
+        }
+    }
+}
+
+/// Whether the entry of the first of two sources is what comes first of both: one that is at its end never is.
+#[inline]
+fn is_first(
+    sources: &[Source],
+    heads: &[Option<Head>],
+    (a, b): (usize, usize),
+    wanted: Ordering,
+) -> bool {
+    match (heads.get(a).copied().flatten(), heads.get(b).copied().flatten()) {
+        (Some(head), Some(other)) => {
+            let whole = || Some(compare(sources.get(a)?, sources.get(b)?));
+            head.cmp(&other).then_with(|| whole().unwrap_or(Ordering::Equal)) == wanted
+        }
+        (head, _) => head.is_some(),
     }
 }
 

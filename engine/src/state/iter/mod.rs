@@ -3,6 +3,7 @@
 //! [`Source`] is one place, [`Merge`] puts them in order, [`Visible`] shows each key once, as of
 //! one sequence number.
 
+mod losers;
 mod merge;
 mod source;
 mod visible;

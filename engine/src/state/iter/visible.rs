@@ -4,7 +4,7 @@
 //! greater. `next` returns the entry behind the gap and steps over it, `prev` the one before. So
 //! turning around returns the same entry again.
 //!
-//! A step looks at maps inside of the engine; behind it one comparison tells whether anything mapped has failed since
+//! A step looks at maps inside of the engine, but for one in a plain run; behind it one comparison tells whether anything mapped has failed since
 //! the cursor was made ([`faults`]). Then its own files are asked.
 
 use orlop_formats::ids::{Kind, Seqno};
@@ -42,14 +42,14 @@ pub(crate) struct Visible {
     /// See [`Gap::Bound`]; `None` is behind every key.
     bound: Option<Vec<u8>>,
     direction: Direction,
-    /// The entry last returned. Going forward its value is still in the merge, and in a plain run its key.
+    /// The entry last returned. Going forward its value is still in the merge, and in a plain run both are.
     key: Vec<u8>,
     value: Vec<u8>,
-    key_in_merge: bool,
     value_in_merge: bool,
-    /// So many entries follow in the merge that are to be returned as they are.
+    key_in_merge: bool,
+    /// So many entries follow in the merge, in its direction, that are to be returned as they are.
     run: usize,
-    /// Going forward, the merge stands on the entry last returned.
+    /// The merge stands on the entry last returned.
     on_returned: bool,
     /// The first error: every later step returns it again.
     failed: Option<Error>,
@@ -67,8 +67,8 @@ impl Visible {
             direction: Direction::None,
             key: Vec::new(),
             value: Vec::new(),
-            key_in_merge: false,
             value_in_merge: false,
+            key_in_merge: false,
             run: 0,
             on_returned: false,
             failed: None,
@@ -110,19 +110,34 @@ impl Visible {
     /// Steps over the entry behind the gap; false at the end.
     #[inline]
     pub(crate) fn next(&mut self) -> Result<bool> {
-        let inside = Inside::enter();
-        let mut stepped = self.next_inside();
-        drop(inside);
-        if let Some(error) = self.faults_since() {
-            stepped = Err(error);
+        if self.run > 0 && self.direction == Direction::Forward {
+            self.merge.run_on();
+            return self.stepped_in_run();
         }
-        stepped
+        self.step(Self::step_forward)
     }
 
     /// Steps over the entry before the gap; false at the start.
+    #[inline]
     pub(crate) fn prev(&mut self) -> Result<bool> {
+        if self.run > 0 && self.direction == Direction::Backward {
+            self.merge.run_back();
+            return self.stepped_in_run();
+        }
+        self.step(Self::step_backward)
+    }
+
+    /// Has come to an entry that was copied before: no map was looked at.
+    #[inline]
+    fn stepped_in_run(&mut self) -> Result<bool> {
+        self.run -= 1;
+        self.key_in_merge = true;
+        self.faults_since().map_or(Ok(true), Err)
+    }
+
+    fn step(&mut self, step: impl FnOnce(&mut Self) -> Result<bool>) -> Result<bool> {
         let inside = Inside::enter();
-        let mut stepped = self.guarded(Self::step_backward);
+        let mut stepped = self.guarded(step);
         drop(inside);
         if let Some(error) = self.faults_since() {
             stepped = Err(error);
@@ -146,18 +161,6 @@ impl Visible {
         self.failed.clone()
     }
 
-    #[inline]
-    fn next_inside(&mut self) -> Result<bool> {
-        if self.run > 0 {
-            self.run -= 1;
-            self.key_in_merge = true;
-            let Err(error) = self.merge.run_on() else { return Ok(true) };
-            self.run = 0;
-            return self.guarded(|_| Err(error));
-        }
-        self.guarded(Self::step_forward)
-    }
-
     fn guarded(&mut self, step: impl FnOnce(&mut Self) -> Result<bool>) -> Result<bool> {
         seeded!(ScanErrorSwallowed => return Ok(step(self).unwrap_or(false)));
         seeded!(IteratorNotFused => self.failed = None);
@@ -172,7 +175,7 @@ impl Visible {
         self.run = 0;
         if std::mem::take(&mut self.key_in_merge) {
             self.key.clear();
-            self.key.extend_from_slice(self.merge.entry().map_or(&[], |source| source.key()));
+            self.key.extend_from_slice(self.merge.entry().map_or(&[], Source::key));
         }
     }
 
@@ -222,8 +225,14 @@ impl Visible {
             self.spell_gap_out();
             self.merge.seek_lt(self.bound.as_deref())?;
             self.direction = Direction::Backward;
+        } else if self.on_returned {
+            // There it is the only version of its key.
+            self.merge.prev()?;
         }
         (self.value_in_merge, self.on_returned) = (false, false);
+        if self.begin_run_back()? {
+            return Ok(true);
+        }
         // Versions of a key come oldest first: the last one that we can see decides.
         while let Some(source) = self.merge.entry() {
             self.key.clear();
@@ -235,6 +244,15 @@ impl Visible {
         }
         self.set_bound(Some(b""));
         Ok(false)
+    }
+
+    /// Returns the entry of the merge as it is, and says how many more will be; false where none can.
+    fn begin_run_back(&mut self) -> Result<bool> {
+        let Some(more) = self.merge.plain_run_back(self.seqno) else { return Ok(false) };
+        self.merge.load_value()?;
+        (self.value_in_merge, self.key_in_merge, self.on_returned) = (true, true, true);
+        (self.run, self.gap) = (more, Gap::BeforeKey);
+        Ok(true)
     }
 
     /// Walks over all versions of `key`; whether the key is there for us.
