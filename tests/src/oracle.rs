@@ -1,5 +1,5 @@
 //! The oracle: what a crash or a fault has left must equal one state of the history, not older than
-//! what was promised, through every read path, and its files must be sound.
+//! what was promised, through the read paths, and its files must be sound.
 
 use std::fmt;
 
@@ -62,7 +62,8 @@ impl fmt::Display for Wrong {
 }
 
 /// Opens what a crash has left, read-only and for writing, and finds the commit that it equals,
-/// between `least` and the last one that was begun.
+/// between `least` and the last one that was begun. Both are read whole; of the other read paths one kind in three takes
+/// its turn.
 ///
 /// # Errors
 /// What is [`Wrong`], in one line.
@@ -106,7 +107,8 @@ pub fn examine(
         let what = format!("only {k} commits are there, {least} were promised");
         return Err(Wrong::Lost(what));
     }
-    model::check(&store, &found).map_err(Wrong::from)?;
+    // As many operations as it took to come here: the same each time, and another one next door.
+    model::check_in_turn(&store, &found, env.operations()).map_err(Wrong::from)?;
     orlop::sim::structure(&store).map_err(|error| Wrong::Read(error.to_string()))?;
     Ok((store, k))
 }

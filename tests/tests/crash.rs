@@ -4,6 +4,9 @@
 //! More of it: `cargo run --release -p orlop-tests -- crash --seconds 600`. A failure names the
 //! command that reproduces it.
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use orlop::env::SimEnv;
 use orlop::sim::strategies;
 use orlop_tests::crash::enumerate::{self, Depth, Seen};
@@ -15,14 +18,36 @@ use orlop_tests::oracle;
 use orlop_tests::tally::Tally;
 use proptest::prelude::*;
 
+/// Threads that share workloads: always the same ones, so that each does the same every time.
+const THREADS: usize = 2;
+
 /// Crashes workloads everywhere; gives what was counted.
 fn crash_all(workloads: impl IntoIterator<Item = Workload>, depth: Depth) -> Tally {
     let (seen, mut tally) = (Seen::default(), Tally::default());
-    for workload in workloads {
-        if let Some(found) = enumerate::workload(&workload, depth, Part::WHOLE, &seen, &mut tally) {
-            panic!("{}: {found}", found.count());
+    let workloads: Vec<Workload> = workloads.into_iter().collect();
+    let crash = |first: usize| {
+        let mut tally = Tally::default();
+        for workload in workloads.iter().skip(first).step_by(THREADS) {
+            let found = enumerate::workload(workload, depth, Part::WHOLE, &seen, &mut tally);
+            if let Some(found) = found {
+                panic!("{}: {found}", found.count());
+            }
         }
-    }
+        tally
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|at| {
+                scope.spawn({
+                    let crash = &crash;
+                    move || crash(at)
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| {
+            tally.merge(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+    });
     println!("{tally}");
     tally
 }
