@@ -10,6 +10,7 @@ use std::ops::Range;
 use orlop_formats::block::{Parsed, Rows};
 use orlop_formats::ids::{DatabaseId, Kind, Seqno};
 
+use super::lookup::Wanted;
 use super::standing::{Bytes, Held, Standing};
 use crate::error::Result;
 use crate::files::sstable::{Plain, Table};
@@ -181,7 +182,7 @@ impl RunCursor {
             return Ok(());
         };
         self.ahead = ReadAhead::default();
-        let block = self.standing.tables()[table].find_block(part, key)?;
+        let block = self.standing.tables()[table].seek_block(part, key, Wanted::ON)?;
         if block == self.standing.tables()[table].blocks(part) {
             return self.leave_forward(table, part);
         }
@@ -210,7 +211,7 @@ impl RunCursor {
         };
         self.ahead = ReadAhead::default();
         let blocks = self.standing.tables()[table].blocks(part);
-        let block = self.standing.tables()[table].find_block(part, key)?;
+        let block = self.standing.tables()[table].seek_block(part, key, Wanted::BACK)?;
         if block == blocks {
             return self.enter(Some((table, part)), End::Last);
         }
@@ -285,6 +286,9 @@ impl RunCursor {
         }
         if number > 0 {
             self.ahead.walked += 1;
+            if let Some(before) = number.checked_sub(2) {
+                self.standing.tables()[table].ask_ahead(part, before, true);
+            }
             return self.stand(table, part, number - 1, End::Last);
         }
         let before = if self.database.is_none() && part > 0 {
@@ -449,6 +453,7 @@ impl RunCursor {
         let of = &self.standing.tables()[table];
         if block < of.blocks(part) {
             self.ahead.reached(of, held.end(), of.was_read(part, block));
+            of.ask_ahead(part, block + 1, false);
             seeded!(IteratorNotFused => self.standing.pass_over());
             return self.stand(table, part, block, End::First);
         }

@@ -10,6 +10,7 @@ use orlop_formats::sstable::Handle;
 use super::cache::{Pins, Plain};
 use super::context::Context;
 use super::fences::Fences;
+use super::numbers::Place;
 use super::reader::Table;
 use crate::error::{Error, Result};
 use crate::prefetch;
@@ -44,23 +45,44 @@ pub(crate) struct Found<'a> {
 /// The beginning of a block, where its keys are and where its values begin, has at least so many bytes mostly.
 const HEAD_OF_BLOCK: usize = 512;
 
-/// Bytes on each side of where a value is expected that are asked for.
-const AROUND_VALUE: usize = 192;
+/// In a block of more bytes the values are large, and few.
+const LARGEST_GUESSED: usize = 16 << 10;
 
-/// Asks the processor for what a look-up in a block will read: its head, and where the value is if the keys of the block
+/// What is read behind a search in a block: so many bytes of values, before the place where the key's is expected and
+/// from there on.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    before: usize,
+    behind: usize,
+}
+
+impl Wanted {
+    /// One value; some way off, for keys lie evenly only about.
+    const ONE: Wanted = Wanted { before: 192, behind: 192 };
+    /// The values of a short scan from there.
+    pub(super) const ON: Wanted = Wanted { before: 192, behind: 1024 };
+    /// The same, going back.
+    pub(super) const BACK: Wanted = Wanted { before: 1024, behind: 192 };
+}
+
+/// Asks the processor for what a search in a block will read: its head, and where values are if the keys of the block
 /// lie evenly. A value far from there is waited for as it would be without.
 #[inline]
-fn ask_processor(block: *const u8, len: usize, share: Option<u8>) {
+fn ask_processor(block: *const u8, len: usize, share: Option<u8>, wanted: Wanted) {
     prefetch::read(block, HEAD_OF_BLOCK);
     let values = len.saturating_sub(HEAD_OF_BLOCK);
     if let Some(share) = share.filter(|_| values < LARGEST_GUESSED) {
         let expected = HEAD_OF_BLOCK + values * usize::from(share) / 256;
-        prefetch::read(block.wrapping_add(expected - AROUND_VALUE), 2 * AROUND_VALUE);
+        let start = expected.saturating_sub(wanted.before).max(HEAD_OF_BLOCK);
+        let end = expected.saturating_add(wanted.behind).min(len);
+        prefetch::read(block.wrapping_add(start), end.saturating_sub(start));
     }
 }
 
-/// In a block of more bytes the values are large, and few.
-const LARGEST_GUESSED: usize = 16 << 10;
+/// Bytes at the beginning of a block that a scan will come to, and at its end if it goes back, that are asked for ahead.
+/// What follows in its page the processor asks for by itself.
+const HEAD_AHEAD: usize = 1024;
+const END_AHEAD: usize = 512;
 
 impl Table {
     /// Where a key would be. The processor is asked for what says so.
@@ -68,11 +90,42 @@ impl Table {
     pub(crate) fn locate(&self, database: DatabaseId, key: &[u8]) -> Result<Option<Location<'_>>> {
         let Some(part) = self.part_index(database) else { return Ok(None) };
         let fences = self.fences(part)?;
-        let (block, share) = match fences.lower_bound(key) {
-            Some(place) => (place.at, place.share),
-            None => (self.index(part)?.lower_bound(key), None),
-        };
+        let Place { at: block, share } = self.find_block(part, fences, key)?;
         Ok(Some(Location { part, fences, block, share }))
+    }
+
+    /// The first block of a partition that can hold a key of `key` or greater.
+    #[inline]
+    fn find_block(&self, part: usize, fences: &Fences, key: &[u8]) -> Result<Place> {
+        match fences.lower_bound(key) {
+            Some(place) => Ok(place),
+            None => Ok(Place { at: self.index(part)?.lower_bound(key), share: None }),
+        }
+    }
+
+    /// The same, for a seek. The processor is asked for what will be read there.
+    pub(super) fn seek_block(&self, part: usize, key: &[u8], wanted: Wanted) -> Result<usize> {
+        let fences = self.fences(part)?;
+        let Place { at, share } = self.find_block(part, fences, key)?;
+        if let Some(Handle { offset, len }) = fences.handle(at) {
+            let start = self.mapping().bytes().as_ptr().wrapping_add(offset as usize);
+            ask_processor(start, len as usize, share, wanted);
+        }
+        Ok(at)
+    }
+
+    /// Asks the processor for the beginning of a block that a scan will come to; and for its end, if that comes first.
+    pub(super) fn ask_ahead(&self, part: usize, block: usize, end_first: bool) {
+        let Ok(Some(Handle { offset, len })) = self.fences(part).map(|fences| fences.handle(block))
+        else {
+            return;
+        };
+        let start = self.mapping().bytes().as_ptr().wrapping_add(offset as usize);
+        let len = len as usize;
+        prefetch::read(start, HEAD_AHEAD.min(len));
+        if end_first {
+            prefetch::read(start.wrapping_add(len.saturating_sub(END_AHEAD)), END_AHEAD.min(len));
+        }
     }
 
     /// Asks for what [`Table::get`] will read first: the processor, and also the device if it may have to come from
@@ -85,7 +138,7 @@ impl Table {
             self.mapping().will_need(start..start.saturating_add(len as usize));
         } else {
             let start = self.mapping().bytes().as_ptr().wrapping_add(start);
-            ask_processor(start, len as usize, share);
+            ask_processor(start, len as usize, share, Wanted::ONE);
         }
     }
 
@@ -101,7 +154,7 @@ impl Table {
         let Location { part, fences, mut block, mut share } = at;
         while let Some(handle) = fences.handle(block) {
             let start = self.mapping().bytes().as_ptr().wrapping_add(handle.offset as usize);
-            ask_processor(start, handle.len as usize, share.take());
+            ask_processor(start, handle.len as usize, share.take(), Wanted::ONE);
             let (found, body) = self.block_of(part, handle, block, self.verify)?;
             let Some(first) = found.find(key) else { return Ok(None) };
             for entry in first..found.len() {

@@ -410,15 +410,6 @@ impl Table {
         self.part_index(database)
     }
 
-    /// The first block of a partition that can hold a key of `key` or greater.
-    #[inline]
-    pub(crate) fn find_block(&self, part: usize, key: &[u8]) -> Result<usize> {
-        match self.fences(part)?.lower_bound(key) {
-            Some(place) => Ok(place.at),
-            None => Ok(self.index(part)?.lower_bound(key)),
-        }
-    }
-
     /// The number of a block among all of the table.
     #[inline]
     pub(super) fn ordinal(&self, part: usize, at: usize) -> usize {

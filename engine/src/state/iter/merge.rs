@@ -15,7 +15,9 @@ use crate::state::iter::losers::Losers;
 /// [`Merge::prev`] follows [`Merge::seek_lt`].
 pub(crate) struct Merge {
     sources: Vec<Source>,
-    /// Of each source what is compared first, and tells many entries apart; `None`: it is at its end.
+    /// What the keys of all sources begin with, where there are several.
+    shared: Vec<u8>,
+    /// Of each source what is compared first, and tells most entries apart; `None`: it is at its end.
     heads: Vec<Option<Head>>,
     losers: Losers,
     current: Option<usize>,
@@ -25,7 +27,7 @@ pub(crate) struct Merge {
     stayed: usize,
 }
 
-/// The database of an entry, and the first bytes of its key as a number.
+/// The database of an entry, and the first bytes of its key behind what is shared, as a number.
 type Head = (DatabaseId, u64);
 
 /// A source that has come first so many times is asked how long it will.
@@ -35,7 +37,8 @@ impl Merge {
     /// Sources that all stand on their first entry, or will be positioned by a seek.
     pub(crate) fn new(sources: Vec<Source>) -> Self {
         let (heads, losers) = (vec![None; sources.len()], Losers::default());
-        let mut merge = Self { sources, heads, losers, current: None, rival: None, stayed: 0 };
+        let (shared, current, rival) = (Vec::new(), None, None);
+        let mut merge = Self { sources, shared, heads, losers, current, rival, stayed: 0 };
         merge.begin(Ordering::Less);
         merge
     }
@@ -133,8 +136,11 @@ impl Merge {
 
     /// Finds the source whose entry comes first, and the next best, after any have moved.
     fn begin(&mut self, wanted: Ordering) {
-        let Self { sources, heads, losers, .. } = self;
-        heads.iter_mut().zip(sources.iter()).for_each(|(head, source)| *head = head_of(source));
+        let Self { sources, shared, heads, losers, .. } = self;
+        share(sources, shared);
+        heads.iter_mut().zip(sources.iter()).for_each(|(head, source)| {
+            *head = head_of(source, shared).unwrap_or_default();
+        });
         losers.play(sources.len(), |a, b| is_first(sources, heads, (a, b), wanted));
         self.take_winner(wanted);
     }
@@ -145,11 +151,17 @@ impl Merge {
         step: impl FnOnce(&mut Source) -> Result<()>,
         wanted: Ordering,
     ) -> Result<()> {
-        let Self { sources, heads, losers, .. } = self;
+        let Self { sources, shared, heads, losers, .. } = self;
         let Some(current) = self.current else { return Ok(()) };
         if let (Some(source), Some(head)) = (sources.get_mut(current), heads.get_mut(current)) {
             step(source)?;
-            *head = head_of(source);
+            match head_of(source, shared) {
+                Some(now) => *head = now,
+                None => {
+                    self.begin(wanted);
+                    return Ok(());
+                }
+            }
         }
         let is_first = |a, b| is_first(sources, heads, (a, b), wanted);
         let stays = match self.rival {
@@ -174,8 +186,26 @@ impl Merge {
     }
 }
 
-fn head_of(source: &Source) -> Option<Head> {
-    source.valid().then(|| (source.database(), first_eight(source.key())))
+/// Finds out what the keys of all sources begin with. One alone need not be compared.
+fn share(sources: &[Source], shared: &mut Vec<u8>) {
+    shared.clear();
+    let mut keys = sources.iter().filter(|source| source.valid()).map(Source::key);
+    let Some((first, second)) = keys.next().zip(keys.next()) else { return };
+    shared.extend_from_slice(first);
+    for key in std::iter::once(second).chain(keys) {
+        let common = shared.iter().zip(key).take_while(|(a, b)| a == b).count();
+        shared.truncate(common);
+    }
+}
+
+/// The head of a source's entry; `None`: its key does not begin with what is shared.
+#[inline]
+fn head_of(source: &Source, shared: &[u8]) -> Option<Option<Head>> {
+    if !source.valid() {
+        return Some(None);
+    }
+    let rest = source.key().strip_prefix(shared)?;
+    Some(Some((source.database(), first_eight(rest))))
 }
 
 /// The first bytes of a key as a number; of two keys the lesser one has no greater number.
