@@ -99,8 +99,8 @@ pub fn check(store: &Store, model: &Model) -> Same {
 /// The kinds of read paths that take turns.
 const TURNS: u64 = 3;
 
-/// The same through the names and through one kind of read path in three: of thousands of stores that were read whole
-/// already, each kind sees thousands.
+/// The same through the names and through one kind of read path in three: for stores that are many, and were read whole
+/// already.
 ///
 /// # Errors
 /// As [`check`].

@@ -107,8 +107,9 @@ pub fn examine(
         let what = format!("only {k} commits are there, {least} were promised");
         return Err(Wrong::Lost(what));
     }
-    // As many operations as it took to come here: the same each time, and another one next door.
-    model::check_in_turn(&store, &found, env.operations()).map_err(Wrong::from)?;
+    // By what was recovered, and how: the same in a replay, and another one where the history is longer by a commit.
+    let turn = env.operations() + k as u64;
+    model::check_in_turn(&store, &found, turn).map_err(Wrong::from)?;
     orlop::sim::structure(&store).map_err(|error| Wrong::Read(error.to_string()))?;
     Ok((store, k))
 }

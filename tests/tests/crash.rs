@@ -18,7 +18,8 @@ use orlop_tests::oracle;
 use orlop_tests::tally::Tally;
 use proptest::prelude::*;
 
-/// Threads that share workloads: always the same ones, so that each does the same every time.
+/// Threads that share workloads: always the same ones, so that the same is examined every time. Which of them counts an
+/// image that both come to is left to chance.
 const THREADS: usize = 2;
 
 /// Crashes workloads everywhere; gives what was counted.

@@ -463,8 +463,6 @@ fn warm_in_large_pages(file: &File, go_on: &mut dyn FnMut() -> bool) -> io::Resu
     // SAFETY: as in `Whole::new`; nobody looks at its bytes.
     let map = unsafe { memmap2::Mmap::map(file)? };
     map.advise(memmap2::Advice::HugePage)?;
-    // No more than what is asked for: others want the device as well.
-    map.advise(memmap2::Advice::Random)?;
     for start in (0..map.len()).step_by(LARGE_PAGE) {
         if !go_on() {
             break;

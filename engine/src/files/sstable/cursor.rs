@@ -80,6 +80,9 @@ const READ_AHEAD: (usize, usize) = (64 << 10, 1 << 20);
 /// Entries that are copied out of a block behind a seek.
 const FIRST_ROWS: usize = 12;
 
+/// … and later on.
+const MOST_ROWS: usize = 32;
+
 /// A scan that has walked over so many blocks is a long one, and will come to what nobody has read lately.
 const SHORT_SCAN: usize = 8;
 
@@ -96,8 +99,8 @@ impl ReadAhead {
     }
 
     /// Entries to copy out of a block at once, at most: few behind a seek, for that may be all that is wanted.
-    fn rows(&mut self) -> usize {
-        if std::mem::replace(&mut self.has_rows, true) { usize::MAX } else { FIRST_ROWS }
+    fn rows(&self) -> usize {
+        if self.has_rows { MOST_ROWS } else { FIRST_ROWS }
     }
 
     fn table_left(&mut self) {
@@ -230,15 +233,16 @@ impl RunCursor {
     }
 
     /// How many entries follow in this block of which each is a value that `seqno` can see and the only version of
-    /// its key there; all of them before `limit`. The value of the one that it stands on must be
-    /// available.
+    /// its key there; all of them before `limit`. The value of the one that it stands on must be available.
     pub(crate) fn plain_run(&mut self, limit: Option<&[u8]>, seqno: Seqno) -> usize {
         let Some(Held { found, .. }) = self.standing.block() else { return 0 };
         let end = limit.map_or(found.len(), |limit| found.lower_bound(limit));
         self.first_row = self.entry + 1;
         let end = end.min(self.first_row.saturating_add(self.ahead.rows()));
         let run = found.plain_run(self.entry, end, seqno);
-        found.rows_into(self.first_row..self.first_row + run, &mut self.rows)
+        let good = found.rows_into(self.first_row..self.first_row + run, &mut self.rows);
+        self.ahead.has_rows |= good > 0;
+        good
     }
 
     /// How many entries before this one in this block are each a value that `seqno` can see and the only version of its
@@ -250,6 +254,7 @@ impl RunCursor {
         let run = found.plain_run_back(self.entry, start, seqno).checked_sub(1)?;
         self.first_row = self.entry - run;
         let good = found.rows_into(self.first_row..self.entry, &mut self.rows);
+        self.ahead.has_rows |= good > 0;
         // One that cannot be read is met when its turn has come.
         Some(if good == run { run } else { 0 })
     }

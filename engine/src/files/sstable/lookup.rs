@@ -98,6 +98,8 @@ impl Table {
     #[inline]
     fn find_block(&self, part: usize, fences: &Fences, key: &[u8]) -> Result<Place> {
         match fences.lower_bound(key) {
+            // Where values are in a compressed block the share of keys does not say.
+            Some(Place { at, .. }) if self.is_compressed() => Ok(Place { at, share: None }),
             Some(place) => Ok(place),
             None => Ok(Place { at: self.index(part)?.lower_bound(key), share: None }),
         }

@@ -451,6 +451,12 @@ impl Table {
         }
     }
 
+    /// Whether values may be compressed.
+    #[inline]
+    pub(super) fn is_compressed(&self) -> bool {
+        self.properties.compression != Compression::None
+    }
+
     /// The properties block.
     pub(crate) fn properties(&self) -> &Properties {
         &self.properties

@@ -15,7 +15,7 @@ use crate::state::iter::losers::Losers;
 /// [`Merge::prev`] follows [`Merge::seek_lt`].
 pub(crate) struct Merge {
     sources: Vec<Source>,
-    /// What the keys of all sources begin with, where there are several.
+    /// What the keys of all sources begin with, where there are several; a part of it, once some have begun with less.
     shared: Vec<u8>,
     /// Of each source what is compared first, and tells most entries apart; `None`: it is at its end.
     heads: Vec<Option<Head>>,
@@ -69,8 +69,8 @@ impl Merge {
     }
 
     /// How many entries of the current source follow that nobody need compare: values that `seqno` can see, the
-    /// only versions of their keys. It may be said to be fewer. The value of the entry that
-    /// it stands on must be available.
+    /// only versions of their keys. It may be said to be fewer. The value of the entry that it stands on must be
+    /// available.
     pub(crate) fn plain_run(&mut self, seqno: Seqno) -> usize {
         let (run, rival) = self.unrivalled();
         seeded!(RunPastRival: rival = None);

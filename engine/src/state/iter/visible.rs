@@ -4,8 +4,8 @@
 //! greater. `next` returns the entry behind the gap and steps over it, `prev` the one before. So
 //! turning around returns the same entry again.
 //!
-//! A step looks at maps inside of the engine, but for one in a plain run; behind it one comparison tells whether anything mapped has failed since
-//! the cursor was made ([`faults`]). Then its own files are asked.
+//! A step looks at maps inside of the engine, but for one in a plain run; behind it one comparison tells whether anything
+//! mapped has failed since the cursor was made ([`faults`]). Then its own files are asked.
 
 use orlop_formats::ids::{Kind, Seqno};
 

@@ -45,7 +45,9 @@ fn a_commit_takes_the_same_time_however_many_wait() {
         let best = |count| (0..5).map(|_| time_of_each(count, of)).min().unwrap();
         let (few, many) = (best(2_000), best(200_000));
         let line = format!("{of:?}: {few:?} each where 2,000 wait, {many:?} where 200,000 do");
-        assert!(many < few * 3, "{line}");
+        // A hundred times as many: what looks at all of them would take a hundred times as long. Memory that is far
+        // away makes it some times.
+        assert!(many < few * 15, "{line}");
     }
 }
 
