@@ -93,18 +93,6 @@ fn to_the_end(cursor: &mut Cursor) -> (Vec<Entry>, Result<()>) {
 /// # Errors
 /// The first difference.
 pub fn check(store: &Store, model: &Model) -> Same {
-    (0..TURNS).try_for_each(|turn| check_in_turn(store, model, turn))
-}
-
-/// The kinds of read paths that take turns.
-const TURNS: u64 = 3;
-
-/// The same through the names and through one kind of read path in three: for stores that are many, and were read whole
-/// already.
-///
-/// # Errors
-/// As [`check`].
-pub fn check_in_turn(store: &Store, model: &Model, turn: u64) -> Same {
     let names: Vec<String> = model.keys().cloned().collect();
     let snapshot = store.snapshot();
     let found = (read(store.databases())?, read(snapshot.databases())?);
@@ -113,18 +101,12 @@ pub fn check_in_turn(store: &Store, model: &Model, turn: u64) -> Same {
     }
     for (name, expected) in model {
         let database = read(store.database(name))?;
-        match turn % TURNS {
-            0 => {
-                check_gets(&database, &snapshot, expected)?;
-                check_many(&database, &snapshot, expected)?;
-            }
-            1 => check_scans(&database, &snapshot, expected)?,
-            _ => {
-                check_seeks(read(database.cursor())?, expected)?;
-                check_seeks(read(snapshot.cursor(&database))?, expected)?;
-                check_turns(read(database.cursor())?, expected)?;
-            }
-        }
+        check_gets(&database, &snapshot, expected)?;
+        check_scans(&database, &snapshot, expected)?;
+        check_seeks(read(database.cursor())?, expected)?;
+        check_seeks(read(snapshot.cursor(&database))?, expected)?;
+        check_turns(read(database.cursor())?, expected)?;
+        check_many(&database, &snapshot, expected)?;
     }
     Ok(())
 }

@@ -79,7 +79,8 @@ pub fn catch_faults() -> Result<()> {
 }
 
 /// Whether there is a handler.
-pub(super) fn caught() -> bool {
+#[inline]
+pub(crate) fn caught() -> bool {
     CAUGHT.load(Ordering::Acquire)
 }
 

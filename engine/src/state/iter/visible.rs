@@ -127,11 +127,16 @@ impl Visible {
         self.step(Self::step_backward)
     }
 
-    /// Has come to an entry that was copied before: no map was looked at.
+    /// Has come to an entry that was copied before: no map was looked at for that.
     #[inline]
     fn stepped_in_run(&mut self) -> Result<bool> {
         self.run -= 1;
         self.key_in_merge = true;
+        if faults::caught() {
+            // Where a fault can be told, it is told here, and not by the end of the process in the caller's hands.
+            let _inside = Inside::enter();
+            self.merge.touch_value();
+        }
         self.faults_since().map_or(Ok(true), Err)
     }
 
