@@ -143,12 +143,13 @@ impl Batch {
         Ok(())
     }
 
-    /// Commits as [`Batch::commit`], and does not wait for the device. What is not to be synced is done at once,
-    /// as [`Batch::commit`] does it, unless something was submitted that is on its way: then it lines up
-    /// behind that, and is synced with it.
+    /// Commits as [`Batch::commit`], and does not wait for its sync. What is not to be synced is done at once,
+    /// as [`Batch::commit`] does it, with what that may wait for (room, where flushes are behind), unless something was
+    /// submitted that is on its way: then it lines up behind that, and is synced with it.
     ///
     /// A large batch, of a sixteenth of [`memtable_size`](crate::Builder::memtable_size) or more, is written first, and
-    /// takes the time that its bytes take; then its place and its sync are not waited for.
+    /// takes the time that its bytes take, and it waits for large ones before it, and for room; then its place and its
+    /// sync are not waited for.
     ///
     /// Where the store has no threads ([`Background::Manual`](crate::Background::Manual)), or none can be had,
     /// it is always done at once.

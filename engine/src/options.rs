@@ -80,7 +80,7 @@ impl Default for Options {
             durability: Durability::Synced,
             background: Background::Thread,
             memtable_size: 64 << 20,
-            stage_size: 4 << 20,
+            stage_size: STAGE_SIZE,
             segment_size: 64 << 20,
             table_size: 64 << 20,
             level_base: 256 << 20,
@@ -99,6 +99,10 @@ impl Default for Options {
 /// Levels from this one down are compressed: what lies above is short-lived, and is read
 /// without a copy as long as it is stored plain.
 pub(crate) const FIRST_COMPRESSED_LEVEL: u8 = 2;
+
+/// Bytes of the ring of a stage, unless asked for otherwise: two stages, and a short one of an earlier segment, are no
+/// more than the 8 MiB that an ordinary user may lock in memory.
+pub(crate) const STAGE_SIZE: u64 = 3 << 20;
 
 /// Number of levels; the last holds everything that has settled.
 pub(crate) const LEVELS: usize = 7;

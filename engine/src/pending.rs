@@ -12,12 +12,14 @@ use crate::flow::write::Submitted;
 /// A commit that was submitted ([`Batch::submit`](crate::Batch::submit)): its result can be waited for, asked
 /// for, or awaited as a future of any runtime.
 ///
-/// Dropping it changes nothing: the commit goes on, and a close of the store waits for it. Commits that one thread
+/// Dropping it changes nothing: the commit goes on, and a close of the store waits for it. It keeps the store open until
+/// it is done: whoever lets go of every other handle instead of closing the store, and ends the process, ends it as a
+/// kill does. Commits that one thread
 /// submits happen in the order in which they were submitted. One that it waits for ([`Batch::commit`](crate::Batch::commit))
 /// may be faster than one that it has submitted before.
 ///
 /// How many can be on their way is not limited: who never waits fills the memory. A waker must not wait for the
-/// store itself, nor close it: it is called by the thread that others wait for. Dropping the last handle of the
+/// store itself, nor close it, nor submit a large batch: it is called by the thread that others wait for. Dropping the last handle of the
 /// store there is fine.
 ///
 /// ```

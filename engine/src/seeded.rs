@@ -239,6 +239,8 @@ bugs! {
     SnapshotLeaked: "blevex PR #31",
     /// Filters lack some of their table's keys.
     FilterMissesKeys: "RocksDB PR #4024",
+    /// The filter of a memtable lacks some of its keys.
+    MemtableFilterMissesKeys: "RocksDB #2743, PR #9453",
     /// The checksums of data blocks are not looked at.
     BlockUnchecked: "LevelDB's verify_checksums, off by default",
     /// A data block is accepted in a place that is not its own.

@@ -430,7 +430,8 @@ impl Builder {
     }
 
     /// Bytes of `Buffered` commits that may be on their way into the log's segment: they are in a small
-    /// file meanwhile that the process has mapped. A multiple of 4096, 8 KiB to 4 MiB. Default: 4 MiB, and less for a small log. A
+    /// file meanwhile that the process has mapped. A multiple of 4096, 8 KiB to 4 MiB. Default: 3 MiB, of which an ordinary user may lock as
+    /// many as there are at a time, and less for a small log. A
     /// commit that is larger waits for the device to have it, unsynced.
     pub fn stage_size(mut self, bytes: u64) -> Self {
         self.options.stage_size = bytes;

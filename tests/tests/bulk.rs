@@ -369,6 +369,46 @@ fn it_is_not_overtaken_for_ever() {
     });
 }
 
+/// The third of three waited for the flush of the first with the log in hand, and small commits with it.
+#[test]
+fn small_commits_go_on_while_many_large_ones_wait_for_a_flush() {
+    let held = Arc::new(AtomicBool::new(true));
+    let hold = Arc::clone(&held);
+    let watch = move |operation: &'static str| {
+        let is_flush = thread::current().name() == Some("orlop-background");
+        while operation == "sync" && is_flush && hold.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let env = Arc::new(WatchedEnv { env: SimEnv::new(2), watch: Arc::new(watch) });
+    let store = Store::builder().env(env).memtable_size(MEMTABLE).open(Path::new(DIR)).unwrap();
+    let database = store.database("d").unwrap();
+    held.store(false, Ordering::Relaxed);
+    database.put("there", "is a database").unwrap();
+    store.settle().unwrap();
+    held.store(true, Ordering::Relaxed);
+    let large = |n: u8| {
+        let mut batch = store.batch();
+        batch.put(&database, [n], vec![n; 2 * MEMTABLE]).unwrap();
+        batch.submit_with(Durability::Synced).wait()
+    };
+    thread::scope(|scope| {
+        let large: Vec<_> = (0..5).map(|n| scope.spawn(move || large(n))).collect();
+        thread::sleep(Duration::from_millis(300));
+        let (done, small) = channel();
+        let of_small = database.clone();
+        scope.spawn(move || {
+            of_small.put_with("small", "v", Durability::Memory).unwrap();
+            done.send(()).unwrap();
+        });
+        let went_on = small.recv_timeout(Duration::from_secs(10));
+        held.store(false, Ordering::Relaxed);
+        assert!(went_on.is_ok(), "a small commit waits for the flush");
+        large.into_iter().for_each(|large| large.join().unwrap().unwrap());
+    });
+    assert!((0..5_u8).all(|n| database.get([n]).unwrap().unwrap().len() == 2 * MEMTABLE));
+}
+
 /// A flush that had failed failed a large batch, too, for which there was room.
 #[test]
 fn it_does_not_fail_for_what_it_does_not_need() {

@@ -34,6 +34,11 @@ fn as_the_child() {
     let Some(path) = std::env::var_os(STORE) else { return };
     let store = Store::open(PathBuf::from(path)).unwrap();
     use_it(&store);
+    // So much that two segments of the full size are in use, each with its stage.
+    let database = store.database("large").unwrap();
+    for n in 0..48_u32 {
+        database.put_with(n.to_be_bytes(), vec![n as u8; 1 << 20], Durability::Buffered).unwrap();
+    }
     let stats = store.stats();
     println!("log: {} {:?}", stats.log_path, stats.log_path_fallback);
     println!("segments: {:?}", stats.segment_fallback);
@@ -86,6 +91,15 @@ fn a_user_that_may_lock_no_memory_is_told_and_goes_on() {
     let told = told_under("prlimit", &["--memlock=0:0"], is_root.then_some(NOBODY));
     let Some(told) = told else { return };
     assert_ne!(line(&told, "stage: "), "None", "{told}");
+}
+
+/// Two stages of the default size, locked, were 8 KiB more than such a user may lock.
+#[test]
+fn a_user_with_the_limit_of_most_systems_has_all_that_is_locked() {
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let limit = ["--memlock=8388608:8388608"];
+    let Some(told) = told_under("prlimit", &limit, is_root.then_some(NOBODY)) else { return };
+    assert_eq!(line(&told, "stage: "), "None", "{told}");
 }
 
 #[test]

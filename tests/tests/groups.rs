@@ -203,6 +203,33 @@ fn a_close_waits_for_what_is_on_its_way() {
     assert!(store.database("d").unwrap().contains("synced").unwrap());
 }
 
+/// A close that stood in line when a panic poisoned the store was Ok.
+#[test]
+fn a_close_that_was_in_line_hears_of_a_panic() {
+    let env = SimEnv::new(1);
+    let (store, next) = open(&env);
+    let (here, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (arrived, may_go) = (Arc::clone(&here), Arc::clone(&go));
+    let fall = move || {
+        arrived.store(true, Ordering::Release);
+        until(|| may_go.load(Ordering::Acquire));
+        panic!("on the way to the device");
+    };
+    *next.lock().unwrap() = Some(("reap", Box::new(fall)));
+    let closed = thread::scope(|scope| {
+        let synced = scope.spawn(|| store.database("d").unwrap().put("synced", "v"));
+        assert!(until(|| here.load(Ordering::Acquire)), "it is on its way");
+        let other = store.clone();
+        let closing = scope.spawn(move || other.close());
+        thread::sleep(Duration::from_millis(30));
+        assert!(!closing.is_finished());
+        go.store(true, Ordering::Release);
+        assert!(synced.join().is_err());
+        closing.join().unwrap()
+    });
+    assert!(matches!(closed, Err(Error::Poisoned { .. })), "{closed:?}");
+}
+
 /// The disk is full when a group of four needs a new segment: all are told, and nothing has happened.
 #[test]
 fn a_full_disk_is_told_to_everybody_in_the_group_and_harms_nothing() {

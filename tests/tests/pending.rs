@@ -265,6 +265,35 @@ fn the_result_of_a_store_without_handles_comes_behind_its_close() {
     assert_eq!(store.database("d").unwrap().iter().count(), 300);
 }
 
+/// Who submits inside of a waker is on the thread that others wait for. What was not to be synced was done there at
+/// once, behind whatever had come meanwhile, which only this thread could have done.
+#[test]
+fn what_a_waker_submits_stands_in_line() {
+    struct Goes(Store, Database, mpsc::Sender<(bool, Pending)>);
+    impl Wake for Goes {
+        fn wake(self: Arc<Self>) {
+            let mut pending = submit(&self.0, &self.1, 5_000, Durability::Buffered);
+            let _ = self.2.send((pending.try_wait().is_some(), pending));
+        }
+    }
+    let (_dir, store) = on_disk();
+    let database = store.database("d").unwrap();
+    let (sender, submitted) = mpsc::channel();
+    let goes = Waker::from(Arc::new(Goes(store.clone(), database.clone(), sender)));
+    let mut woken = 0;
+    for key in 0..200 {
+        let mut pending = Box::pin(submit(&store, &database, key, Durability::Synced));
+        if pending.as_mut().poll(&mut Context::from_waker(&goes)).is_ready() {
+            continue;
+        }
+        let (was_done, behind) = submitted.recv_timeout(LONG).unwrap();
+        assert!(!was_done, "it was done by the thread that others wait for");
+        behind.wait().unwrap();
+        woken += 1;
+    }
+    assert!(woken > 0);
+}
+
 #[test]
 fn a_waker_that_panics_harms_nobody() {
     struct Bad;

@@ -159,8 +159,8 @@ fn segments_that_were_not_begun_are_not_read() {
     let store = builder().segment_size(2 << 20).open(&path).unwrap();
     let database = store.database("d").unwrap();
     let mut n = 0_u32;
-    // Until a spare is recycled, and another one is made.
-    while n < 2_000 && (n < 800 || spares(&path).0 < 2) {
+    // Until segments have been recycled, and a spare is there just now.
+    while n < 2_000 && (n < 800 || spares(&path).1 < 2 << 20) {
         database.put(n.to_be_bytes(), [n as u8; 4_000]).unwrap();
         while store.step().unwrap() != Progress::Idle {}
         n += 1;

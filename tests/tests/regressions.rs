@@ -487,6 +487,28 @@ fn a_close_on_a_full_disk_still_ends_the_log() {
     assert!(store.database("d").unwrap().contains("last").unwrap());
 }
 
+/// Background work of a store that was closed went on in the files of whoever had opened it since.
+#[test]
+fn a_closed_store_does_no_background_work() {
+    let env = SimEnv::new(1);
+    let first = open(&env).unwrap();
+    let database = first.database("d").unwrap();
+    for n in 0..40_u32 {
+        database.put_with(n.to_be_bytes(), vec![n as u8; 500], Durability::Synced).unwrap();
+    }
+    // What the close would flush stays in the log, for want of space.
+    env.set_full(true);
+    first.clone().close().unwrap();
+    env.set_full(false);
+    let second = open(&env).unwrap();
+    let before = env.operations();
+    assert!(matches!(first.step(), Err(Error::Closed)));
+    assert_eq!(env.operations(), before, "nothing was touched");
+    second.database("d").unwrap().put_with("k", "v", Durability::Synced).unwrap();
+    let third = open(&env.crash(Keep::Nothing)).unwrap();
+    assert_eq!(third.database("d").unwrap().iter().count(), 41);
+}
+
 /// Garbage in the free space behind an ended segment was taken for a torn tail of the log.
 #[test]
 fn garbage_behind_an_ended_segment_is_nothing() {

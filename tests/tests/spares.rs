@@ -325,6 +325,31 @@ fn check_large(store: &Store) {
     assert!((0..4_u64).all(|n| database.get(n.to_be_bytes()).unwrap().unwrap().len() == 15_000));
 }
 
+/// It was filled as fast as the device takes zeros, and four times as large as the one before: commits beside that took
+/// twenty times as long as others. And behind each one of the same size was made, which nobody needed.
+#[test]
+fn a_large_segment_is_filled_in_step_with_the_use_of_the_one_before() {
+    let env = SimEnv::new(3);
+    let watch = Watch::default();
+    let store = watch.builder(&env).segment_size(4 << 20).open(Path::new(DIR)).unwrap();
+    let database = store.database("d").unwrap();
+    let (mut most, mut before) = (0, 0);
+    for n in 0..2_500_u64 {
+        watch.count("create_log");
+        database.put(n.to_be_bytes(), [n as u8; 3_000]).unwrap();
+        assert!(n < 20 || watch.count("create_log") == 0, "commit {n} made its segment itself");
+        settle(&store);
+        if n % 10 == 0 {
+            let filled = zeros(&env);
+            most = most.max(filled - before);
+            before = filled;
+        }
+    }
+    assert!(most <= 1 << 20, "{most} bytes at once");
+    assert!(before < 2_500 * 4_096 * 3 / 2, "{before} bytes of zeros");
+    check(&env.crash(Keep::Nothing), 2_499);
+}
+
 #[test]
 fn a_close_does_not_wait_until_a_segment_is_filled() {
     let env = SimEnv::new(3);
@@ -433,9 +458,10 @@ fn what_a_recycled_segment_lacks_is_filled() {
     };
     assert_eq!(large(&env), 1);
     database.put_with(34_u64.to_be_bytes(), vec![1; 3_900_000], Durability::Buffered).unwrap();
-    // The segment behind has 4 MiB, too, and wants one that is filled.
-    for n in 35..67_u64 {
-        database.put(n.to_be_bytes(), vec![1; 100_000]).unwrap();
+    // One behind has 4 MiB, too, and wants one that is filled.
+    for n in 35..70_u64 {
+        let durability = if n < 55 { Durability::Buffered } else { Durability::Synced };
+        database.put_with(n.to_be_bytes(), vec![1; 100_000], durability).unwrap();
     }
     assert_eq!(large(&env), 2);
     let before = zeros(&env);
@@ -444,6 +470,11 @@ fn what_a_recycled_segment_lacks_is_filled() {
     assert!(
         env.trace().iter().any(|line| line.ends_with(".log.tmp") && line.starts_with("rename"))
     );
+    // In step with the use of the one before.
+    for n in 70..92_u64 {
+        database.put(n.to_be_bytes(), vec![1; 100_000]).unwrap();
+        settle(&store);
+    }
     let filled = zeros(&env) - before;
     assert!((3 << 20..4 << 20).contains(&filled), "{filled} bytes");
 }

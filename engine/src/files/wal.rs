@@ -71,6 +71,10 @@ const ZEROED: u64 = 1 << 20;
 /// A segment is so many times as large as the one before, until it has its full size.
 const GROWTH: u64 = 4;
 
+/// One that is filled with zeros is larger by this part of the one before: they are written beside the commits that
+/// need it, and whatever it is larger by is written for a later day.
+const GROWTH_FILLED: u64 = 4;
+
 /// The first segment of an open has at most this part of the bytes that tables have, if not less than the least.
 const FIRST_SEGMENT_PART: u64 = 64;
 
@@ -341,15 +345,30 @@ impl Log {
     }
 
     fn ask_for_spare(&mut self, filled: bool) {
-        if self.current.as_mut().is_some_and(|segment| segment.asks_for_spare(filled)) {
-            self.news |= self.spares.want(Wanted { capacity: self.next_size, filled });
-            self.ask_for_stage();
+        let Some(segment) = &mut self.current else { return };
+        if let Some(used) = segment.used_since() {
+            self.news |= self.spares.goes_on(used);
+            // It may have been another way at its beginning.
+            self.ways.segments(segment.outlet().fallback());
         }
+        if !segment.asks_for_spare(filled) {
+            return;
+        }
+        if filled {
+            let more = (segment.capacity / GROWTH_FILLED).next_multiple_of(SECTOR);
+            let most = (segment.capacity + more).max(ZEROED);
+            self.next_size = self.next_size.min(most);
+        }
+        self.news |= self.spares.want(Wanted { capacity: self.next_size, filled });
+        self.ask_for_stage();
     }
 
     /// Asks for the stage of the next segment, where commits are staged and the one that will be free is too short.
     fn ask_for_stage(&mut self) {
         let ring = self.next_size.min(self.ring);
+        // One that is too short is of no use, and has memory that is locked.
+        let short = self.idle_stage.take_if(|stage| stage.ring() < ring);
+        short.into_iter().for_each(|stage| self.spares.let_go_of_stage(stage));
         let trailing = self.trailing.as_ref().and_then(Trailing::stage);
         let free = self.idle_stage.as_ref().or(trailing);
         if self.stage.is_some() && free.is_none_or(|stage| stage.ring() < ring) {

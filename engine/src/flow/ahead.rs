@@ -14,7 +14,7 @@ use crate::state::version::Run;
 pub(super) struct Asked<'k> {
     pub(super) database: DatabaseId,
     pub(super) key: &'k [u8],
-    hash: u64,
+    pub(super) hash: u64,
     pub(super) seqno: Seqno,
 }
 

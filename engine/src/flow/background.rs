@@ -43,9 +43,11 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// A store that begins no segment, and needs no memory, for so long keeps one spare, and none of it.
 const REST: Duration = Duration::from_secs(3);
 
-/// Does the most urgent piece of work. One step at a time, whoever calls.
+/// Does the most urgent piece of work. One step at a time, whoever calls; none of a store that is closed, whose files
+/// may be those of a later open.
 pub(crate) fn step(shared: &Shared) -> Result<Progress> {
     let _stepping = shared.stepping.lock();
+    check_open(shared)?;
     work_off(shared).inspect_err(|error| {
         // What is ready before it is needed, or not needed any more, has no claim to space that somebody
         // needs now.
@@ -55,6 +57,11 @@ pub(crate) fn step(shared: &Shared) -> Result<Progress> {
             collect::remove_buried(shared);
         }
     })
+}
+
+/// With `stepping` in hand, for a close takes that for its own steps.
+fn check_open(shared: &Shared) -> Result<()> {
+    if shared.background.lock().stop { Err(Error::Closed) } else { Ok(()) }
 }
 
 fn work_off(shared: &Shared) -> Result<Progress> {
@@ -194,6 +201,7 @@ fn read_back(shared: &Shared, number: FileNumber) -> bool {
 /// One step towards one level; false when everything is there.
 pub(crate) fn step_full(shared: &Shared) -> Result<bool> {
     let _stepping = shared.stepping.lock();
+    check_open(shared)?;
     merge_down(shared)
 }
 

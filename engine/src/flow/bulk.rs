@@ -3,7 +3,7 @@
 //! 1. the ids of the databases are looked up, as of now
 //! 2. the entries go into a segment of its own (`files/wal/bulk.rs`) and a memtable of its own, both unknown to
 //!    everybody else
-//! 3. who waits for the commit waits until flushes that are due have made room
+//! 3. wait for its turn, for one stands in line at a time, and until flushes that are due have made room
 //! 4. stand in line, as any commit. With the log in hand the ids are compared with what they are then: if one
 //!    is another, the batch is written again as others are
 //! 5. the segment follows the current one, and gets its last sector; the memtable is put in front of the
@@ -26,7 +26,7 @@ use crate::state::shared::Shared;
 use crate::state::write_set::WriteSet;
 use crate::sync::{Arc, Ordering, read};
 
-/// Steps 1 and 2, if a batch is large. It is as before where that cannot be.
+/// Steps 1 to 3, if a batch is large. It is as before where that cannot be.
 ///
 /// # Errors
 /// A full disk and others; nothing of the batch has happened then.
@@ -39,8 +39,9 @@ pub(super) fn prepare(shared: &Shared, writes: &mut WriteSet) -> Result<()> {
     let written = write_apart(shared, spares, writes, &ids);
     // Nobody else has the file: its space is free at once.
     let (segment, memtable) = written.inspect_err(|_| shared.chores.empty_bin())?;
-    writes.bulk = Some(Box::new(Bulk { segment, memtable, ids }));
-    Ok(())
+    let turn = Some(shared.bulk_turns.take());
+    writes.bulk = Some(Box::new(Bulk { segment, memtable, ids, turn }));
+    room::wait_for_flushes(shared)
 }
 
 /// Step 2.
@@ -97,14 +98,14 @@ pub(super) fn of(shared: &Shared, group: &mut [Commit<'_>]) -> Option<Box<Bulk>>
     bulk
 }
 
-/// Steps 1, 3 and 4 of a group (`write`) for a large batch.
+/// Steps 1, 3 and 4 of a group (`write`) for a large batch, whose turn ends.
 pub(super) fn append(
     shared: &Shared,
     lead: &mut Lead,
     commit: &mut Commit<'_>,
     bulk: Bulk,
 ) -> Result<Option<Landing>> {
-    let Bulk { mut segment, memtable, .. } = bulk;
+    let Bulk { mut segment, memtable, turn: _turn, .. } = bulk;
     // Nothing has happened yet when this fails.
     room::make_for_bulk(shared)?;
     let seqno = next_seqno(shared)?;

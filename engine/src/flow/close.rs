@@ -45,11 +45,7 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
         Err(Error::Poisoned { cause }) => return Err(Error::Poisoned { cause }),
         Err(_) => return Ok(()),
     };
-    shared.background.lock().stop = false;
-    let sound = shared.check_poison();
-    seeded!(PoisonedCloseIsClean: sound = Ok(()));
-    let result = sound.and_then(|()| settle(shared, &mut lead));
-    stop(shared);
+    let result = last_steps(shared, &mut lead);
     drop(lead);
     shared.chores.close();
     if !shared.view.reclaim(1_000) {
@@ -68,8 +64,18 @@ fn stop(shared: &Shared) {
     shared.changed.notify_all();
 }
 
-fn settle(shared: &Shared, lead: &mut Lead) -> Result<()> {
+/// Steps 3 to 5, as one of the background's: before it that has ended, behind it nobody does another.
+fn last_steps(shared: &Shared, lead: &mut Lead) -> Result<()> {
     let _stepping = shared.stepping.lock();
+    shared.background.lock().stop = false;
+    let sound = shared.check_poison();
+    seeded!(PoisonedCloseIsClean: sound = Ok(()));
+    let result = sound.and_then(|()| settle(shared, lead));
+    stop(shared);
+    result
+}
+
+fn settle(shared: &Shared, lead: &mut Lead) -> Result<()> {
     let (bytes, segments) = (lead.unflushed_bytes(), lead.log.live_segments());
     let takes_long = bytes > CLOSE_FLUSH_BYTES || segments > CLOSE_FLUSH_SEGMENTS;
     if takes_long && !lead.has_nothing() {

@@ -94,7 +94,7 @@ impl<'v, 'k> Lookup<'v, 'k> {
     fn begin(view: &'v View, database: DatabaseId, key: &'k [u8], seqno: Seqno) -> Self {
         let asked = Asked::new(database, key, seqno);
         let mut tables = Ahead::default();
-        let (state, has_more) = match read::in_memory(view, database, key, seqno) {
+        let (state, has_more) = match read::in_memory(view, &asked) {
             Some(version) => (State::Found(Place::Memory(version)), false),
             None => (State::Nowhere, tables.fill(&mut view.version.runs(), &asked)),
         };

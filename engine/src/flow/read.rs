@@ -111,10 +111,10 @@ fn find<'a>(
     seqno: Seqno,
     pins: &'a Pins,
 ) -> Result<Option<Place<'a>>> {
-    if let Some(version) = in_memory(view, database, key, seqno) {
+    let asked = Asked::new(database, key, seqno);
+    if let Some(version) = in_memory(view, &asked) {
         return Ok(is_live(version.kind())?.then_some(Place::Memory(version)));
     }
-    let asked = Asked::new(database, key, seqno);
     let mut runs = view.version.runs();
     let mut tables = Ahead::default();
     loop {
@@ -130,13 +130,9 @@ fn find<'a>(
 
 /// The newest version in memtables.
 #[inline]
-pub(super) fn in_memory<'a>(
-    view: &'a View,
-    database: DatabaseId,
-    key: &[u8],
-    seqno: Seqno,
-) -> Option<memtable::Found<'a>> {
+pub(super) fn in_memory<'a>(view: &'a View, asked: &Asked<'_>) -> Option<memtable::Found<'a>> {
+    let Asked { database, key, hash, seqno } = *asked;
     let memtables = std::iter::once(&view.active).chain(&view.sealed);
     let mut memtables = memtables.filter(|memtable| !memtable.is_empty());
-    memtables.find_map(|memtable| memtable.get(database, key, seqno))
+    memtables.find_map(|memtable| memtable.get(database, (key, hash), seqno))
 }

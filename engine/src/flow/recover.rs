@@ -368,6 +368,7 @@ pub(super) fn assemble(
         spares: None,
         chores,
         ways: Arc::default(),
+        bulk_turns: Arc::default(),
         stepping: Mutex::default(),
         queue: Mutex::new(CommitQueue::refusing(Error::ReadOnly)),
         deputy: Arc::default(),

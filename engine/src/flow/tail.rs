@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::files::segments::{KEPT, Replayed};
 use crate::files::sstable::Entry;
 use crate::flow::compact::rewrite::Input;
+use crate::prefetch;
 use crate::sync::Arc;
 
 /// See the module.
@@ -55,6 +56,13 @@ const DATABASE: usize = size_of::<u32>();
 
 /// Places that are looked at to find the middle.
 const SAMPLE: usize = 1023;
+
+/// So many entries before its turn the bytes of one are asked for; and where they are, as many before that. In the order
+/// of keys each lies somewhere else.
+const AHEAD: usize = 6;
+
+/// Bytes of an entry that are asked for, at most.
+const MOST_AHEAD: usize = 512;
 
 impl Tail {
     /// Whether nothing was added.
@@ -204,8 +212,22 @@ pub(crate) struct TailCursor<'a> {
 
 impl<'a> TailCursor<'a> {
     fn item(&self) -> Option<&'a Item> {
-        let place = self.places.get(self.at)?;
+        self.item_ahead(0)
+    }
+
+    fn item_ahead(&self, ahead: usize) -> Option<&'a Item> {
+        let place = self.places.get(self.at + ahead)?;
         self.tail.items.get(place.item as usize)
+    }
+
+    fn ask_ahead(&self) {
+        if let Some(item) = self.item_ahead(2 * AHEAD) {
+            prefetch::read(std::ptr::from_ref(item).cast(), size_of::<Item>());
+        }
+        if let Some(item) = self.item_ahead(AHEAD) {
+            let len = (item.key_len as usize).saturating_add(item.value_len as usize);
+            prefetch::read(self.tail.key(item).as_ptr(), len.min(MOST_AHEAD));
+        }
     }
 }
 
@@ -231,6 +253,7 @@ impl Input for TailCursor<'_> {
         let Some(last) = self.item() else { return Ok(()) };
         loop {
             self.at += 1;
+            self.ask_ahead();
             let same = |item: &Item| {
                 item.seqno == last.seqno
                     && item.database == last.database

@@ -6,7 +6,7 @@
 //! 1. make room: seal a full memtable, wait for flushes, reserve space in the log
 //! 2. resolve databases, assign sequence numbers, encode the batches into one frame (`commit`)
 //! 3. append the frame to the log, as far as the strongest durability in the group asks
-//! 4. insert into the memtable while a write is in flight
+//! 4. insert into the memtable, while a large write is in flight: a small one that is synced has been written by then
 //! 5. a synced group hands the log on, and waits for its landing
 //! 6. publish: readers see the group; then wake its writers
 
@@ -41,9 +41,6 @@ pub(crate) fn commit(
         return Ok(shared.visible.load(Ordering::Acquire));
     }
     bulk::prepare(shared, &mut writes)?;
-    if writes.bulk.is_some() {
-        room::wait_for_flushes(shared)?;
-    }
     let mut queue = shared.queue.lock();
     if let Some(log) = free_log(&mut queue, durability)? {
         drop(queue);
@@ -97,7 +94,7 @@ pub(crate) enum Submitted {
 
 /// Puts a batch in line, and does not wait for the device. `store` stays open until the commit is done.
 ///
-/// A large one is prepared first, which takes time with its length.
+/// A large one is prepared first, which takes time with its length, and waits for those before it and for room.
 ///
 /// What is not synced is done at once, unless something was submitted before it that is not: then it lines up
 /// behind that, and is synced with it.
@@ -153,12 +150,16 @@ pub(crate) fn try_with_log<R>(shared: &Shared, work: impl FnOnce(&mut Lead) -> R
 /// [`Error::Closed`].
 pub(crate) fn close(shared: &Shared) -> Result<Box<Lead>> {
     let ticket = enter_to_lead(shared)?;
-    let TicketState::Lead(lead) = ticket.wait() else {
-        return Err(Error::Closed);
-    };
-    shared.queue.lock().step_out();
-    refuse(shared, &Error::Closed);
-    Ok(lead)
+    match ticket.wait() {
+        TicketState::Lead(lead) => {
+            shared.queue.lock().step_out();
+            refuse(shared, &Error::Closed);
+            Ok(lead)
+        }
+        // A store that was poisoned while this stood in line is not closed as if nothing had been.
+        TicketState::Done(Err(error)) => Err(error),
+        _ => Err(Error::Closed),
+    }
 }
 
 /// Puts everything committed so far onto the device.

@@ -8,6 +8,7 @@
 //! - [`record`]: the versions of a key, newest first
 //! - [`key`]: the order of keys, and the eight bytes by which most are told apart
 //! - [`node`], [`tree`]: the keys in order, each with its newest version
+//! - [`filter`]: which keys are there at all, so that most look-ups of others need no tree
 //! - [`cursor`]: walking over them
 //!
 //! A large batch gets a memtable of its own before its place among the commits is known. So the sequence
@@ -21,6 +22,7 @@
 
 mod arena;
 mod cursor;
+mod filter;
 mod key;
 mod node;
 mod record;
@@ -29,12 +31,14 @@ mod tree;
 use std::cell::UnsafeCell;
 use std::ops::Deref;
 
+use orlop_formats::filter::hash as filter_hash;
 use orlop_formats::ids::{DatabaseId, FileNumber, Kind, Seqno};
 
 pub(crate) use self::cursor::MemCursor;
 
 pub(crate) use self::arena::Chunks;
 use self::arena::{Arena, Placed};
+use self::filter::{Filling, Filter};
 use self::key::Key;
 use self::node::Leaf;
 use self::record::Record;
@@ -44,6 +48,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 /// A sorted map of writes; see the module.
 pub(crate) struct Memtable {
     tree: Tree,
+    filter: Filter,
     /// Where the arena's memory comes from, and goes to.
     memory: Arc<Chunks>,
     /// What only the writer needs, which is [`Active`]; the arena goes with the memtable.
@@ -71,6 +76,7 @@ struct Writing {
     /// The last two went into one leaf: the next one is looked for there first.
     stays: bool,
     path: Path,
+    filling: Filling,
 }
 
 // SAFETY: what it points to lies in its own arena, and threads may share that.
@@ -95,6 +101,7 @@ impl Memtable {
         let tree = Tree::new(&mut arena);
         Self {
             tree,
+            filter: Filter::new(),
             memory,
             live_bytes: AtomicU64::new(arena.used() as u64),
             writing: UnsafeCell::new(Writing {
@@ -102,6 +109,7 @@ impl Memtable {
                 last: None,
                 stays: false,
                 path: Path::new(),
+                filling: Filling::default(),
             }),
             entries: AtomicU64::new(0),
             last_seqno: AtomicU64::new(0),
@@ -172,13 +180,18 @@ impl Memtable {
         seqno.saturating_sub(self.base())
     }
 
-    /// The newest version of a key that `seqno` can see.
+    /// The newest version of a key that `seqno` can see. The hash is that of [`hash`](orlop_formats::filter::hash).
+    #[inline]
     pub(crate) fn get(
         self: &Arc<Self>,
         database: DatabaseId,
-        key: &[u8],
+        (key, hash): (&[u8], u64),
         seqno: Seqno,
     ) -> Option<Found<'_>> {
+        if self.filter.may_contain(hash) { self.find(database, key, seqno) } else { None }
+    }
+
+    fn find(self: &Arc<Self>, database: DatabaseId, key: &[u8], seqno: Seqno) -> Option<Found<'_>> {
         let key = Key { database, bytes: key };
         let leaf = self.tree.leaf_for(key)?;
         let order = leaf.keys.order();
@@ -255,8 +268,8 @@ impl Writer<'_> {
         value: &[u8],
     ) {
         let key = Key { database, bytes: key };
-        let tree = &self.memtable.tree;
-        let Writing { arena, last, stays, path } = &mut *self.writing;
+        let Memtable { tree, filter, .. } = self.memtable;
+        let Writing { arena, last, stays, path, filling } = &mut *self.writing;
         // To know that a key belongs to a leaf takes a look at the next one, which is not near in memory.
         let near = last.filter(|_| *stays);
         let near = near.and_then(|(leaf, _)| place_in(leaf, key).map(|place| (leaf, place)));
@@ -280,6 +293,9 @@ impl Writer<'_> {
             let before =
                 rank.checked_sub(1).and_then(|rank| leaf.keys.record(leaf.keys.order(), rank));
             let in_order = before.is_some() && before == last.map(|(_, record)| record);
+            let hash = filter_hash(database, key.bytes);
+            seeded!(MemtableFilterMissesKeys: hash = if seqno % 7 == 3 { !hash } else { hash });
+            filter.add(arena, filling, hash);
             let record = record::write(arena, key, seqno, (kind, value), None);
             let leaf = tree.add(arena, leaf, (rank, in_order), record, path);
             *last = Some((leaf, record));

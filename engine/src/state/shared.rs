@@ -14,6 +14,7 @@ use crate::files::manifest::Manifest;
 use crate::files::sstable::Context;
 use crate::files::wal::{Chores, Spares, Ways};
 use crate::options::Options;
+use crate::state::bulk::Turns;
 use crate::state::catalog::{Catalog, Liveness};
 use crate::state::memtable::{Chunks, Memtable};
 use crate::state::queue::CommitQueue;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     /// What the log leaves to the background.
     pub(crate) chores: Arc<Chores>,
     pub(crate) ways: Arc<Ways>,
+    /// Large batches go one by one.
+    pub(crate) bulk_turns: Arc<Turns>,
     /// Memory that memtables have given back, for those to come.
     pub(crate) memory: Arc<Chunks>,
 

@@ -15,7 +15,7 @@ use orlop_formats::ids::Seqno;
 
 use crate::error::Result;
 use crate::state::lead::Lead;
-use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, guarded};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, guarded};
 
 /// What a writer is told.
 pub(crate) enum TicketState<L = Lead> {
@@ -184,6 +184,8 @@ pub(crate) struct Deputy<L = Lead> {
     woken: Condvar,
     /// Handles whose commits are not done.
     clients: AtomicU64,
+    /// It has been given the log, and has not come back for more.
+    is_busy: AtomicBool,
 }
 
 struct Desk<L> {
@@ -195,14 +197,16 @@ struct Desk<L> {
 impl<L> Default for Deputy<L> {
     fn default() -> Self {
         let desk = Mutex::new(Desk { log: None, ended: false });
-        Self { desk, woken: Condvar::default(), clients: AtomicU64::new(0) }
+        let (clients, is_busy) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { desk, woken: Condvar::default(), clients, is_busy }
     }
 }
 
 impl<L> Deputy<L> {
-    /// Whether a commit was submitted that is not done.
+    /// Whether a commit was submitted that is not done, or whose waker may be running: what that submits must not be
+    /// waited for by the thread that it is running on, on which others wait.
     pub(crate) fn has_clients(&self) -> bool {
-        self.clients.load(Ordering::Acquire) > 0
+        self.clients.load(Ordering::Acquire) > 0 || self.is_busy.load(Ordering::Acquire)
     }
 
     fn hand_over(&self, log: Box<L>) {
@@ -213,8 +217,10 @@ impl<L> Deputy<L> {
     /// Waits for the log; `None` at the end.
     pub(crate) fn next(&self) -> Option<Box<L>> {
         let mut desk = self.desk.lock();
+        self.is_busy.store(false, Ordering::Release);
         loop {
             if let Some(log) = desk.log.take() {
+                self.is_busy.store(true, Ordering::Release);
                 return Some(log);
             }
             if desk.ended {

@@ -135,6 +135,11 @@ impl Outlet {
         Ok((self.landing(flight), mem::take(&mut state.spare)))
     }
 
+    /// Why its writes go another way than the fastest, if they do.
+    pub(super) fn fallback(&self) -> Option<String> {
+        self.state.lock().file.fallback()
+    }
+
     /// Whether a write can be handed over without waiting for the one before.
     pub(super) fn is_free(&self) -> bool {
         let Some(mut state) = self.state.try_lock() else { return false };

@@ -39,6 +39,7 @@ impl Log {
             } else if !segment.gets_no_more() {
                 self.spares.ended(segment.number, segment.written_once());
             }
+            self.ways.segments(segment.outlet().fallback());
             self.buffer = segment.end_writing();
             if !segment.has_asked() {
                 // It was ended before its time.

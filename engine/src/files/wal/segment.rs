@@ -45,6 +45,8 @@ pub(super) struct Segment {
     bulk_end: u64,
     /// The spare that was asked for to follow it.
     asked: Asked,
+    /// Where the part of it ends that is being used.
+    part_end: u64,
 }
 
 /// What a segment that has ended needs to be synced.
@@ -64,6 +66,12 @@ impl Unsynced {
         self.outlet.sync(self.last_seqno)
     }
 }
+
+/// The steps in which a segment is used up, for who makes the next one.
+pub(super) const PARTS: u64 = 16;
+
+/// Once so many are used, the next one is asked for.
+pub(super) const ASKED: u64 = 4;
 
 /// See [`Segment::asks_for_spare`].
 #[derive(PartialEq, PartialOrd)]
@@ -97,6 +105,7 @@ impl Segment {
             pending: Pending::within(buffer),
             bulk_end: 0,
             asked: Asked::Nothing,
+            part_end: capacity.div_ceil(PARTS),
         }
     }
 
@@ -106,15 +115,25 @@ impl Segment {
         self.outlet.synced()
     }
 
-    /// Whether it is time to have a spare to follow, `filled` or not: when a quarter is used, and once each.
+    /// Whether it is time to have a spare to follow, `filled` or not: when [`ASKED`] parts are used, and once each.
     pub(super) fn asks_for_spare(&mut self, filled: bool) -> bool {
         let asks = if filled { Asked::Filled } else { Asked::Named };
         let used = self.written + self.pending.len() as u64;
-        let is_time = asks > self.asked && used * 4 > self.capacity;
+        let is_time = asks > self.asked && used * PARTS > self.capacity * ASKED;
         if is_time {
             self.asked = asks;
         }
         is_time
+    }
+
+    /// How many of its [`PARTS`] are used, if they are more than when it was asked last.
+    pub(super) fn used_since(&mut self) -> Option<u64> {
+        if self.written < self.part_end {
+            return None;
+        }
+        let used = self.written * PARTS / self.capacity.max(1);
+        self.part_end = (self.capacity * (used + 1)).div_ceil(PARTS);
+        Some(used)
     }
 
     /// Whether a spare was asked for to follow it.

@@ -7,8 +7,8 @@
 //! Frames of its earlier life are under another file id.
 //!
 //! 1. the log wants a spare of a size, once a part of its segment is used
-//! 2. the background makes one (`making`), or the next flush recycles a segment: a spare is durable under its
-//!    number before it is offered, and its prologue says that it was not begun (SPEC "log")
+//! 2. the background makes one (`making`), in step with the use of that segment; or the next flush recycles one: a
+//!    spare is durable under its number before it is offered, and its prologue says that it was not begun (SPEC "log")
 //! 3. the log takes it when its segment is full. Numbers only ascend: a spare whose number was passed gets
 //!    another one, or goes
 //!
@@ -25,7 +25,9 @@ use orlop_formats::ids::{FileId, FileNumber, StoreId};
 
 pub(super) use self::making::Blank;
 use self::stages::NextStage;
+use super::ZEROED;
 use super::chores::Chores;
+use super::segment::ASKED;
 use crate::env::LogFile;
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
@@ -33,6 +35,9 @@ use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering};
 
 /// Spares that are kept, at most.
 const MOST: usize = 4;
+
+/// When so many parts of a segment are used, the next one is filled.
+const READY: u64 = 14;
 
 /// A segment that was not begun.
 pub(super) struct Spare {
@@ -82,6 +87,10 @@ impl Wanted {
 #[derive(Default)]
 struct State {
     wanted: Wanted,
+    /// The segment in use has asked for it: it is to be made now.
+    is_time: bool,
+    /// Parts of that segment which are used (`segment::PARTS`).
+    used: u64,
     /// The log takes none with a lower number.
     next: FileNumber,
     /// In the order of their numbers, from `next` on.
@@ -107,6 +116,24 @@ struct State {
 impl State {
     fn is_met(&self) -> bool {
         self.wanted.capacity == 0 || self.ready.iter().any(|spare| self.wanted.is_met_by(spare))
+    }
+
+    /// Whether there is something to be done for a spare now.
+    fn has_work(&self) -> bool {
+        let has_time = |blank: &Blank| {
+            self.wanted.filled
+                && self.wanted.fits(blank.capacity)
+                && blank.written >= self.due(blank.capacity)
+                && blank.written < blank.capacity
+        };
+        self.is_time && !self.is_met() && !self.unfinished.as_ref().is_some_and(has_time)
+    }
+
+    /// Before where a large blank of this capacity is to be filled by now: it gets as much of the device as it takes to
+    /// be ready in time, for the commits that it is made for want the device, too.
+    fn due(&self, capacity: u64) -> u64 {
+        let parts = (self.used + 1).saturating_sub(ASKED).min(READY - ASKED);
+        if capacity <= ZEROED { capacity } else { capacity * parts / (READY - ASKED) }
     }
 
     /// Puts a spare among those that are ready, if its number was not passed meanwhile.
@@ -156,8 +183,15 @@ impl Spares {
         // Who needs less does not undo what was begun for others.
         wanted.filled |=
             wanted.capacity > 0 && wanted.capacity == state.wanted.capacity && state.wanted.filled;
-        state.wanted = wanted;
-        !state.is_met()
+        (state.wanted, state.is_time) = (wanted, true);
+        state.has_work()
+    }
+
+    /// So many parts of the segment in use are used. True if that is news to the background.
+    pub(super) fn goes_on(&self, used: u64) -> bool {
+        let mut state = self.state.lock();
+        state.used = used;
+        state.has_work()
     }
 
     /// No spare will be needed.
@@ -192,6 +226,7 @@ impl Spares {
         let mut state = self.state.lock();
         state.pass(number + 1);
         state.begun += 1;
+        (state.is_time, state.used) = (false, 0);
     }
 
     /// The prologue of a segment is on the device, and says which came before.

@@ -23,7 +23,7 @@ use crate::files::wal::ZEROED;
 use crate::sync::Ordering;
 
 /// Zeros are written in pieces of this many bytes, between which others reach the device.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 64 << 10;
 
 /// A file that can become a spare.
 pub(in crate::files::wal) struct Blank {
@@ -45,7 +45,7 @@ enum Material {
 /// How far the filling of a blank has come.
 enum Filled {
     Enough,
-    /// Something else is more urgent.
+    /// Something else is more urgent, or there is time.
     InPart,
     /// Nobody wants it any more.
     ForNothing,
@@ -78,7 +78,7 @@ impl Spares {
         }
         let mut state = self.state.lock();
         self.let_go(state.surplus());
-        if state.is_met() {
+        if !state.has_work() {
             return false;
         }
         let (wanted, material) = (state.wanted, state.material());
@@ -198,7 +198,10 @@ impl Spares {
     fn fill(&self, blank: &mut Blank, go_on: &mut dyn FnMut() -> bool) -> Result<Filled> {
         let mut zeros = vec![0; PIECE];
         loop {
-            let wanted = self.state.lock().wanted;
+            let (wanted, due) = {
+                let state = self.state.lock();
+                (state.wanted, state.due(blank.capacity))
+            };
             if !wanted.fits(blank.capacity) {
                 return Ok(Filled::ForNothing);
             }
@@ -206,7 +209,7 @@ impl Spares {
             if left == 0 || !wanted.filled && blank.capacity > ZEROED {
                 return Ok(Filled::Enough);
             }
-            if !go_on() {
+            if blank.written >= due || !go_on() {
                 return Ok(Filled::InPart);
             }
             zeros.resize(left.min(PIECE as u64) as usize, 0);

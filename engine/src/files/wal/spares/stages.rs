@@ -55,6 +55,7 @@ impl Spares {
             next if next.is_met() => return false,
             next => next.wanted,
         };
+        self.chores.empty_bin();
         let made = Stage::create(&self.dir, self.store, &self.numbers, ring).ok();
         let is_made = made.is_some();
         let mut state = self.state.lock();
