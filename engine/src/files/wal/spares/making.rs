@@ -25,6 +25,9 @@ use crate::sync::Ordering;
 /// Zeros are written in pieces of this many bytes, between which others reach the device.
 const PIECE: usize = 64 << 10;
 
+/// The same for a small segment, which a store may need as soon as it is open.
+const PIECE_OF_SMALL: usize = 256 << 10;
+
 /// A file that can become a spare.
 pub(in crate::files::wal) struct Blank {
     /// Its temporary name.
@@ -196,7 +199,8 @@ impl Spares {
 
     /// Writes zeros where nothing was written yet, if that is asked for.
     fn fill(&self, blank: &mut Blank, go_on: &mut dyn FnMut() -> bool) -> Result<Filled> {
-        let mut zeros = vec![0; PIECE];
+        let piece = if blank.capacity <= ZEROED { PIECE_OF_SMALL } else { PIECE };
+        let mut zeros = vec![0; piece];
         loop {
             let (wanted, due) = {
                 let state = self.state.lock();
@@ -212,7 +216,7 @@ impl Spares {
             if blank.written >= due || !go_on() {
                 return Ok(Filled::InPart);
             }
-            zeros.resize(left.min(PIECE as u64) as usize, 0);
+            zeros.resize(left.min(piece as u64) as usize, 0);
             let fail = |source| Error::io("write", &blank.path, source);
             blank.file.submit(blank.written, zeros, false).map_err(fail)?;
             zeros = blank.file.reap().map_err(fail)?;
