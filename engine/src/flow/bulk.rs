@@ -39,7 +39,7 @@ pub(super) fn prepare(shared: &Shared, writes: &mut WriteSet) -> Result<()> {
     let written = write_apart(shared, spares, writes, &ids);
     // Nobody else has the file: its space is free at once.
     let (segment, memtable) = written.inspect_err(|_| shared.chores.empty_bin())?;
-    let turn = Some(shared.bulk_turns.take());
+    let turn = shared.bulk_turns.take();
     writes.bulk = Some(Box::new(Bulk { segment, memtable, ids, turn }));
     room::wait_for_flushes(shared)
 }

@@ -13,7 +13,7 @@ pub(crate) struct Bulk {
     /// What the targets of its writes were called in there.
     pub(crate) ids: Vec<DatabaseId>,
     /// It may stand in line.
-    pub(crate) turn: Option<Turn>,
+    pub(crate) turn: Turn,
 }
 
 impl std::fmt::Debug for Bulk {

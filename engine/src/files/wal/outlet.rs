@@ -135,9 +135,10 @@ impl Outlet {
         Ok((self.landing(flight), mem::take(&mut state.spare)))
     }
 
-    /// Why its writes go another way than the fastest, if they do.
+    /// Why its writes go another way than the fastest, if they do and that can be told now: whoever waits for a landing
+    /// has the state, and who asks has the log, which waits for no sync.
     pub(super) fn fallback(&self) -> Option<String> {
-        self.state.lock().file.fallback()
+        self.state.try_lock()?.file.fallback()
     }
 
     /// Whether a write can be handed over without waiting for the one before.
