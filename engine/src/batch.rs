@@ -1,14 +1,13 @@
 //! An atomic group of writes.
 
-use orlop_formats::ids::Kind;
-
 use crate::database::{Database, check_name};
 use crate::error::{Error, Result};
+use crate::expiry::Expiry;
 use crate::flow::write;
 use crate::options::Durability;
 use crate::pending::Pending;
 use crate::state::catalog::{CatalogOp, DatabaseOptions, Target};
-use crate::state::write_set::WriteSet;
+use crate::state::write_set::{Write, WriteSet};
 use crate::store::Core;
 use crate::sync::Arc;
 
@@ -42,7 +41,8 @@ impl Batch {
         Self { core, writes: WriteSet::spare(), durability: None, unbound: Vec::new() }
     }
 
-    /// Adds a write of `value` under `key`. A database that does not exist is created with it.
+    /// Adds a write of `value` under `key`. A database that does not exist is created with it. Where the database has a
+    /// time to live, that begins here, not with the commit.
     ///
     /// # Errors
     /// [`Error::TooLarge`] for an oversized key, value or batch, [`Error::WrongStore`]; the batch
@@ -53,7 +53,24 @@ impl Batch {
         key: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<()> {
-        self.write(database, Kind::Put, key.as_ref(), value.as_ref())
+        database.bind();
+        let expiry = database.default_expiry();
+        self.write(database, Write::put(key.as_ref(), value.as_ref(), expiry))
+    }
+
+    /// Adds a write of `value` under `key`, which is not there any more from some time on.
+    ///
+    /// # Errors
+    /// As [`Batch::put`].
+    pub fn put_expiring(
+        &mut self,
+        database: &Database,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        expiry: Expiry,
+    ) -> Result<()> {
+        let expiry = expiry.resolve(|| self.core.shared.clock.now());
+        self.write(database, Write::put(key.as_ref(), value.as_ref(), expiry))
     }
 
     /// Adds a delete of `key`. Deleting what is not there is no error.
@@ -61,7 +78,7 @@ impl Batch {
     /// # Errors
     /// As [`Batch::put`].
     pub fn delete(&mut self, database: &Database, key: impl AsRef<[u8]>) -> Result<()> {
-        self.write(database, Kind::Delete, key.as_ref(), b"")
+        self.write(database, Write::delete(key.as_ref()))
     }
 
     /// Adds the creation of a database with options; committing fails if it exists.
@@ -163,13 +180,13 @@ impl Batch {
         Pending::new(self.core.submit(self.writes, durability), self.unbound)
     }
 
-    fn write(&mut self, database: &Database, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
+    fn write(&mut self, database: &Database, write: Write<'_>) -> Result<()> {
         // The common case, a database that was touched before; of another store it cannot be.
         if database.slot().is_some_and(|slot| self.writes.ends_in(slot)) {
-            return self.writes.write_there(kind, key, value);
+            return self.writes.write_there(write);
         }
         let target = self.admit(database)?;
-        self.writes.write(target, kind, key, value)?;
+        self.writes.write(target, write)?;
         self.touch(database);
         Ok(())
     }

@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 use std::iter::FusedIterator;
 use std::ops::Bound;
 
-use orlop_formats::ids::{DatabaseId, Seqno};
+use orlop_formats::ids::{AsOf, DatabaseId};
 
 use crate::error::Result;
+use crate::expiry::Expiry;
 use crate::flow::scan;
 use crate::state::iter::{Merge, Visible};
 use crate::state::value::Value;
@@ -14,7 +15,7 @@ use crate::state::view::View;
 use crate::state::write_set::check_key;
 use crate::sync::Arc;
 
-/// A cursor over one database as of one commit, in both directions, without a copy per entry.
+/// A cursor over one database as of one commit and one moment, in both directions, without a copy per entry.
 ///
 /// It stands *between* entries: [`Cursor::next`] returns the entry behind the gap and steps over
 /// it, [`Cursor::prev`] the one before, so turning around returns the same entry again. What it
@@ -50,20 +51,23 @@ impl std::fmt::Debug for Cursor {
     }
 }
 
+/// An entry that a cursor lends: key, value, and when it expires.
+pub type ExpiringEntry<'a> = (&'a [u8], &'a [u8], Expiry);
+
 /// What a cursor reads: a view, and what is visible in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Pin {
     pub(crate) view: Arc<View>,
     /// `None`: the database does not exist.
     pub(crate) database: Option<DatabaseId>,
-    pub(crate) seqno: Seqno,
+    pub(crate) as_of: AsOf,
 }
 
 impl Cursor {
     pub(crate) fn new(pin: &Pin) -> Self {
         let entries = match pin.database {
-            Some(database) => scan::open(&pin.view, database, pin.seqno),
-            None => Visible::new(Merge::new(Vec::new()), pin.seqno),
+            Some(database) => scan::open(&pin.view, database, pin.as_of),
+            None => Visible::new(Merge::new(Vec::new()), pin.as_of),
         };
         Self { entries }
     }
@@ -103,6 +107,33 @@ impl Cursor {
     /// As [`Cursor::next`].
     pub fn prev(&mut self) -> Result<Option<(&[u8], &[u8])>> {
         Ok(if self.entries.prev()? { Some(self.entries.entry()) } else { None })
+    }
+
+    /// As [`Cursor::next`], with the time when the entry expires: [`Expiry::At`] or [`Expiry::Never`].
+    ///
+    /// # Errors
+    /// As [`Cursor::next`].
+    pub fn next_with_expiry(&mut self) -> Result<Option<ExpiringEntry<'_>>> {
+        let stepped = self.entries.next()?;
+        self.with_expiry(stepped)
+    }
+
+    /// As [`Cursor::prev`], with the time when the entry expires.
+    ///
+    /// # Errors
+    /// As [`Cursor::next`].
+    pub fn prev_with_expiry(&mut self) -> Result<Option<ExpiringEntry<'_>>> {
+        let stepped = self.entries.prev()?;
+        self.with_expiry(stepped)
+    }
+
+    fn with_expiry(&mut self, stepped: bool) -> Result<Option<ExpiringEntry<'_>>> {
+        if !stepped {
+            return Ok(None);
+        }
+        let expiry = Expiry::of(self.entries.expiry()?);
+        let (key, value) = self.entries.entry();
+        Ok(Some((key, value, expiry)))
     }
 }
 

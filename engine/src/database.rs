@@ -3,16 +3,18 @@
 use std::ops::{Bound, RangeBounds};
 
 use orlop_formats::catalog;
-use orlop_formats::ids::{DatabaseId, Kind, Seqno};
+use orlop_formats::ids::{AsOf, DatabaseId, Seqno};
 
 use crate::cursor::{Cursor, Pin, Range};
 use crate::error::{Error, Result};
+use crate::expiry::Expiry;
 use crate::flow::{multi, read, write};
 use crate::options::{Background, Durability};
 use crate::state::catalog::{Binding, CatalogOp, Slot, Target};
+use crate::state::clock::Now;
 use crate::state::value::Value;
 use crate::state::view::View;
-use crate::state::write_set::{OneWrite, WriteSet, check_key};
+use crate::state::write_set::{OneWrite, Write, WriteSet, check_key};
 use crate::store::Core;
 use crate::sync::{self, Arc, OnceLock};
 
@@ -108,7 +110,8 @@ impl Database {
                 // So much has happened since the view was pinned: start over with a newer one.
                 Binding::Forgotten => continue,
             };
-            return Ok(Pin { view, database, seqno });
+            let as_of = AsOf { seqno, now: self.core.shared.clock.now() };
+            return Ok(Pin { view, database, as_of });
         }
     }
 
@@ -128,11 +131,18 @@ impl Database {
     /// What a write to this database is worth unless the caller says otherwise.
     pub fn durability(&self) -> Durability {
         self.bind();
-        let own = self.slot().and_then(|slot| slot.options().durability);
+        let own = self.slot().and_then(|slot| slot.durability());
         own.unwrap_or(self.core.shared.options.durability)
     }
 
-    /// Writes `value` under `key` with the database's default durability.
+    /// When a value expires that is written now, and whose write does not say so.
+    pub(crate) fn default_expiry(&self) -> Option<u64> {
+        let time_to_live = self.slot()?.time_to_live()?;
+        Some(self.core.shared.clock.now().saturating_add(time_to_live))
+    }
+
+    /// Writes `value` under `key` with the database's default durability. It expires if the database has a default for
+    /// that, too ([`DatabaseOptions`](crate::DatabaseOptions)).
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::DatabaseDropped`], [`Error::DiskFull`], [`Error::ReadOnly`],
@@ -152,7 +162,37 @@ impl Database {
         value: impl AsRef<[u8]>,
         durability: Durability,
     ) -> Result<()> {
-        self.write(Kind::Put, key.as_ref(), value.as_ref(), durability)
+        self.bind();
+        let expiry = self.default_expiry();
+        self.write(Write::put(key.as_ref(), value.as_ref(), expiry), durability)
+    }
+
+    /// Writes `value` under `key`, which is not there any more from some time on, with the database's default durability.
+    ///
+    /// # Errors
+    /// As [`Database::put`].
+    pub fn put_expiring(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        expiry: Expiry,
+    ) -> Result<()> {
+        self.put_expiring_with(key, value, expiry, self.durability())
+    }
+
+    /// The same with a durability of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Database::put`].
+    pub fn put_expiring_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        expiry: Expiry,
+        durability: Durability,
+    ) -> Result<()> {
+        let expiry = expiry.resolve(|| self.core.shared.clock.now());
+        self.write(Write::put(key.as_ref(), value.as_ref(), expiry), durability)
     }
 
     /// Deletes `key`; it is no error if it is not there.
@@ -168,7 +208,7 @@ impl Database {
     /// # Errors
     /// As [`Database::put`].
     pub fn delete_with(&self, key: impl AsRef<[u8]>, durability: Durability) -> Result<()> {
-        self.write(Kind::Delete, key.as_ref(), b"", durability)
+        self.write(Write::delete(key.as_ref()), durability)
     }
 
     /// Removes everything in the database, whose handles stay good.
@@ -181,14 +221,14 @@ impl Database {
         self.commit(writes, self.durability())
     }
 
-    fn write(&self, kind: Kind, key: &[u8], value: &[u8], durability: Durability) -> Result<()> {
+    fn write(&self, write: Write<'_>, durability: Durability) -> Result<()> {
         self.bind();
         if let Some(slot) = self.slot() {
-            let write = OneWrite { slot, kind, key, value };
+            let write = OneWrite { slot, write };
             return write::commit_one(&self.core.shared, &write, durability).map(|_| ());
         }
         let mut writes = WriteSet::spare();
-        writes.write(self.target(), kind, key, value)?;
+        writes.write(self.target(), write)?;
         self.commit(writes, durability)
     }
 
@@ -205,7 +245,7 @@ impl Database {
     /// device cannot read a table.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         let key = key.as_ref();
-        self.read_now(key, |view, id, seqno| read::get(view, id, key, seqno))
+        self.read_now(key, |view, id, seqno, now| read::get(view, id, key, seqno, now))
     }
 
     /// Hands the value under `key` to `f` where it lies, without a copy.
@@ -218,7 +258,16 @@ impl Database {
         f: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>> {
         let key = key.as_ref();
-        self.read_now(key, |view, id, seqno| read::get_with(view, id, key, seqno, f))
+        self.read_now(key, |view, id, seqno, now| read::get_with(view, id, key, seqno, now, f))
+    }
+
+    /// When the value under `key` expires: [`Expiry::At`] or [`Expiry::Never`]; `None` if it is not there.
+    ///
+    /// # Errors
+    /// As [`Database::get`].
+    pub fn expiry(&self, key: impl AsRef<[u8]>) -> Result<Option<Expiry>> {
+        let key = key.as_ref();
+        self.read_now(key, |view, id, seqno, now| read::expiry(view, id, key, seqno, now))
     }
 
     /// The values under several keys, in their order, all as of one commit.
@@ -255,7 +304,7 @@ impl Database {
     fn read_now<R>(
         &self,
         key: &[u8],
-        read: impl FnOnce(&View, DatabaseId, Seqno) -> Result<Option<R>>,
+        read: impl FnOnce(&View, DatabaseId, Seqno, Now<'_>) -> Result<Option<R>>,
     ) -> Result<Option<R>> {
         check_key(key)?;
         self.core.check_open()?;
@@ -268,7 +317,7 @@ impl Database {
                 Binding::Vacant => return Ok(None),
                 // So much has happened since the view was loaded: again, with a newer one.
                 Binding::Forgotten => {}
-                Binding::Id(id) => return read(view, id, seqno),
+                Binding::Id(id) => return read(view, id, seqno, Now::Of(&shared.clock)),
             }
         }
     }
@@ -320,7 +369,7 @@ pub(crate) fn many<K: AsRef<[u8]>>(
     keys.iter().try_for_each(|key| check_key(key.as_ref()))?;
     let by_clock = core.shared.options.background == Background::Thread;
     match pin.database {
-        Some(database) => multi::get(&pin.view, database, keys, pin.seqno, by_clock),
+        Some(database) => multi::get(&pin.view, database, keys, pin.as_of, by_clock),
         None => Ok(vec![None; keys.len()]),
     }
 }

@@ -56,6 +56,7 @@ macro_rules! seeded {
 pub mod env;
 
 mod error;
+mod expiry;
 mod options;
 mod prefetch;
 mod stats;
@@ -77,10 +78,11 @@ mod store;
 pub mod sim;
 
 pub use batch::Batch;
-pub use cursor::{Cursor, Entry, Range};
+pub use cursor::{Cursor, Entry, ExpiringEntry, Range};
 pub use database::Database;
 pub use env::catch_faults;
 pub use error::{Error, Result};
+pub use expiry::Expiry;
 pub use flow::background::Progress;
 pub use options::{Background, Compression, Durability, Verify};
 pub use pending::Pending;

@@ -231,6 +231,14 @@ bugs! {
     RunPastRival: "docs/decisions/0020",
     /// The same going back.
     RunBackPastRival: "docs/decisions/0020",
+    /// A scan returns entries that have expired, where they follow others that are returned as they are.
+    RunPastExpiry: "RocksDB #160, #828",
+    /// A compaction drops what has expired although a snapshot of an earlier time sees it.
+    ExpiredForSnapshots: "docs/decisions/0025",
+    /// A store's time goes back with the system's clock.
+    ClockGoesBack: "docs/decisions/0025",
+    /// The expiry of an entry is lost on its way from a memtable into a table.
+    ExpiryNotFlushed: "docs/decisions/0025",
     /// The entries of a dropped database go although a snapshot sees them.
     DropIgnoresSnapshots: "surrealkv PR #326",
     /// A snapshot's look-ups see what was committed after it.

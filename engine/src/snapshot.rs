@@ -4,19 +4,21 @@ use std::collections::HashMap;
 use std::ops::RangeBounds;
 
 use orlop_formats::catalog::{CatalogKey, ObjectKind};
-use orlop_formats::ids::{DatabaseId, SYSTEM_DATABASE, Seqno};
+use orlop_formats::ids::{AsOf, DatabaseId, SYSTEM_DATABASE};
 
 use crate::cursor::{Cursor, Pin, Range};
 use crate::database::{Database, many, owned_bounds, prefix_bounds};
 use crate::error::{Error, Result};
+use crate::expiry::Expiry;
 use crate::flow::{read, scan};
 use crate::state::catalog::Binding;
+use crate::state::clock::Now;
 use crate::state::value::Value;
 use crate::state::write_set::check_key;
 use crate::store::Core;
 use crate::sync::{Arc, Mutex};
 
-/// A consistent view of every database of a store, as of one commit.
+/// A consistent view of every database of a store, as of one commit and one moment: what expires later is there.
 ///
 /// A handle stands for a name here too: it reads what the name stood for then, also when the
 /// database has been dropped, renamed or swapped since.
@@ -25,20 +27,21 @@ use crate::sync::{Arc, Mutex};
 #[derive(Debug)]
 pub struct Snapshot {
     core: Arc<Core>,
-    seqno: Seqno,
+    as_of: AsOf,
     /// What names stood for, once somebody has asked.
     names: Mutex<HashMap<Arc<str>, Option<DatabaseId>>>,
 }
 
 impl Snapshot {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        let seqno = core.shared.snapshots.pin(&core.shared.visible);
-        Self { core, seqno, names: Mutex::default() }
+        let shared = &core.shared;
+        let as_of = shared.snapshots.pin(&shared.visible, || shared.clock.now());
+        Self { core, as_of, names: Mutex::default() }
     }
 
     /// The sequence number of the last commit that the snapshot sees.
     pub fn seqno(&self) -> u64 {
-        self.seqno
+        self.as_of.seqno
     }
 
     /// The names of all databases, in byte order.
@@ -48,7 +51,7 @@ impl Snapshot {
     pub fn databases(&self) -> Result<Vec<String>> {
         self.core.check_open()?;
         let view = self.core.shared.view.pin();
-        let mut entries = scan::open(&view, SYSTEM_DATABASE, self.seqno);
+        let mut entries = scan::open(&view, SYSTEM_DATABASE, self.as_of);
         let mut names = Vec::new();
         while entries.next()? {
             let key = entries
@@ -69,8 +72,21 @@ impl Snapshot {
         let key = key.as_ref();
         check_key(key)?;
         let Some(id) = self.id_of(database)? else { return Ok(None) };
-        let seqno = seeded!(SnapshotDirtyRead => u64::MAX, else self.seqno);
-        self.core.shared.view.with(|view| read::get(view, id, key, seqno))
+        let AsOf { seqno, now } = self.as_of;
+        seeded!(SnapshotDirtyRead: seqno = u64::MAX);
+        self.core.shared.view.with(|view| read::get(view, id, key, seqno, Now::At(now)))
+    }
+
+    /// When the value under `key` in `database` expires; as [`Database::expiry`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn expiry(&self, database: &Database, key: impl AsRef<[u8]>) -> Result<Option<Expiry>> {
+        let key = key.as_ref();
+        check_key(key)?;
+        let Some(id) = self.id_of(database)? else { return Ok(None) };
+        let AsOf { seqno, now } = self.as_of;
+        self.core.shared.view.with(|view| read::expiry(view, id, key, seqno, Now::At(now)))
     }
 
     /// The values under several keys in `database`, in their order; as [`Database::multi_get`].
@@ -95,7 +111,7 @@ impl Snapshot {
 
     fn pin(&self, database: &Database) -> Result<Pin> {
         let id = self.id_of(database)?;
-        Ok(Pin { view: self.core.shared.view.pin(), database: id, seqno: self.seqno })
+        Ok(Pin { view: self.core.shared.view.pin(), database: id, as_of: self.as_of })
     }
 
     /// The entries of `database` whose keys lie in `bounds`, in both directions.
@@ -134,7 +150,7 @@ impl Snapshot {
             return Ok(*id);
         }
         let view = self.core.shared.view.pin();
-        let id = match read::database(&view, database.name(), self.seqno)? {
+        let id = match read::database(&view, database.name(), self.as_of.seqno)? {
             Binding::Id(id) => Some(id),
             Binding::Vacant | Binding::Forgotten => None,
         };
@@ -146,7 +162,7 @@ impl Snapshot {
 impl Drop for Snapshot {
     fn drop(&mut self) {
         seeded!(SnapshotLeaked => return);
-        self.core.shared.snapshots.unpin(self.seqno);
+        self.core.shared.snapshots.unpin(self.as_of.seqno);
         self.core.shared.wake();
     }
 }

@@ -168,6 +168,8 @@ pub struct RunStats {
     pub entries: u64,
     /// Tombstones among the entries.
     pub tombstones: u64,
+    /// Entries that expire, or have expired.
+    pub expiring: u64,
     /// Bytes of their filters.
     pub filter_bytes: u64,
     /// Bytes of memory that hold their indexes: of those that somebody has read.

@@ -286,6 +286,7 @@ impl Store {
         self.flush()?;
         let shared = self.shared();
         if shared.options.background == Background::Manual {
+            shared.background.lock().settle = true;
             while background::step(shared)? != Progress::Idle {}
             return Ok(());
         }
@@ -397,6 +398,7 @@ fn stats(shared: &Shared) -> Stats {
                 bytes: run.bytes(),
                 entries: run.tables.iter().map(|table| table.meta().entries).sum(),
                 tombstones: run.tables.iter().map(|table| table.meta().tombstones).sum(),
+                expiring: run.tables.iter().map(|table| table.expiring()).sum(),
                 filter_bytes: run.tables.iter().map(|table| table.filter_bytes()).sum(),
                 index_bytes: run.tables.iter().map(|table| table.index_bytes()).sum(),
             })

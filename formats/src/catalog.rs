@@ -23,6 +23,7 @@ const FIELDS: &[layout::Field] = &[field(VERSION, 1, "record version"), field(ID
 pub const LAYOUT: Layout = Layout { name: "catalog record", len: OPTIONS, fields: FIELDS };
 
 const DURABILITY: u64 = 1;
+const TIME_TO_LIVE: u64 = 2;
 
 /// What an object of the catalog is. On disk: never renumber.
 #[repr(u8)]
@@ -64,6 +65,8 @@ pub struct CatalogRecord {
     pub id: DatabaseId,
     /// The durability of commits that name none; `None`: that of the store.
     pub durability: Option<DurabilityTag>,
+    /// For how many milliseconds entries are there that do not say so themselves, at least 1; `None`: for ever.
+    pub time_to_live: Option<u64>,
 }
 
 /// Whether a name is one: 1 to [`MAX_NAME_LEN`] bytes of UTF-8 without NUL.
@@ -124,6 +127,9 @@ impl CatalogRecord {
         if let Some(durability) = self.durability {
             tagged::put(&mut out, DURABILITY, &[durability as u8]);
         }
+        if let Some(time) = self.time_to_live {
+            tagged::put_u64(&mut out, TIME_TO_LIVE, time.max(1));
+        }
         out
     }
 
@@ -143,7 +149,7 @@ impl CatalogRecord {
         if version == 0 {
             return Err(fixed.corrupt(VERSION, "a record version", "0"));
         }
-        let mut durability = None;
+        let (mut durability, mut time_to_live) = (None, None);
         for option in Fields::new(LAYOUT.name, &bytes[OPTIONS..]) {
             let option = option.map_err(|error| error.at(OPTIONS as u64))?;
             let read = match (option.tag, option.bytes) {
@@ -151,11 +157,15 @@ impl CatalogRecord {
                 (DURABILITY, [2]) => option.once(&mut durability, DurabilityTag::Buffered),
                 (DURABILITY, [3]) => option.once(&mut durability, DurabilityTag::Synced),
                 (DURABILITY, _) => Err(option.corrupt("a durability of 1 to 3, one byte")),
+                (TIME_TO_LIVE, _) => match option.u64() {
+                    Ok(time) if time > 0 => option.once(&mut time_to_live, time),
+                    _ => Err(option.corrupt("a time to live of a millisecond or more, one varint")),
+                },
                 _ => Err(option.corrupt("a known option")),
             };
             read.map_err(|error| error.at(OPTIONS as u64))?;
         }
-        Ok(Self { id: DatabaseId(fixed.u32(ID)), durability })
+        Ok(Self { id: DatabaseId(fixed.u32(ID)), durability, time_to_live })
     }
 }
 
@@ -193,8 +203,11 @@ mod tests {
     fn hostile_records() {
         let good = [1, 16, 0, 0, 0, 1, 1, 3];
         let durability = Some(DurabilityTag::Synced);
-        let record = CatalogRecord { id: DatabaseId(16), durability };
+        let record = CatalogRecord { id: DatabaseId(16), durability, time_to_live: None };
         assert_eq!(CatalogRecord::decode(&good), Ok(record));
+        let lives = [&good[..], &[2, 1, 9]].concat();
+        let record = CatalogRecord { time_to_live: Some(9), ..record };
+        assert_eq!(CatalogRecord::decode(&lives), Ok(record));
         let reason = |bytes: &[u8]| CatalogRecord::decode(bytes).unwrap_err().reason;
         let with = |at: usize, byte| {
             let mut bad = good;
@@ -202,8 +215,11 @@ mod tests {
             reason(&bad)
         };
         assert_eq!(with(0, 2), Reason::TooNew);
-        for (at, byte) in [(0, 0), (5, 2), (6, 0), (6, 2), (7, 0), (7, 4)] {
+        for (at, byte) in [(0, 0), (5, 3), (6, 0), (6, 2), (7, 0), (7, 4)] {
             assert_eq!(with(at, byte), Reason::Corrupt);
+        }
+        for bad in [&[2, 1, 0][..], &[2, 0], &[2, 2, 9, 9], &[2, 1, 9, 2, 1, 9], &[3, 1, 9]] {
+            assert_eq!(reason(&[&good[..], bad].concat()), Reason::Corrupt, "{bad:?}");
         }
         assert_eq!(reason(&good[..4]), Reason::Corrupt);
         assert_eq!(reason(&[&good[..], &good[5..]].concat()), Reason::Corrupt, "twice");
@@ -211,12 +227,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(kind in 0..3usize, name in "[^\0]{1,60}", id: u32, durability in 0..4usize) {
+        fn round_trip(
+            kind in 0..3usize, name in "[^\0]{1,60}", id: u32, durability in 0..4usize, time: u64,
+        ) {
             let kind = [ObjectKind::Database, ObjectKind::Container, ObjectKind::Depot][kind];
             let key = CatalogKey { kind, name };
             prop_assert_eq!(CatalogKey::decode(&key.encode()), Ok(key));
             let durability = DURABILITIES[durability];
-            let record = CatalogRecord { id: DatabaseId(id), durability };
+            let time_to_live = Some(time).filter(|time| *time > 0);
+            let record = CatalogRecord { id: DatabaseId(id), durability, time_to_live };
             prop_assert_eq!(CatalogRecord::decode(&record.encode()), Ok(record));
         }
 

@@ -8,6 +8,23 @@ pub type Seqno = u64;
 /// The number of a file in its store. Never reused; 0 is the superblock, or "none".
 pub type FileNumber = u64;
 
+/// Where and when a reader reads: it sees what was written up to a commit, and has not expired by a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsOf {
+    /// The last commit that it sees.
+    pub seqno: Seqno,
+    /// Its time, in milliseconds since 1970.
+    pub now: u64,
+}
+
+impl AsOf {
+    /// Whether an entry with this expiry has expired: from that millisecond on.
+    #[inline]
+    pub fn has_passed(self, expiry: Option<u64>) -> bool {
+        expiry.is_some_and(|expiry| expiry <= self.now)
+    }
+}
+
 /// 16 random bytes that name one store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct StoreId(pub [u8; 16]);

@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use orlop::env::{Env, SimEnv};
 use orlop::sim::History;
-use orlop::{Background, Batch, Durability, Error, Progress, Snapshot, Store};
+use orlop::{Background, Batch, Durability, Error, Expiry, Progress, Snapshot, Store};
 
 use crate::held::Gate;
 use crate::model::{self, Model};
+
+/// The time of every simulated disk, unless it is told another: in milliseconds since 1970.
+pub const START: u64 = 1_700_000_000_000;
 
 /// Where the store lies on the simulated disk.
 pub const DIR: &str = "/store";
@@ -64,6 +67,10 @@ pub fn one_by_one(steps: &[Step]) -> Vec<Step> {
 pub enum Change {
     /// A write to a database, by name.
     Put(String, Vec<u8>, Vec<u8>),
+    /// A write that expires at the time that its value begins with ([`model::until`]).
+    Until(String, Vec<u8>, Vec<u8>),
+    /// A write that has expired already: a delete in every respect.
+    Gone(String, Vec<u8>, Vec<u8>),
     /// A delete in a database.
     Delete(String, Vec<u8>),
     /// The drop of a database, if it exists.
@@ -78,6 +85,8 @@ impl Change {
     fn names(&self) -> Vec<&str> {
         match self {
             Change::Put(name, ..)
+            | Change::Until(name, ..)
+            | Change::Gone(name, ..)
             | Change::Delete(name, _)
             | Change::Drop(name)
             | Change::Clear(name) => vec![name],
@@ -88,10 +97,10 @@ impl Change {
     /// What the change does to the model.
     pub fn apply(&self, model: &mut Model) {
         match self {
-            Change::Put(name, key, value) => {
+            Change::Put(name, key, value) | Change::Until(name, key, value) => {
                 model.entry(name.clone()).or_default().insert(key.clone(), value.clone());
             }
-            Change::Delete(name, key) => {
+            Change::Delete(name, key) | Change::Gone(name, key, _) => {
                 // Any write creates its database.
                 model.entry(name.clone()).or_default().remove(key);
             }
@@ -486,6 +495,13 @@ pub fn batch(store: &Store, changes: &[Change], model: &mut Model) -> orlop::Res
         }
         match change {
             Change::Put(name, key, value) => batch.put(&store.database(name)?, key, value)?,
+            Change::Until(name, key, value) => {
+                let expiry = model::expiry_of(value);
+                batch.put_expiring(&store.database(name)?, key, value, expiry)?;
+            }
+            Change::Gone(name, key, value) => {
+                batch.put_expiring(&store.database(name)?, key, value, Expiry::At(1))?;
+            }
             Change::Delete(name, key) => batch.delete(&store.database(name)?, key)?,
             Change::Drop(name) if model.contains_key(name) => {
                 batch.drop_database(name)?;

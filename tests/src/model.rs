@@ -3,13 +3,40 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use orlop::{Cursor, Database, Range, Result, Snapshot, Store};
+use orlop::{Cursor, Database, Expiry, Range, Result, Snapshot, Store};
 
 /// The contents of one database.
 pub type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// The contents of a whole store, by database name.
 pub type Model = BTreeMap<String, Contents>;
+
+/// How values begin whose entries expire: then comes the time, in eight bytes. So a model knows it.
+const UNTIL: &[u8] = b"until:";
+
+/// The value of an entry that expires at a time, in milliseconds since 1970.
+pub fn until(time: u64, value: &[u8]) -> Vec<u8> {
+    [UNTIL, &time.to_be_bytes(), value].concat()
+}
+
+/// When the entry with this value expires.
+pub fn expiry_of(value: &[u8]) -> Expiry {
+    let time = value.strip_prefix(UNTIL).and_then(|rest| rest.first_chunk());
+    time.map_or(Expiry::Never, |time| Expiry::At(u64::from_be_bytes(*time)))
+}
+
+/// What of a model is there at a time.
+pub fn at(model: &Model, now: u64) -> Model {
+    let is_there = |value: &[u8]| match expiry_of(value) {
+        Expiry::At(time) => time > now,
+        _ => true,
+    };
+    let of = |contents: &Contents| {
+        let there = contents.iter().filter(|(_, value)| is_there(value));
+        there.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    model.iter().map(|(name, contents)| (name.clone(), of(contents))).collect()
+}
 
 /// Where a store and a model differ, in one line.
 #[derive(Debug, PartialEq, Eq)]
@@ -120,6 +147,11 @@ fn check_gets(database: &Database, snapshot: &Snapshot, expected: &Contents) -> 
         {
             return differ(format!("get of {} in {}", key.escape_ascii(), database.name()));
         }
+        let (expiry, then) = (database.expiry(key), snapshot.expiry(database, key));
+        let wanted = Some(expiry_of(value));
+        if read(expiry)? != wanted || read(then)? != wanted {
+            return differ(format!("expiry of {} in {}", key.escape_ascii(), database.name()));
+        }
     }
     let behind = expected.keys().map(|key| [key.as_slice(), b"\0"].concat());
     for missed in behind.chain([b"".to_vec(), b"k".to_vec(), vec![255; 9]]) {
@@ -163,14 +195,14 @@ fn check_turns(mut cursor: Cursor, expected: &Contents) -> Same {
         let (found, wanted) = if step % 10 < 7 {
             let wanted = all.get(at);
             at += usize::from(wanted.is_some());
-            (read(cursor.next())?, wanted)
+            (read(cursor.next_with_expiry())?, wanted)
         } else {
             let wanted = at.checked_sub(1).and_then(|before| all.get(before));
             at = at.saturating_sub(1);
-            (read(cursor.prev())?, wanted)
+            (read(cursor.prev_with_expiry())?, wanted)
         };
-        if found.map(|(key, value)| (key.to_vec(), value.to_vec()))
-            != wanted.map(|(key, value)| (key.to_vec(), value.to_vec()))
+        if found.map(|(key, value, expiry)| (key.to_vec(), value.to_vec(), expiry))
+            != wanted.map(|(key, value)| (key.to_vec(), value.to_vec(), expiry_of(value)))
         {
             return differ(format!("step {step} of a cursor that turns around"));
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use orlop::env::{MemoryEnv, SimEnv};
+use orlop::env::{Env, MemoryEnv, SimEnv};
 use orlop::{Background, Durability, Store};
 use orlop_tests::history::{self, Change, Step};
 use orlop_tests::model::{self, Model};
@@ -45,6 +45,11 @@ fn name() -> impl Strategy<Value = String> {
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         20 => (name(), key(), value()).prop_map(|(n, k, v)| Change::Put(n.clone(), key_in(&n, k), v)),
+        4 => (name(), key(), value(), 1_u64..400).prop_map(|(n, k, v, after)| {
+            let value = model::until(history::START + after, &v);
+            Change::Until(n.clone(), key_in(&n, k), value)
+        }),
+        1 => (name(), key(), value()).prop_map(|(n, k, v)| Change::Gone(n.clone(), key_in(&n, k), v)),
         8 => (name(), key()).prop_map(|(n, k)| Change::Delete(n.clone(), key_in(&n, k))),
         1 => name().prop_map(Change::Drop),
         1 => name().prop_map(Change::Clear),
@@ -121,7 +126,16 @@ proptest! {
         let mut store = open(&env, &shape);
         let mut model = Model::new();
         let mut snapshots = Vec::new();
+        let mut now = env.now_ms();
+        prop_assert_eq!(now, history::START);
         for (at, step) in steps.iter().enumerate() {
+            if at % 5 == 2 {
+                // It goes on, and back at times, which the store does not follow.
+                let turned = if at % 15 == 2 { now - 30 } else { now + 23 };
+                env.set_now(turned);
+                drop(store.snapshot());
+                now = now.max(turned);
+            }
             match step {
                 Step::Commit(changes, durability) => {
                     let batch = history::batch(&store, changes, &mut model).unwrap();
@@ -145,14 +159,14 @@ proptest! {
                     model.keys().map(|name| store.database(name).unwrap()).collect();
                 // Bound while they exist, so that the snapshot sees them after a drop.
                 handles.iter().for_each(|handle| assert!(handle.exists().unwrap()));
-                snapshots.push((store.snapshot(), handles, model.clone()));
+                snapshots.push((store.snapshot(), handles, model::at(&model, now)));
             }
             if at % 11 == 5 {
-                let checked = model::check(&store, &model);
+                let checked = model::check(&store, &model::at(&model, now));
                 prop_assert!(checked.is_ok(), "after step {at}: {checked:?}");
             }
         }
-        let checked = model::check(&store, &model);
+        let checked = model::check(&store, &model::at(&model, now));
         prop_assert!(checked.is_ok(), "at the end: {checked:?}");
         for (snapshot, handles, then) in &snapshots {
             let names: Vec<String> = then.keys().cloned().collect();

@@ -388,7 +388,8 @@ fn a_drop_is_as_durable_as_the_store() {
     let env = SimEnv::new(1);
     let store = open(&env).unwrap();
     store.database("x").unwrap().put("k", "v").unwrap();
-    let options = DatabaseOptions { durability: Some(Durability::Memory) };
+    let options =
+        DatabaseOptions { durability: Some(Durability::Memory), ..DatabaseOptions::default() };
     let careless = store.create_database("careless", options).unwrap();
     let mut batch = store.batch();
     batch.put(&careless, "k", "v").unwrap();
@@ -533,7 +534,7 @@ fn garbage_behind_an_ended_segment_is_nothing() {
     assert_eq!(store.database("d").unwrap().iter().count(), 90);
 }
 
-/// An entry that expires would have been kept for ever: this version does not know expiry.
+/// What a later version may have written is refused, and not taken for something else.
 #[test]
 fn entries_of_a_later_version_are_refused() {
     use orlop_formats::batch::{self, Op};
@@ -546,7 +547,14 @@ fn entries_of_a_later_version_are_refused() {
     let superblock = fs::read(path.join("SUPER")).unwrap();
     let store = orlop_formats::superblock::decode_file(&superblock).unwrap().newest.store;
     let id = FileId([9; 16]);
-    for (kind, expiry) in [(Kind::Put, Some(5)), (Kind::RangeDelete, None), (Kind::Merge, None)] {
+    let later = [
+        (Kind::PutBlob, None),
+        (Kind::RangeDelete, None),
+        (Kind::Merge, None),
+        (Kind::Merge, Some(5)),
+        (Kind::Delete, Some(5)),
+    ];
+    for (kind, expiry) in later {
         let header = FileHeader { kind: FileKind::Log, store, number: 77, id };
         let mut bytes = header.encode().to_vec();
         let header = SegmentHeader { predecessor: 0, predecessor_end: 0, first_seqno: 1 };
@@ -554,7 +562,8 @@ fn entries_of_a_later_version_are_refused() {
         let mut group = Vec::new();
         frame::begin(&mut group);
         let start = batch::begin(&mut group);
-        let op = Op { kind, database: DatabaseId(16), key: b"k", value: b"v", expiry };
+        let value = if kind == Kind::Delete { &b""[..] } else { b"v" };
+        let op = Op { kind, database: DatabaseId(16), key: b"k", value, expiry };
         batch::push(&mut group, &op);
         batch::finish(&mut group, start, 1);
         let fields = Fields {

@@ -112,7 +112,8 @@ fn every_change_of_the_catalog_is_worth_the_stores_default() {
         ("drop", |batch| batch.drop_database("other")),
     ];
     let store = Store::in_memory().unwrap();
-    let careless = DatabaseOptions { durability: Some(Durability::Memory) };
+    let careless =
+        DatabaseOptions { durability: Some(Durability::Memory), ..DatabaseOptions::default() };
     store.create_database("d", careless).unwrap();
     let database = store.database("d").unwrap();
     let syncs_of = |change: Option<Change>| {
@@ -322,7 +323,8 @@ fn databases_come_and_go() {
     assert!(store.databases().unwrap().is_empty());
     store.database("7").unwrap().put("k", "v").unwrap();
     assert_eq!(early.get("k").unwrap().as_deref(), Some(&b"v"[..]));
-    let options = DatabaseOptions { durability: Some(Durability::Buffered) };
+    let options =
+        DatabaseOptions { durability: Some(Durability::Buffered), ..DatabaseOptions::default() };
     let fast = store.create_database("fast", options).unwrap();
     assert_eq!(fast.durability(), Durability::Buffered);
     assert!(matches!(store.create_database("fast", options), Err(Error::DatabaseExists { .. })));
@@ -381,7 +383,8 @@ fn ten_thousand_databases_are_cheap() {
     };
     let (empty_open, empty_size) = (time_open(), disk_usage(&path));
     let store = Store::open(&path).unwrap();
-    let options = DatabaseOptions { durability: Some(Durability::Buffered) };
+    let options =
+        DatabaseOptions { durability: Some(Durability::Buffered), ..DatabaseOptions::default() };
     let start = Instant::now();
     for n in 0..10_000 {
         let mut batch = store.batch();

@@ -152,6 +152,12 @@ pub(crate) struct Put {
     /// Read the value from a file
     #[arg(long, value_name = "FILE", conflicts_with = "value")]
     pub(crate) value_file: Option<PathBuf>,
+    /// The value is gone after so many milliseconds
+    #[arg(long, value_name = "MS", conflicts_with = "expires_at")]
+    pub(crate) expires_in: Option<u64>,
+    /// The value is gone at this time, in milliseconds since 1970
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) expires_at: Option<u64>,
     #[command(flatten)]
     pub(crate) notation: Notation,
     /// What the commit is worth before the final sync [default: that of the database]

@@ -376,9 +376,9 @@ fn check_group(frame: &Frame<'_>, expected: Seqno) -> Result<(), DecodeError> {
     for ops in batch::read_batches(frame.payload, frame.count) {
         for op in ops.map_err(|source| source.at(base))? {
             let op = op.map_err(|source| source.at(base))?;
-            if !matches!(op.kind, Kind::Put | Kind::Delete) || op.expiry.is_some() {
+            if !matches!((op.kind, op.expiry), (Kind::Put, _) | (Kind::Delete, None)) {
                 let found = format!("{:?}, expiry {:?}", op.kind, op.expiry);
-                let expected = "puts and deletes that do not expire";
+                let expected = "puts, and deletes without an expiry";
                 return Err(DecodeError::new(Reason::TooNew, "op", base, expected, found));
             }
         }

@@ -78,6 +78,7 @@ fn attach(dir: Arc<Directory>, options: &Options) -> Result<Option<Arc<Shared>>>
         durable: state.last_seqno.max(state.flushed_seqno),
         next_database_id: state.next_database_id,
         log_number: state.log_number,
+        clock_ms: state.clock_ms,
     };
     let mut active = Active::new(0);
     let shared = assemble(Arc::clone(&dir), options.clone(), parts, &active, None);

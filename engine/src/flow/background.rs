@@ -11,7 +11,8 @@ use orlop_formats::ids::FileNumber;
 use orlop_formats::manifest::TableMeta;
 
 use crate::error::{Error, Result};
-use crate::flow::compact::job;
+use crate::flow::compact::job::{self, Search};
+use crate::flow::compact::wear;
 use crate::flow::{collect, flush, scrub};
 use crate::options::{Background, L0_COMPACT};
 use crate::state::shared::Shared;
@@ -42,6 +43,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A store that begins no segment, and needs no memory, for so long keeps one spare, and none of it.
 const REST: Duration = Duration::from_secs(3);
+
+/// How long a store is quiet before it looks for what is worn, and at which intervals it looks at the latest.
+const QUIET: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Does the most urgent piece of work. One step at a time, whoever calls; none of a store that is closed, whose files
 /// may be those of a later open.
@@ -99,7 +103,8 @@ fn work_off(shared: &Shared) -> Result<Progress> {
     if !is_pressed(shared) && warm(shared) {
         return Ok(Progress::Prepared);
     }
-    if let Some(job) = job::next(shared, false, search_dead) {
+    let search = Search { dead: search_dead, has_rested: settle, ..Search::default() };
+    if let Some(job) = job::next(shared, search) {
         job::run(shared, &job)?;
         return Ok(Progress::Compacted);
     }
@@ -113,8 +118,20 @@ fn work_off(shared: &Shared) -> Result<Progress> {
         shared.background.lock().settle = false;
         shared.changed.notify_all();
     }
-    if shared.options.background == Background::Manual && has_rested(shared) && give_back(shared) {
-        return Ok(Progress::Prepared);
+    if has_rested(shared) {
+        if let Some(job) = job::next(shared, Search { has_rested: true, ..search }) {
+            job::run(shared, &job)?;
+            return Ok(Progress::Compacted);
+        }
+        let now = shared.oldest_reader().now;
+        if shared.view.with(|view| wear::is_memtable_worn(&view.active, now))
+            && collect::trim_log(shared)? == Some(true)
+        {
+            return Ok(Progress::Collected);
+        }
+        if shared.options.background == Background::Manual && give_back(shared) {
+            return Ok(Progress::Prepared);
+        }
     }
     Ok(Progress::Idle)
 }
@@ -128,8 +145,7 @@ pub(crate) fn prepare_spare(shared: &Shared) -> bool {
     shared.spares.as_ref().is_some_and(|spares| spares.prepare(&mut go_on))
 }
 
-/// Where steps are the only time that there is: whether nothing was committed between the last two that found
-/// nothing to do.
+/// Whether nothing was committed between the last two steps that found nothing to do.
 fn has_rested(shared: &Shared) -> bool {
     let last = shared.assigned.load(Ordering::Relaxed);
     shared.background.lock().idle_at.replace(last) == Some(last)
@@ -206,7 +222,7 @@ pub(crate) fn step_full(shared: &Shared) -> Result<bool> {
 }
 
 fn merge_down(shared: &Shared) -> Result<bool> {
-    match job::next(shared, true, false) {
+    match job::next(shared, Search { full: true, ..Search::default() }) {
         Some(job) => job::run(shared, &job).map(|()| true),
         None => Ok(false),
     }
@@ -271,6 +287,12 @@ impl Rest {
     }
 }
 
+/// How long until a table is worn; looked at again after a while, since clocks are put forward.
+fn until_worn(shared: &Shared) -> Option<Duration> {
+    let left = wear::next(shared)?.saturating_sub(shared.clock.now());
+    Some(Duration::from_millis(left).clamp(QUIET.0, QUIET.1))
+}
+
 fn work(shared: &Shared) {
     let _working = Working(shared);
     let mut back_off = BACK_OFF.0;
@@ -281,7 +303,7 @@ fn work(shared: &Shared) {
         let outcome = step(shared);
         let patience = match outcome {
             Ok(Progress::Idle) => {
-                let waits = [rest.look(shared), scrubbing.turn(shared)];
+                let waits = [rest.look(shared), scrubbing.turn(shared), until_worn(shared)];
                 waits.into_iter().flatten().min()
             }
             _ => None,

@@ -11,7 +11,7 @@
 //!
 //! A batch that changes the catalog, or creates a database, cannot know its ids: it is written as others are.
 
-use orlop_formats::batch::{self, Op};
+use orlop_formats::batch;
 use orlop_formats::ids::DatabaseId;
 
 use crate::error::Result;
@@ -51,13 +51,13 @@ fn write_apart(
     writes: &WriteSet,
     ids: &[DatabaseId],
 ) -> Result<(wal::Bulk, Active)> {
-    let len = operations(writes, ids).map(|op| batch::op_len(&op)).sum();
+    let len = writes.writes_to(ids).map(|op| batch::op_len(&op)).sum();
     let mut segment = BulkWriter::new(spares, len)?;
     let mut memtable = Active::with_memory(0, Arc::clone(&shared.memory));
     let mut writer = memtable.writer();
-    for op in operations(writes, ids) {
+    for op in writes.writes_to(ids) {
         segment.push(&op)?;
-        writer.insert(op.database, op.key, memtable::APART, op.kind, op.value);
+        writer.insert(&op, memtable::APART);
     }
     drop(writer);
     Ok((segment.finish()?, memtable))
@@ -72,16 +72,6 @@ fn current_ids(shared: &Shared, writes: &WriteSet) -> Option<Vec<DatabaseId>> {
         Target::Name(name) => catalog.as_ref()?.slot(name)?.latest(),
     };
     writes.targets.iter().map(id_of).collect()
-}
-
-fn operations<'a>(writes: &'a WriteSet, ids: &'a [DatabaseId]) -> impl Iterator<Item = Op<'a>> {
-    writes.writes_to(ids).map(|(database, kind, key, value)| Op {
-        kind,
-        database,
-        key,
-        value,
-        expiry: None,
-    })
 }
 
 /// What was prepared for the one commit of a group, if it still holds (step 4).

@@ -15,7 +15,7 @@ use std::time::Duration;
 use orlop_formats::manifest::VersionEdit;
 
 use crate::error::{Error, Result};
-use crate::flow::compact::job;
+use crate::flow::compact::job::{self, Search};
 use crate::flow::{collect, flush, room, write};
 use crate::options::{CLOSE_COMPACT_BYTES, CLOSE_FLUSH_BYTES, CLOSE_FLUSH_SEGMENTS};
 use crate::state::lead::Lead;
@@ -103,7 +103,7 @@ fn settle(shared: &Shared, lead: &mut Lead) -> Result<()> {
         segment_ends: ends,
         last_seqno: Some(last_seqno),
         next_database_id: Some(crate::sync::read(&shared.catalog).next_id()),
-        clock_ms: Some(manifest.state().clock_ms.max(shared.dir.env.now_ms())),
+        clock_ms: Some(manifest.state().clock_ms.max(shared.clock.now())),
         ..VersionEdit::default()
     };
     match manifest.append(edit).and_then(|()| manifest.vouch()) {
@@ -116,7 +116,7 @@ fn settle(shared: &Shared, lead: &mut Lead) -> Result<()> {
 /// Step 3.
 fn shorten(shared: &Shared) -> Result<()> {
     while flush::run(shared)? {}
-    while let Some(job) = job::next(shared, false, false) {
+    while let Some(job) = job::next(shared, Search::default()) {
         if job.bytes > CLOSE_COMPACT_BYTES {
             break;
         }

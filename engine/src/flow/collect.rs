@@ -56,7 +56,7 @@ pub(crate) fn remove_buried(shared: &Shared) -> bool {
 /// 3. once no snapshot sees them either, there is nothing more to look for
 fn advance_ends(shared: &Shared) -> Result<bool> {
     if shared.background.lock().trim_log {
-        let done = write::try_with_log(shared, |lead| trim(shared, lead)).transpose()?;
+        let done = trim_log(shared)?;
         shared.background.lock().trim_log = done.is_none();
         return Ok(done.is_some());
     }
@@ -83,7 +83,13 @@ fn advance_ends(shared: &Shared) -> Result<bool> {
     Ok(false)
 }
 
-fn trim(shared: &Shared, lead: &mut Lead) -> Result<()> {
+/// Has the active memtable flushed, and its segment go with it, if that is worth it. Says whether it is done; nothing
+/// where somebody has the log just now.
+pub(crate) fn trim_log(shared: &Shared) -> Result<Option<bool>> {
+    write::try_with_log(shared, |lead| trim(shared, lead)).transpose()
+}
+
+fn trim(shared: &Shared, lead: &mut Lead) -> Result<bool> {
     let large = lead.unflushed_bytes() as u64 > SEGMENT_MIN || lead.log.capacity() > SEGMENT_MIN;
     let worth_it = large && !lead.has_nothing() && shared.view.with(|view| view.flushes_due() == 0);
     if worth_it {
@@ -91,5 +97,5 @@ fn trim(shared: &Shared, lead: &mut Lead) -> Result<()> {
         write::judge(shared, &lead.log, rested)?;
         room::seal(shared, lead);
     }
-    Ok(())
+    Ok(worth_it)
 }

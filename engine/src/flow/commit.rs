@@ -3,7 +3,7 @@
 use std::mem;
 
 use orlop_formats::batch::{self as format, Op};
-use orlop_formats::ids::{DatabaseId, Kind, SYSTEM_DATABASE, Seqno};
+use orlop_formats::ids::{DatabaseId, SYSTEM_DATABASE, Seqno};
 use orlop_formats::limits::MAX_SEQNO;
 
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::state::catalog::{Staged, SystemWrites, Target};
 use crate::state::memtable::Writer;
 use crate::state::shared::Shared;
 use crate::state::ticket::{self, Ticket};
-use crate::state::write_set::{Item, OneWrite, WriteSet};
+use crate::state::write_set::{Item, OneWrite, Write, WriteSet};
 use crate::sync::{Arc, Ordering, write};
 
 /// A commit of the current group.
@@ -233,31 +233,31 @@ fn resolve_bound(writes: &WriteSet) -> Option<Ids> {
 /// Hands over the entries of a resolved commit, in the order they are written: its own, then the catalog's.
 fn each_operation<'a>(commit: &'a Commit<'_>, mut hand_over: impl FnMut(Op<'a>)) {
     match &commit.writes {
-        Carried::One(OneWrite { kind, key, value, .. }) => {
+        Carried::One(OneWrite { write, .. }) => {
             if let Some(database) = commit.ids.get(0) {
-                hand_over(Op { kind: *kind, database, key, value, expiry: None });
+                hand_over(write.to(database));
             }
         }
         Carried::Set(set) => {
-            for ((kind, key, value), at) in set.writes().zip(0..) {
+            for (write, at) in set.writes().zip(0..) {
                 let Some(database) = commit.ids.get(at) else { break };
-                hand_over(Op { kind, database, key, value, expiry: None });
+                hand_over(write.to(database));
             }
         }
     }
     for (key, record) in commit.system.iter() {
-        let (kind, value) = match record {
-            Some(record) => (Kind::Put, record.as_slice()),
-            None => (Kind::Delete, &[][..]),
+        let write = match record {
+            Some(record) => Write::put(key, record, None),
+            None => Write::delete(key),
         };
-        hand_over(Op { kind, database: SYSTEM_DATABASE, key, value, expiry: None });
+        hand_over(write.to(SYSTEM_DATABASE));
     }
 }
 
 /// Puts its entries into the memtable.
 pub(super) fn insert(writer: &mut Writer<'_>, commit: &Commit<'_>) {
     let Ok(seqno) = commit.outcome else { return };
-    each_operation(commit, |op| writer.insert(op.database, op.key, seqno, op.kind, op.value));
+    each_operation(commit, |op| writer.insert(&op, seqno));
 }
 
 /// The operation, or one that changes nothing in place of a change of the catalog.
@@ -266,7 +266,7 @@ fn unless_catalog_change<'a>(commit: &Commit<'_>, op: Op<'a>) -> Op<'a> {
     if !commit.writes.has_catalog_ops() || op.database != SYSTEM_DATABASE {
         return op;
     }
-    Op { kind: Kind::Delete, key: b"", value: b"", ..op }
+    Write::delete(b"").to(op.database)
 }
 
 /// Puts all of its entries but the last into the memtable.
@@ -276,7 +276,7 @@ pub(super) fn insert_all_but_one(writer: &mut Writer<'_>, commit: &Commit<'_>) {
     let mut last: Option<Op<'_>> = None;
     each_operation(commit, |op| {
         if let Some(op) = last.replace(op) {
-            writer.insert(op.database, op.key, seqno, op.kind, op.value);
+            writer.insert(&op, seqno);
         }
     });
 }

@@ -119,7 +119,7 @@ fn finish(
         log_number: Some(log_number),
         flushed_seqno: Some(state.flushed_seqno.max(last_seqno)),
         next_database_id: Some(read(&shared.catalog).next_id()),
-        clock_ms: Some(state.clock_ms.max(shared.dir.env.now_ms())),
+        clock_ms: Some(state.clock_ms.max(shared.clock.now())),
         ..VersionEdit::default()
     };
     seeded!(SegmentsBeforeEdit => remove_segments(shared, log_number)?);
@@ -144,7 +144,7 @@ fn write_tables(
         level: 0,
         run,
         is_lowest: view.version.lowest() == 0,
-        fold: Fold::new(shared.snapshots.boundaries(&shared.visible)),
+        fold: Fold::new(shared.boundaries()),
         liveness: shared.liveness(),
         bottom: &bottom,
         warm: run.is_none(),

@@ -10,14 +10,14 @@
 
 use std::time::Duration;
 
-use orlop_formats::ids::{DatabaseId, Seqno};
+use orlop_formats::ids::{AsOf, DatabaseId};
 
 use crate::env::faults;
 use crate::error::Result;
 use crate::files::sstable::Pins;
 use crate::flow::ahead::{Ahead, Asked, Candidate};
 use crate::flow::read::{self, Place};
-use crate::state::iter::is_live;
+use crate::state::clock::Now;
 use crate::state::value::Value;
 use crate::state::view::View;
 use crate::sync::Stopwatch;
@@ -31,23 +31,23 @@ const COLD_GROUP: usize = 128;
 /// A key that took longer has waited for a device.
 const COLD: Duration = Duration::from_micros(25);
 
-/// The values of keys as of `seqno`, in the order of the keys. Whether a device is waited for the clock tells, if it is
+/// The values of keys as of one moment, in the order of the keys. Whether a device is waited for the clock tells, if it is
 /// asked; else every run is the same run.
 pub(crate) fn get<K: AsRef<[u8]>>(
     view: &View,
     database: DatabaseId,
     keys: &[K],
-    seqno: Seqno,
+    as_of: AsOf,
     by_clock: bool,
 ) -> Result<Vec<Option<Value>>> {
-    faults::inside(|| get_inside(view, database, keys, seqno, by_clock))
+    faults::inside(|| get_inside(view, database, keys, as_of, by_clock))
 }
 
 fn get_inside<K: AsRef<[u8]>>(
     view: &View,
     database: DatabaseId,
     keys: &[K],
-    seqno: Seqno,
+    as_of: AsOf,
     by_clock: bool,
 ) -> Result<Vec<Option<Value>>> {
     let mut values = Vec::with_capacity(keys.len());
@@ -59,7 +59,7 @@ fn get_inside<K: AsRef<[u8]>>(
         let pins = Pins::default();
         let mut lookups = Vec::with_capacity(group.len());
         for key in group {
-            lookups.push(Lookup::begin(view, database, key.as_ref(), seqno));
+            lookups.push(Lookup::begin(view, database, key.as_ref(), as_of));
         }
         for lookup in &mut lookups {
             lookup.find_candidate(0, is_cold)?;
@@ -78,6 +78,7 @@ fn get_inside<K: AsRef<[u8]>>(
 struct Lookup<'v, 'k> {
     view: &'v View,
     asked: Asked<'k>,
+    now: u64,
     tables: Ahead<'v>,
     /// There are more tables than `tables` has.
     has_more: bool,
@@ -91,14 +92,14 @@ enum State<'v> {
 }
 
 impl<'v, 'k> Lookup<'v, 'k> {
-    fn begin(view: &'v View, database: DatabaseId, key: &'k [u8], seqno: Seqno) -> Self {
-        let asked = Asked::new(database, key, seqno);
+    fn begin(view: &'v View, database: DatabaseId, key: &'k [u8], as_of: AsOf) -> Self {
+        let asked = Asked::new(database, key, as_of.seqno);
         let mut tables = Ahead::default();
         let (state, has_more) = match read::in_memory(view, &asked) {
             Some(version) => (State::Found(Place::Memory(version)), false),
             None => (State::Nowhere, tables.fill(&mut view.version.runs(), &asked)),
         };
-        Self { view, asked, tables, has_more, state }
+        Self { view, asked, now: as_of.now, tables, has_more, state }
     }
 
     /// Looks for a table from number `from` on, and asks for what is to be read there.
@@ -120,7 +121,8 @@ impl<'v, 'k> Lookup<'v, 'k> {
         loop {
             match std::mem::replace(&mut self.state, State::Nowhere) {
                 State::Found(place) => {
-                    return Ok(is_live(place.kind())?.then(|| place.into_value()));
+                    let is_there = place.is_there(Now::At(self.now))?;
+                    return Ok(is_there.then(|| place.into_value()));
                 }
                 State::May(Candidate { number, table, at }) => {
                     match table.get(at, self.asked.key, self.asked.seqno, pins)? {
@@ -131,7 +133,7 @@ impl<'v, 'k> Lookup<'v, 'k> {
                 // Beside sixteen runs and more it is found alone.
                 State::Nowhere if self.has_more => {
                     let Asked { database, key, seqno, .. } = self.asked;
-                    return read::get(self.view, database, key, seqno);
+                    return read::get(self.view, database, key, seqno, Now::At(self.now));
                 }
                 State::Nowhere => return Ok(None),
             }

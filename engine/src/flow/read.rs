@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use orlop_formats::catalog::{CatalogKey, CatalogRecord, ObjectKind};
-use orlop_formats::ids::{DatabaseId, Kind, SYSTEM_DATABASE, Seqno};
+use orlop_formats::ids::{DatabaseId, SYSTEM_DATABASE, Seqno};
 
 use crate::env::Mapping;
 use crate::env::faults;
 use crate::error::{Error, Result};
+use crate::expiry::Expiry;
 use crate::files::sstable::{Found, Payload, Pins, Table};
 use crate::flow::ahead::{Ahead, Asked};
 use crate::state::catalog::Binding;
+use crate::state::clock::Now;
 use crate::state::iter::is_live;
 use crate::state::memtable;
 use crate::state::value::Value;
@@ -23,10 +25,21 @@ pub(super) enum Place<'a> {
 }
 
 impl Place<'_> {
-    pub(super) fn kind(&self) -> Kind {
+    /// Whether it is a value, for a reader at that time.
+    #[inline]
+    pub(super) fn is_there(&self, now: Now<'_>) -> Result<bool> {
+        let (kind, expiry) = match self {
+            Place::Memory(version) => (version.kind(), version.expiry()),
+            Place::Table(_, found) => (found.kind, found.expiry()),
+        };
+        Ok(is_live(kind)? && !now.has_passed(expiry))
+    }
+
+    /// When it expires.
+    fn expiry(&self) -> Option<u64> {
         match self {
-            Place::Memory(version) => version.kind(),
-            Place::Table(_, found) => found.kind,
+            Place::Memory(version) => version.expiry(),
+            Place::Table(_, found) => found.expiry(),
         }
     }
 
@@ -66,10 +79,26 @@ pub(crate) fn get(
     database: DatabaseId,
     key: &[u8],
     seqno: Seqno,
+    now: Now<'_>,
 ) -> Result<Option<Value>> {
     faults::inside(|| {
         let pins = Pins::default();
-        Ok(find(view, database, key, seqno, &pins)?.map(Place::into_value))
+        Ok(find(view, database, key, seqno, now, &pins)?.map(Place::into_value))
+    })
+}
+
+/// When the value of a key expires, if there is one.
+pub(crate) fn expiry(
+    view: &View,
+    database: DatabaseId,
+    key: &[u8],
+    seqno: Seqno,
+    now: Now<'_>,
+) -> Result<Option<Expiry>> {
+    faults::inside(|| {
+        let pins = Pins::default();
+        let place = find(view, database, key, seqno, now, &pins)?;
+        Ok(place.map(|place| Expiry::of(place.expiry())))
     })
 }
 
@@ -80,10 +109,11 @@ pub(crate) fn get_with<R>(
     database: DatabaseId,
     key: &[u8],
     seqno: Seqno,
+    now: Now<'_>,
     read: impl FnOnce(&[u8]) -> R,
 ) -> Result<Option<R>> {
     let pins = Pins::default();
-    let place = faults::inside(|| find(view, database, key, seqno, &pins))?;
+    let place = faults::inside(|| find(view, database, key, seqno, now, &pins))?;
     Ok(place.map(|place| read(place.value(Mapping::lent))))
 }
 
@@ -92,7 +122,8 @@ pub(crate) fn database(view: &View, name: &str, seqno: Seqno) -> Result<Binding>
     let key = CatalogKey { kind: ObjectKind::Database, name: name.to_owned() }.encode();
     let record = faults::inside(|| {
         let pins = Pins::default();
-        let place = find(view, SYSTEM_DATABASE, &key, seqno, &pins)?;
+        // No entry of the catalog expires.
+        let place = find(view, SYSTEM_DATABASE, &key, seqno, Now::At(0), &pins)?;
         Ok(place.map(|place| CatalogRecord::decode(place.value(Mapping::bytes))))
     })?;
     match record {
@@ -109,18 +140,21 @@ fn find<'a>(
     database: DatabaseId,
     key: &[u8],
     seqno: Seqno,
+    now: Now<'_>,
     pins: &'a Pins,
 ) -> Result<Option<Place<'a>>> {
     let asked = Asked::new(database, key, seqno);
     if let Some(version) = in_memory(view, &asked) {
-        return Ok(is_live(version.kind())?.then_some(Place::Memory(version)));
+        let place = Place::Memory(version);
+        return Ok(place.is_there(now)?.then_some(place));
     }
     let mut runs = view.version.runs();
     let mut tables = Ahead::default();
     loop {
         let is_last = !tables.fill(&mut runs, &asked);
         if let Some((table, found)) = tables.search(&asked, pins)? {
-            return Ok(is_live(found.kind)?.then_some(Place::Table(table, found)));
+            let place = Place::Table(table, found);
+            return Ok(place.is_there(now)?.then_some(place));
         }
         if is_last {
             return Ok(None);

@@ -22,7 +22,7 @@ use orlop_formats::batch::Op;
 use orlop_formats::catalog::{CatalogKey, CatalogRecord};
 use orlop_formats::filename::FileName;
 use orlop_formats::ids::{
-    FIRST_USER_DATABASE, FileId, FileNumber, Kind, SYSTEM_DATABASE, Seqno, StoreId,
+    AsOf, FIRST_USER_DATABASE, FileId, FileNumber, Kind, SYSTEM_DATABASE, Seqno, StoreId,
 };
 use orlop_formats::limits::SECTOR;
 use orlop_formats::superblock::Superblock;
@@ -39,6 +39,7 @@ use crate::flow::tail::Tail;
 use crate::flow::{collect, flush, room, scan};
 use crate::options::{Background, Options};
 use crate::state::catalog::Catalog;
+use crate::state::clock::Clock;
 use crate::state::lead::{Behind, Lead};
 use crate::state::memtable::{Active, Chunks};
 use crate::state::queue::CommitQueue;
@@ -198,7 +199,8 @@ fn create(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         sector_size: SECTOR as u32,
         edits: 0,
     };
-    let state = State { clock_ms: dir.env.now_ms(), log_number: 1, ..State::default() };
+    let clock_ms = dir.env.now_ms();
+    let state = State { clock_ms, log_number: 1, ..State::default() };
     let manifest = Manifest::create(Arc::clone(&dir), Arc::clone(&numbers), superblock, state)?;
     let log_number = numbers.load(Ordering::Relaxed);
     let parts = Parts {
@@ -210,6 +212,7 @@ fn create(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         durable: 0,
         next_database_id: 0,
         log_number,
+        clock_ms,
     };
     let active = Active::with_memory(log_number, chunks(&options));
     let shared = assemble(dir, options, parts, &active, Some(manifest));
@@ -288,6 +291,7 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         durable,
         next_database_id: state.next_database_id,
         log_number: state.log_number,
+        clock_ms: state.clock_ms,
     };
     let manifest = Manifest::resume(Arc::clone(&dir), numbers, superblock, state);
     let mut active = Active::with_memory(old_floor, chunks(&options));
@@ -337,6 +341,8 @@ pub(super) struct Parts {
     pub(super) durable: u64,
     pub(super) next_database_id: u32,
     pub(super) log_number: FileNumber,
+    /// The time that the manifest has noted.
+    pub(super) clock_ms: u64,
 }
 
 pub(super) fn assemble(
@@ -347,6 +353,7 @@ pub(super) fn assemble(
     manifest: Option<Manifest>,
 ) -> Shared {
     let chores = Chores::new(Arc::clone(&dir));
+    let clock = Clock::new(Arc::clone(&dir.env), parts.clock_ms);
     let active = Arc::clone(active.memtable());
     let memory = Arc::clone(active.memory());
     let view = View { active, sealed: Vec::new(), version: Arc::new(parts.version) };
@@ -356,6 +363,7 @@ pub(super) fn assemble(
         store: parts.store,
         read_only: manifest.is_none(),
         tables: parts.tables,
+        clock,
         memory,
         view: ViewCell::new(view),
         assigned: AtomicU64::new(parts.last_seqno),
@@ -444,7 +452,7 @@ fn replay_and_flush(
 pub(super) fn insert(active: &mut Active, batch: Replayed<'_>) -> Result<()> {
     let mut writer = active.writer();
     for op in batch.ops {
-        writer.insert(op.database, op.key, batch.seqno, op.kind, op.value);
+        writer.insert(op, batch.seqno);
     }
     Ok(())
 }
@@ -481,7 +489,7 @@ fn note_ids(shared: &Shared, ops: &[Op<'_>]) {
 /// Reads system database 0.
 pub(super) fn load_catalog(shared: &Shared) -> Result<()> {
     let view = shared.view.pin();
-    let mut entries = scan::open(&view, SYSTEM_DATABASE, u64::MAX);
+    let mut entries = scan::open(&view, SYSTEM_DATABASE, AsOf { seqno: u64::MAX, now: 0 });
     let mut catalog = write(&shared.catalog);
     while entries.next()? {
         let decoded = entries.take(|key, value| {

@@ -1,6 +1,6 @@
 //! The way up for many keys: one merge over everything that holds entries of a database.
 
-use orlop_formats::ids::{DatabaseId, Seqno};
+use orlop_formats::ids::{AsOf, DatabaseId};
 
 use crate::files::sstable::RunCursor;
 use crate::state::iter::{Merge, Source, Visible};
@@ -8,12 +8,13 @@ use crate::state::memtable::MemCursor;
 use crate::state::view::View;
 use crate::sync::Arc;
 
-/// Every key of a database as of `seqno`.
-pub(crate) fn open(view: &View, database: DatabaseId, seqno: Seqno) -> Visible {
+/// Every key of a database as of one moment.
+pub(crate) fn open(view: &View, database: DatabaseId, as_of: AsOf) -> Visible {
     let mut sources = Vec::new();
     for memtable in std::iter::once(&view.active).chain(&view.sealed) {
         if !memtable.is_empty() {
-            sources.push(Source::Memory(MemCursor::new(Arc::clone(memtable), database, seqno)));
+            let cursor = MemCursor::new(Arc::clone(memtable), database, as_of.seqno);
+            sources.push(Source::Memory(cursor));
         }
     }
     for run in view.version.runs() {
@@ -22,5 +23,5 @@ pub(crate) fn open(view: &View, database: DatabaseId, seqno: Seqno) -> Visible {
             sources.push(Source::Run(Box::new(RunCursor::new(tables, database))));
         }
     }
-    Visible::new(Merge::new(sources), seqno)
+    Visible::new(Merge::new(sources), as_of)
 }

@@ -33,12 +33,13 @@ pub(crate) struct Tail {
 struct Item {
     seqno: Seqno,
     segment: u32,
-    /// Where the key begins in the segment; the value follows it.
+    /// Where the key begins in the segment; the value follows it, and the expiry, if there is one, is before it.
     key_at: u32,
     key_len: u32,
     value_len: u32,
     database: DatabaseId,
     kind: Kind,
+    expires: bool,
 }
 
 /// An item's place in the order.
@@ -53,6 +54,9 @@ const WINDOW: usize = size_of::<u128>();
 
 /// Bytes of the database in front of a key.
 const DATABASE: usize = size_of::<u32>();
+
+/// Bytes of an expiry.
+const EXPIRY: u32 = size_of::<u64>() as u32;
 
 /// Places that are looked at to find the middle.
 const SAMPLE: usize = 1023;
@@ -104,6 +108,7 @@ impl Tail {
                 value_len: op.value.len() as u32,
                 database: op.database,
                 kind: op.kind,
+                expires: op.expiry.is_some(),
             };
             self.common = match self.items.first() {
                 Some(first) => in_common(self, first, &item, self.common),
@@ -127,6 +132,11 @@ impl Tail {
 
     fn value(&self, item: &Item) -> &[u8] {
         self.bytes_of(item, item.key_at + item.key_len, item.value_len)
+    }
+
+    fn expiry(&self, item: &Item) -> Option<u64> {
+        let start = item.key_at.checked_sub(EXPIRY).filter(|_| item.expires)?;
+        self.bytes_of(item, start, EXPIRY).first_chunk().map(|expiry| u64::from_le_bytes(*expiry))
     }
 
     /// The bytes of a key behind what all have in common, as a number that orders as they do; behind the
@@ -239,7 +249,7 @@ impl Input for TailCursor<'_> {
             key: self.tail.key(item),
             seqno: item.seqno,
             kind: item.kind,
-            expiry: None,
+            expiry: self.tail.expiry(item),
             value: self.tail.value(item),
         })
     }
@@ -288,12 +298,18 @@ mod tests {
         prop::collection::vec(prop::collection::vec(write, 1..6), 0..40)
     }
 
+    /// Some values have an expiry.
+    fn expiry(value: &[u8]) -> Option<u64> {
+        value.first().filter(|first| **first > 99).map(|first| u64::from(*first) << 33 | 5)
+    }
+
     /// A tail of batches that lie in segments of three each.
     fn tail(batches: &[Vec<Write>]) -> Tail {
         let mut tail = Tail::default();
         for (segment, group) in batches.chunks(3).enumerate() {
             let mut bytes = vec![0; 5];
             for (_, key, value) in group.iter().flatten() {
+                bytes.extend(expiry(value).iter().flat_map(|expiry| expiry.to_le_bytes()));
                 bytes.extend(key);
                 bytes.extend(value);
             }
@@ -305,12 +321,11 @@ mod tests {
                 };
                 let ops: Vec<Op<'_>> = batch
                     .iter()
-                    .map(|(database, key, value)| Op {
-                        kind: Kind::Put,
-                        database: DatabaseId(*database),
-                        key: take(key.len()),
-                        value: take(value.len()),
-                        expiry: None,
+                    .map(|(database, key, value)| {
+                        let expiry = expiry(value);
+                        take(expiry.map_or(0, |_| EXPIRY as usize));
+                        let (key, value) = (take(key.len()), take(value.len()));
+                        Op { kind: Kind::Put, database: DatabaseId(*database), key, value, expiry }
                     })
                     .collect();
                 let seqno = (3 * segment + number + 1) as Seqno;
@@ -338,7 +353,8 @@ mod tests {
                 let first = cursor.entry().map(|entry| (entry.database.0, entry.key.to_vec()));
                 // No key is in two parts.
                 prop_assert!(first.is_none_or(|first| ends.last().is_none_or(|end| *end < first)));
-                while let Some(Entry { database, key, seqno, value, .. }) = cursor.entry() {
+                while let Some(Entry { database, key, seqno, value, expiry, .. }) = cursor.entry() {
+                    prop_assert_eq!(expiry, self::expiry(value));
                     found.push(((database.0, key.to_vec(), Reverse(seqno)), value.to_vec()));
                     cursor.next().unwrap();
                 }

@@ -6,11 +6,13 @@
 //! so a slot keeps its ids with the sequence number from which each holds.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use orlop_formats::catalog::{CatalogKey, CatalogRecord, DurabilityTag, ObjectKind};
 use orlop_formats::ids::{DatabaseId, FIRST_USER_DATABASE, Seqno};
 
 use crate::error::{Error, Result};
+use crate::expiry::milliseconds;
 use crate::options::Durability;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
@@ -20,6 +22,9 @@ pub struct DatabaseOptions {
     /// What a commit to this database is worth unless the caller says otherwise; `None`: what
     /// the store was opened with.
     pub durability: Option<Durability>,
+    /// For how long a value is there whose write does not say so itself, from that write on; `None`: for ever. Counted in
+    /// whole milliseconds, at least one.
+    pub time_to_live: Option<Duration>,
 }
 
 /// What a name stands for. Handles share it, so that they see a clear, swap or drop.
@@ -36,6 +41,8 @@ pub(crate) struct Slot {
     since: AtomicU64,
     /// What a write is worth unless it says so itself: the tag, or 0.
     durability: AtomicU64,
+    /// For how many milliseconds a value is there unless its write says so itself; 0: for ever.
+    time_to_live: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +75,7 @@ impl Slot {
             current: AtomicU64::new(NOWHERE),
             since: AtomicU64::new(0),
             durability: AtomicU64::new(0),
+            time_to_live: AtomicU64::new(0),
         };
         slot.set_options(options);
         slot
@@ -118,17 +126,29 @@ impl Slot {
         &self.name
     }
 
-    /// Asked for with every write.
-    pub(crate) fn options(&self) -> DatabaseOptions {
+    /// What a write is worth unless it says so itself. Asked for with every write.
+    pub(crate) fn durability(&self) -> Option<Durability> {
         let tag = self.durability.load(Ordering::Relaxed);
         let all = [DurabilityTag::Memory, DurabilityTag::Buffered, DurabilityTag::Synced];
-        let durability = all.into_iter().find(|of| *of as u64 == tag).map(from_tag);
-        DatabaseOptions { durability }
+        all.into_iter().find(|of| *of as u64 == tag).map(from_tag)
+    }
+
+    fn options(&self) -> DatabaseOptions {
+        let time_to_live = self.time_to_live().map(Duration::from_millis);
+        DatabaseOptions { durability: self.durability(), time_to_live }
+    }
+
+    /// For how many milliseconds a value is there unless its write says so itself. Asked for with every put.
+    #[inline]
+    pub(crate) fn time_to_live(&self) -> Option<u64> {
+        Some(self.time_to_live.load(Ordering::Relaxed)).filter(|time| *time > 0)
     }
 
     fn set_options(&self, options: DatabaseOptions) {
         let tag = options.durability.map_or(0, |durability| to_tag(durability) as u64);
         self.durability.store(tag, Ordering::Relaxed);
+        let time_to_live = to_milliseconds(options.time_to_live).unwrap_or(0);
+        self.time_to_live.store(time_to_live, Ordering::Relaxed);
     }
 }
 
@@ -183,7 +203,9 @@ impl Catalog {
 
     /// Takes in an entry of system database 0 found at open.
     pub(crate) fn load(&mut self, key: CatalogKey, record: CatalogRecord) {
-        let options = DatabaseOptions { durability: record.durability.map(from_tag) };
+        let time_to_live = record.time_to_live.map(Duration::from_millis);
+        let durability = record.durability.map(from_tag);
+        let options = DatabaseOptions { durability, time_to_live };
         let name: Arc<str> = key.name.into();
         let slot = Arc::new(Slot::new(Arc::clone(&name), options));
         slot.set(0, Some(record.id), 0);
@@ -450,7 +472,8 @@ impl<'a> Staged<'a> {
             let record = match self.names.get(name) {
                 Some(Some(Staging { id: Some(id), options, .. })) => {
                     let durability = options.durability.map(to_tag);
-                    Some(CatalogRecord { id: *id, durability }.encode())
+                    let time_to_live = to_milliseconds(options.time_to_live);
+                    Some(CatalogRecord { id: *id, durability, time_to_live }.encode())
                 }
                 _ => None,
             };
@@ -489,6 +512,10 @@ impl<'a> Staged<'a> {
             self.catalog.end(id, seqno);
         }
     }
+}
+
+fn to_milliseconds(time_to_live: Option<Duration>) -> Option<u64> {
+    time_to_live.map(|time| milliseconds(time).max(1))
 }
 
 fn to_tag(durability: Durability) -> DurabilityTag {

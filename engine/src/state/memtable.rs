@@ -31,6 +31,7 @@ mod tree;
 use std::cell::UnsafeCell;
 use std::ops::Deref;
 
+use orlop_formats::batch::Op;
 use orlop_formats::filter::hash as filter_hash;
 use orlop_formats::ids::{DatabaseId, FileNumber, Kind, Seqno};
 
@@ -56,6 +57,7 @@ pub(crate) struct Memtable {
     /// Bytes of the arena that are used.
     live_bytes: AtomicU64,
     entries: AtomicU64,
+    garbage: Garbage,
     /// The highest sequence number inserted, from the base; 0 while empty.
     last_seqno: AtomicU64,
     /// No batch of this memtable is in a segment below this number.
@@ -66,6 +68,15 @@ pub(crate) struct Memtable {
     base: AtomicU64,
     /// It is to be flushed, with those that are older.
     is_due: AtomicBool,
+}
+
+/// What of a memtable hides others, or will be gone.
+#[derive(Default)]
+struct Garbage {
+    tombstones: AtomicU64,
+    /// Entries with an expiry, and the latest of these.
+    expiring: AtomicU64,
+    latest_expiry: AtomicU64,
 }
 
 /// What the writer knows.
@@ -112,6 +123,7 @@ impl Memtable {
                 filling: Filling::default(),
             }),
             entries: AtomicU64::new(0),
+            garbage: Garbage::default(),
             last_seqno: AtomicU64::new(0),
             log_floor: AtomicU64::new(log_floor),
             sealed_at: AtomicU64::new(Seqno::MAX),
@@ -161,6 +173,17 @@ impl Memtable {
     /// Versions of keys.
     pub(crate) fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
+    }
+
+    /// How many of these delete.
+    pub(crate) fn tombstones(&self) -> u64 {
+        self.garbage.tombstones.load(Ordering::Relaxed)
+    }
+
+    /// How many of these have an expiry, and when all of them have expired.
+    pub(crate) fn expiring(&self) -> (u64, u64) {
+        let Garbage { expiring, latest_expiry, .. } = &self.garbage;
+        (expiring.load(Ordering::Relaxed), latest_expiry.load(Ordering::Relaxed))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -243,7 +266,8 @@ impl Active {
         // SAFETY: `with_memory` makes the memtable, and nothing else gives an `Active` of it; this one is
         // borrowed for as long as the writer is there. Nobody else looks into the cell.
         let writing = unsafe { &mut *writing };
-        Writer { memtable: &self.0, writing, entries: 0, last_seqno: 0 }
+        let (tombstones, expiring) = (0, (0, 0));
+        Writer { memtable: &self.0, writing, entries: 0, tombstones, expiring, last_seqno: 0 }
     }
 }
 
@@ -253,21 +277,17 @@ pub(crate) struct Writer<'a> {
     writing: &'a mut Writing,
     /// Inserted since the group began.
     entries: u64,
+    tombstones: u64,
+    /// Entries with an expiry, and the latest of these.
+    expiring: (u64, u64),
     last_seqno: Seqno,
 }
 
 impl Writer<'_> {
     /// Adds one version, no older than any of the same key that is there. A second write under the same
     /// sequence number (one batch) replaces the first.
-    pub(crate) fn insert(
-        &mut self,
-        database: DatabaseId,
-        key: &[u8],
-        seqno: Seqno,
-        kind: Kind,
-        value: &[u8],
-    ) {
-        let key = Key { database, bytes: key };
+    pub(crate) fn insert(&mut self, op: &Op<'_>, seqno: Seqno) {
+        let key = Key { database: op.database, bytes: op.key };
         let Memtable { tree, filter, .. } = self.memtable;
         let Writing { arena, last, stays, path, filling } = &mut *self.writing;
         // To know that a key belongs to a leaf takes a look at the next one, which is not near in memory.
@@ -286,27 +306,44 @@ impl Writer<'_> {
                 true => newest.older(),
                 false => Some(newest),
             });
-            let record = record::write(arena, key, seqno, (kind, value), older);
+            let record = record::write(arena, op, seqno, older);
             leaf.replace(rank, record);
             *last = Some((leaf, record));
         } else {
             let before =
                 rank.checked_sub(1).and_then(|rank| leaf.keys.record(leaf.keys.order(), rank));
             let in_order = before.is_some() && before == last.map(|(_, record)| record);
-            let hash = filter_hash(database, key.bytes);
+            let hash = filter_hash(op.database, op.key);
             seeded!(MemtableFilterMissesKeys: hash = if seqno % 7 == 3 { !hash } else { hash });
             filter.add(arena, filling, hash);
-            let record = record::write(arena, key, seqno, (kind, value), None);
+            let record = record::write(arena, op, seqno, None);
             let leaf = tree.add(arena, leaf, (rank, in_order), record, path);
             *last = Some((leaf, record));
         }
         self.entries += 1;
+        self.tombstones += u64::from(op.kind == Kind::Delete);
+        if let Some(expiry) = op.expiry {
+            self.expiring = (self.expiring.0 + 1, self.expiring.1.max(expiry));
+        }
         self.last_seqno = self.last_seqno.max(seqno);
+    }
+
+    fn count_garbage(&self) {
+        let Garbage { tombstones, expiring, latest_expiry } = &self.memtable.garbage;
+        let add = |counter: &AtomicU64, more: u64| {
+            counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        };
+        add(tombstones, self.tombstones);
+        add(expiring, self.expiring.0);
+        latest_expiry.fetch_max(self.expiring.1, Ordering::Relaxed);
     }
 }
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
+        if self.tombstones > 0 || self.expiring.0 > 0 {
+            self.count_garbage();
+        }
         let Memtable { live_bytes, entries, last_seqno, .. } = self.memtable;
         live_bytes.store(self.writing.arena.used() as u64, Ordering::Relaxed);
         entries.store(entries.load(Ordering::Relaxed) + self.entries, Ordering::Relaxed);
@@ -340,6 +377,10 @@ pub(crate) struct Found<'a> {
 impl<'a> Found<'a> {
     pub(crate) fn kind(self) -> Kind {
         self.record.kind()
+    }
+
+    pub(crate) fn expiry(self) -> Option<u64> {
+        self.record.expiry()
     }
 
     pub(crate) fn value(self) -> &'a [u8] {

@@ -2,6 +2,7 @@
 
 pub(crate) mod bulk;
 pub(crate) mod catalog;
+pub(crate) mod clock;
 pub(crate) mod iter;
 pub(crate) mod lead;
 pub(crate) mod linger;

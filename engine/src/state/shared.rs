@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use orlop_formats::checksum::Place;
-use orlop_formats::ids::{FileNumber, Seqno, StoreId};
+use orlop_formats::ids::{AsOf, FileNumber, Seqno, StoreId};
 
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
@@ -16,6 +16,7 @@ use crate::files::wal::{Chores, Spares, Ways};
 use crate::options::Options;
 use crate::state::bulk::Turns;
 use crate::state::catalog::{Catalog, Liveness};
+use crate::state::clock::Clock;
 use crate::state::memtable::{Chunks, Memtable};
 use crate::state::queue::CommitQueue;
 use crate::state::snapshots::Snapshots;
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) read_only: bool,
     /// What all tables have in common.
     pub(crate) tables: Arc<Context>,
+    pub(crate) clock: Clock,
     /// Segments that are ready before the log needs them; `None` in read-only opens.
     pub(crate) spares: Option<Arc<Spares>>,
     /// What the log leaves to the background.
@@ -94,7 +96,7 @@ pub(crate) struct BackgroundState {
     pub(crate) search_dead: bool,
     /// … and since the active memtable and the log were.
     pub(crate) trim_log: bool,
-    /// With steps of the caller's: the last commit when one found nothing to do.
+    /// The last commit when a step found nothing to do.
     pub(crate) idle_at: Option<Seqno>,
     /// Tables that went past the page cache and are to be brought into it.
     pub(crate) cold: VecDeque<FileNumber>,
@@ -161,6 +163,16 @@ impl Shared {
         let flushed: Vec<_> = self.flushed.lock().iter().filter_map(Weak::upgrade).collect();
         let bytes = flushed.iter().map(|memtable| memtable.live_bytes() as u64).sum();
         (flushed.len() as u64, bytes)
+    }
+
+    /// Everything that a version must be kept for, ascending.
+    pub(crate) fn boundaries(&self) -> Vec<AsOf> {
+        self.snapshots.boundaries(&self.visible, || self.clock.now())
+    }
+
+    /// What the oldest of all readers reads at.
+    pub(crate) fn oldest_reader(&self) -> AsOf {
+        self.snapshots.oldest_reader(&self.visible, || self.clock.now())
     }
 
     pub(crate) fn liveness(&self) -> Liveness {

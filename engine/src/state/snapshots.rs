@@ -1,52 +1,71 @@
-//! The sequence numbers that somebody still reads at.
+//! The sequence numbers, and times, that somebody still reads at.
 //!
 //! A compaction keeps, for every snapshot, the newest version that it can see. Taking a snapshot
 //! and asking for the list happen under one lock, so that a compaction either knows the snapshot
-//! or is older than it.
+//! or is older than it. Times are asked for under it, too: of two snapshots the one of the later commit has no earlier
+//! time.
 
 use std::collections::BTreeMap;
 
-use orlop_formats::ids::Seqno;
+use orlop_formats::ids::{AsOf, Seqno};
 
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
-/// Pinned sequence numbers with their number of holders.
+/// Pinned sequence numbers with their holders.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
-    pinned: Mutex<BTreeMap<Seqno, usize>>,
+    pinned: Mutex<BTreeMap<Seqno, Holders>>,
+}
+
+/// Who holds a sequence number.
+#[derive(Debug)]
+struct Holders {
+    count: usize,
+    /// The time of the first of them, who may have let go since.
+    now: u64,
 }
 
 impl Snapshots {
     /// Pins what is visible now.
-    pub(crate) fn pin(&self, visible: &AtomicU64) -> Seqno {
+    pub(crate) fn pin(&self, visible: &AtomicU64, now: impl FnOnce() -> u64) -> AsOf {
         let mut pinned = self.pinned.lock();
-        let seqno = visible.load(Ordering::Acquire);
-        *pinned.entry(seqno).or_default() += 1;
-        seqno
+        let (seqno, now) = (visible.load(Ordering::Acquire), now());
+        pinned.entry(seqno).or_insert(Holders { count: 0, now }).count += 1;
+        AsOf { seqno, now }
     }
 
     /// Lets go of one pin.
     pub(crate) fn unpin(&self, seqno: Seqno) {
         let mut pinned = self.pinned.lock();
         if let Some(holders) = pinned.get_mut(&seqno) {
-            *holders -= 1;
-            if *holders == 0 {
+            holders.count -= 1;
+            if holders.count == 0 {
                 pinned.remove(&seqno);
             }
         }
     }
 
-    /// Every sequence number that a version must be kept for, ascending: the snapshots, and what
-    /// is visible to readers without one.
-    pub(crate) fn boundaries(&self, visible: &AtomicU64) -> Vec<Seqno> {
+    /// Everything that a version must be kept for, ascending: the snapshots, and what is visible to readers without
+    /// one.
+    pub(crate) fn boundaries(&self, visible: &AtomicU64, now: impl FnOnce() -> u64) -> Vec<AsOf> {
         let pinned = self.pinned.lock();
-        let mut boundaries: Vec<Seqno> = pinned.keys().copied().collect();
-        let now = visible.load(Ordering::Acquire);
-        seeded!(SnapshotVersionsDropped => return vec![now]);
-        if boundaries.last() != Some(&now) {
-            boundaries.push(now);
+        let as_of = |(seqno, holders): (&Seqno, &Holders)| AsOf { seqno: *seqno, now: holders.now };
+        let mut boundaries: Vec<AsOf> = pinned.iter().map(as_of).collect();
+        let latest = AsOf { seqno: visible.load(Ordering::Acquire), now: now() };
+        seeded!(SnapshotVersionsDropped => return vec![latest]);
+        if boundaries.last().map(|last| last.seqno) != Some(latest.seqno) {
+            boundaries.push(latest);
         }
         boundaries
+    }
+
+    /// What the oldest of all readers reads at.
+    pub(crate) fn oldest_reader(&self, visible: &AtomicU64, now: impl FnOnce() -> u64) -> AsOf {
+        let pinned = self.pinned.lock();
+        match pinned.first_key_value() {
+            Some((seqno, holders)) => AsOf { seqno: *seqno, now: holders.now },
+            None => AsOf { seqno: visible.load(Ordering::Acquire), now: now() },
+        }
     }
 
     /// The lowest sequence number that anybody reads at.
@@ -57,7 +76,7 @@ impl Snapshots {
 
     /// How many snapshots are held.
     pub(crate) fn count(&self) -> usize {
-        self.pinned.lock().values().sum()
+        self.pinned.lock().values().map(|holders| holders.count).sum()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
+use orlop_formats::batch::Op;
 use orlop_formats::ids::{DatabaseId, Kind};
 use orlop_formats::limits::{MAX_BATCH_LEN, MAX_KEY_LEN, MAX_NAME_LEN, MAX_VALUE_LEN};
 
@@ -37,34 +38,58 @@ pub(crate) struct WriteSet {
 /// One item of a [`WriteSet`].
 #[derive(Debug)]
 pub(crate) enum Item {
-    Write { target: usize, kind: Kind, key: Range<usize>, value: Range<usize> },
+    Write { target: usize, kind: Kind, key: Range<usize>, value: Range<usize>, expiry: Option<u64> },
     Catalog(CatalogOp),
+}
+
+/// A write to some database, where its caller has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Write<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+    pub(crate) expiry: Option<u64>,
+}
+
+impl<'a> Write<'a> {
+    pub(crate) fn put(key: &'a [u8], value: &'a [u8], expiry: Option<u64>) -> Self {
+        Self { kind: Kind::Put, key, value, expiry }
+    }
+
+    pub(crate) fn delete(key: &'a [u8]) -> Self {
+        Self { kind: Kind::Delete, key, value: b"", expiry: None }
+    }
+
+    /// The same in this database.
+    pub(crate) fn to(self, database: DatabaseId) -> Op<'a> {
+        let Self { kind, key, value, expiry } = self;
+        Op { kind, database, key, value, expiry }
+    }
 }
 
 /// One write to a database that exists, which nobody has copied yet: for commits that carry nothing else.
 pub(crate) struct OneWrite<'a> {
     pub(crate) slot: &'a Arc<Slot>,
-    pub(crate) kind: Kind,
-    pub(crate) key: &'a [u8],
-    pub(crate) value: &'a [u8],
+    pub(crate) write: Write<'a>,
 }
 
 impl OneWrite<'_> {
     /// Holds it against the limits.
     pub(crate) fn check(&self) -> Result<()> {
-        check_key(self.key)?;
-        too_large("value", MAX_VALUE_LEN, self.value.len())
+        check_key(self.write.key)?;
+        too_large("value", MAX_VALUE_LEN, self.write.value.len())
     }
 
     /// Bytes that this takes in the log at most.
     pub(crate) fn encoded_bound(&self) -> usize {
-        self.key.len() + self.value.len() + ITEM_OVERHEAD + of_birth(self.slot.name())
+        let Write { key, value, .. } = self.write;
+        key.len() + value.len() + ITEM_OVERHEAD + of_birth(self.slot.name())
     }
 
     /// The same, as what can wait in line.
     pub(crate) fn to_set(&self) -> Result<WriteSet> {
         let mut set = WriteSet::spare();
-        set.write(Target::Slot(Arc::clone(self.slot)), self.kind, self.key, self.value)?;
+        set.write(Target::Slot(Arc::clone(self.slot)), self.write)?;
         Ok(set)
     }
 }
@@ -102,37 +127,31 @@ impl WriteSet {
     }
 
     /// What is written, in order, without the changes of the catalog.
-    pub(crate) fn writes(&self) -> impl Iterator<Item = (Kind, &[u8], &[u8])> {
+    pub(crate) fn writes(&self) -> impl Iterator<Item = Write<'_>> {
         let slice = |range: &Range<usize>| self.data.get(range.clone()).unwrap_or_default();
         self.items.iter().filter_map(move |item| match item {
-            Item::Write { kind, key, value, .. } => Some((*kind, slice(key), slice(value))),
+            Item::Write { kind, key, value, expiry, .. } => {
+                let (key, value) = (slice(key), slice(value));
+                Some(Write { kind: *kind, key, value, expiry: *expiry })
+            }
             Item::Catalog(_) => None,
         })
     }
 
     /// The same with the database of each, where these are those of the targets.
-    pub(crate) fn writes_to<'a>(
-        &'a self,
-        ids: &'a [DatabaseId],
-    ) -> impl Iterator<Item = (DatabaseId, Kind, &'a [u8], &'a [u8])> {
+    pub(crate) fn writes_to<'a>(&'a self, ids: &'a [DatabaseId]) -> impl Iterator<Item = Op<'a>> {
         let targets = self.items.iter().filter_map(|item| match item {
             Item::Write { target, .. } => ids.get(*target).copied(),
             Item::Catalog(_) => None,
         });
-        targets.zip(self.writes()).map(|(id, (kind, key, value))| (id, kind, key, value))
+        targets.zip(self.writes()).map(|(id, write)| write.to(id))
     }
 
-    pub(crate) fn write(
-        &mut self,
-        target: Target,
-        kind: Kind,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<()> {
+    pub(crate) fn write(&mut self, target: Target, write: Write<'_>) -> Result<()> {
         let is_new = self.find(&target).is_none();
-        self.make_room(key, value, if is_new { of_birth(target.name()) } else { 0 })?;
+        self.make_room(&write, if is_new { of_birth(target.name()) } else { 0 })?;
         let target = self.target(target);
-        self.add(target, kind, key, value);
+        self.add(target, write);
         Ok(())
     }
 
@@ -142,20 +161,22 @@ impl WriteSet {
     }
 
     /// A write to the last target.
-    pub(crate) fn write_there(&mut self, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
-        self.make_room(key, value, 0)?;
-        self.add(self.targets.len() - 1, kind, key, value);
+    pub(crate) fn write_there(&mut self, write: Write<'_>) -> Result<()> {
+        self.make_room(&write, 0)?;
+        self.add(self.targets.len() - 1, write);
         Ok(())
     }
 
     /// Holds an item against the limits; all is as before if it is too large.
-    fn make_room(&mut self, key: &[u8], value: &[u8], overhead: usize) -> Result<()> {
+    fn make_room(&mut self, write: &Write<'_>, overhead: usize) -> Result<()> {
+        let Write { key, value, .. } = write;
         check_key(key)?;
         too_large("value", MAX_VALUE_LEN, value.len())?;
         self.grow(key.len() + value.len() + ITEM_OVERHEAD + overhead)
     }
 
-    fn add(&mut self, target: usize, kind: Kind, key: &[u8], value: &[u8]) {
+    fn add(&mut self, target: usize, write: Write<'_>) {
+        let Write { kind, key, value, expiry } = write;
         let start = self.data.len();
         self.data.extend_from_slice(key);
         let middle = self.data.len();
@@ -165,6 +186,7 @@ impl WriteSet {
             kind,
             key: start..middle,
             value: middle..self.data.len(),
+            expiry,
         });
     }
 
@@ -218,20 +240,24 @@ fn too_large(what: &'static str, limit: usize, found: usize) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use orlop_formats::batch::{self, Op};
+    use orlop_formats::batch;
     use orlop_formats::ids::SYSTEM_DATABASE;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     use super::*;
     use crate::options::GROUP_BYTES;
     use crate::state::catalog::{Catalog, DatabaseOptions, Staged};
+
+    const VALUE: Write<'_> =
+        Write { kind: Kind::Put, key: b"key", value: b"value", expiry: Some(9) };
 
     #[test]
     fn a_spare_write_set_is_empty_and_not_large() {
         for len in [10, 300 << 10] {
             let mut writes = WriteSet::spare();
             let target = Target::Name("name".into());
-            writes.write(target, Kind::Put, b"key", &vec![1; len]).unwrap();
+            writes.write(target, Write::put(b"key", &vec![1; len], None)).unwrap();
             writes.catalog(CatalogOp::Drop { name: "name".into() }).unwrap();
             writes.let_go();
             let spare = WriteSet::spare();
@@ -245,13 +271,13 @@ mod tests {
     fn a_write_that_is_too_large_leaves_no_trace() {
         let (one, other) = (Target::Name("one".into()), Target::Name("other".into()));
         let mut writes = WriteSet::default();
-        writes.write(one.clone(), Kind::Put, b"key", b"value").unwrap();
+        writes.write(one.clone(), VALUE).unwrap();
         // Room for an item, but not for a database that is not named yet.
         writes.encoded_bound = MAX_BATCH_LEN - ENTRY_OVERHEAD;
-        assert!(writes.write(other, Kind::Put, b"key", b"value").is_err());
+        assert!(writes.write(other, VALUE).is_err());
         assert_eq!((writes.targets.len(), writes.items.len()), (1, 1));
         assert_eq!(writes.encoded_bound, MAX_BATCH_LEN - ENTRY_OVERHEAD);
-        writes.write(one, Kind::Put, b"key", b"value").unwrap();
+        writes.write(one, VALUE).unwrap();
         assert!(matches!(&writes.items[1], Item::Write { target: 0, .. }));
     }
 
@@ -259,12 +285,12 @@ mod tests {
     fn one_write_is_the_same_as_a_set_of_one() {
         let catalog = catalog(&["events".into()]);
         let slot = catalog.slot("events").unwrap();
-        let one = OneWrite { slot, kind: Kind::Put, key: b"key", value: b"value" };
+        let one = OneWrite { slot, write: VALUE };
         let set = one.to_set().unwrap();
         assert_eq!(one.encoded_bound(), set.encoded_bound);
-        assert_eq!(set.writes().collect::<Vec<_>>(), [(Kind::Put, &b"key"[..], &b"value"[..])]);
+        assert_eq!(set.writes().collect::<Vec<_>>(), [VALUE]);
         let long = vec![0; MAX_KEY_LEN + 1];
-        assert!(OneWrite { key: &long, ..one }.check().is_err());
+        assert!(OneWrite { write: Write::delete(&long), ..one }.check().is_err());
     }
 
     #[test]
@@ -272,7 +298,7 @@ mod tests {
         let catalog = catalog(&["events".into()]);
         let mut writes = WriteSet::default();
         let target = Target::Slot(Arc::clone(catalog.slot("events").unwrap()));
-        writes.write(target, Kind::Put, &[0; 8], &[0; 8]).unwrap();
+        writes.write(target, Write::put(&[0; 8], &[0; 8], None)).unwrap();
         let commits = GROUP_BYTES / writes.encoded_bound;
         assert!(commits > 9_000, "{commits} of {} bytes", writes.encoded_bound);
     }
@@ -280,7 +306,10 @@ mod tests {
     /// A catalog with these databases; the slot of the first is vacant.
     fn catalog(names: &[Arc<str>]) -> Catalog {
         let mut catalog = Catalog::new(0);
-        let options = DatabaseOptions { durability: Some(crate::Durability::Synced) };
+        let options = DatabaseOptions {
+            durability: Some(crate::Durability::Synced),
+            time_to_live: Some(Duration::MAX),
+        };
         let mut create = names.iter().map(|name| CatalogOp::Create { name: name.clone(), options });
         let mut staged = Staged::new(&mut catalog);
         create.try_for_each(|op| staged.apply(&op)).unwrap();
@@ -297,28 +326,25 @@ mod tests {
     /// The bytes of its batch in the log; `None` if it cannot be.
     fn encoded(writes: &WriteSet, catalog: &mut Catalog) -> Option<usize> {
         let mut staged = Staged::new(catalog);
-        let mut ops: Vec<(DatabaseId, Kind, &[u8], &[u8])> = Vec::new();
+        let mut ids = Vec::new();
         for item in &writes.items {
             match item {
                 Item::Catalog(op) => staged.apply(op).ok()?,
-                Item::Write { target, kind, key, value } => {
-                    let id = staged.resolve(&writes.targets[*target]).ok()?;
-                    let (key, value) = (&writes.data[key.clone()], &writes.data[value.clone()]);
-                    ops.push((id, *kind, key, value));
+                Item::Write { target, .. } => {
+                    ids.push(staged.resolve(&writes.targets[*target]).ok()?);
                 }
             }
         }
+        let own = writes.writes().zip(ids).map(|(write, id)| write.to(id));
         let system = staged.system_writes();
-        for (key, record) in &system {
-            let kind = if record.is_some() { Kind::Put } else { Kind::Delete };
-            ops.push((SYSTEM_DATABASE, kind, key, record.as_deref().unwrap_or_default()));
-        }
+        let of_catalog = system.iter().map(|(key, record)| match record {
+            Some(record) => Write::put(key, record, None).to(SYSTEM_DATABASE),
+            None => Write::delete(key).to(SYSTEM_DATABASE),
+        });
+        let ops: Vec<Op<'_>> = own.chain(of_catalog).collect();
         let mut bytes = Vec::new();
         let start = batch::begin(&mut bytes);
-        for (database, kind, key, value) in &ops {
-            let (database, kind) = (*database, *kind);
-            batch::push(&mut bytes, &Op { kind, database, key, value, expiry: None });
-        }
+        ops.iter().for_each(|op| batch::push(&mut bytes, op));
         batch::finish(&mut bytes, start, ops.len() as u32);
         Some(bytes.len())
     }
@@ -330,11 +356,14 @@ mod tests {
         let bound = catalog.slot(&name).map(|slot| Target::Slot(Arc::clone(slot)));
         let bound = bound.unwrap_or_else(|| by_name.clone());
         let (key, value) = data.split_at(data.len() / 3);
-        let options = DatabaseOptions { durability: Some(crate::Durability::Memory) };
+        let options = DatabaseOptions {
+            durability: Some(crate::Durability::Memory),
+            time_to_live: Some(Duration::MAX),
+        };
         let added = match what {
-            0..4 => writes.write(bound, Kind::Put, key, value),
-            4..7 => writes.write(by_name, Kind::Put, key, value),
-            7 => writes.write(bound, Kind::Delete, data, b""),
+            0..4 => writes.write(bound, Write::put(key, value, None)),
+            4..7 => writes.write(by_name, Write::put(key, value, Some(u64::MAX))),
+            7 => writes.write(bound, Write::delete(data)),
             8 => writes.catalog(CatalogOp::Clear { target: bound }),
             9 => writes.catalog(CatalogOp::Create { name, options }),
             10 => writes.catalog(CatalogOp::Drop { name }),

@@ -11,6 +11,7 @@
 mod builder;
 mod check;
 mod rows;
+mod runs;
 mod search;
 mod separator;
 

@@ -77,21 +77,6 @@ fn equal<T: Copy>(column: &[T], v: u64, number: impl Fn(T) -> u64) -> Range<usiz
     start..start + len
 }
 
-/// Entries that are looked at for a run: whoever goes on behind a short one looks at them again.
-const RUN: usize = 32;
-
-/// How many numbers follow the first one, each greater than the one before.
-fn ascending<C: Copy, N: Ord>(column: Option<&[C]>, number: impl Fn(C) -> N) -> usize {
-    let pairs = column.unwrap_or_default().windows(2);
-    pairs.take_while(|pair| number(pair[0]) < number(pair[1])).count()
-}
-
-/// How many numbers come before the last one and up to it, each greater than the one before it.
-fn ascending_back<C: Copy, N: Ord>(column: Option<&[C]>, number: impl Fn(C) -> N) -> usize {
-    let pairs = column.unwrap_or_default().windows(2).rev();
-    pairs.take_while(|pair| number(pair[0]) < number(pair[1])).count()
-}
-
 /// The part of a searched key behind the prefix, as the columns have it.
 struct Rest<'k> {
     number: u64,
@@ -235,12 +220,12 @@ impl<B: AsRef<[u8]>> Parsed<B> {
     }
 
     #[inline]
-    fn seqnos(&self) -> &[u8] {
+    pub(super) fn seqnos(&self) -> &[u8] {
         self.region(&self.regions.seqnos)
     }
 
     #[inline]
-    fn expiries(&self) -> &[u8] {
+    pub(super) fn expiries(&self) -> &[u8] {
         self.region(&self.regions.expiries)
     }
 
@@ -353,56 +338,6 @@ impl<B: AsRef<[u8]>> Parsed<B> {
     fn corrupt(&self, i: usize, expected: &str, found: impl Into<String>) -> DecodeError {
         let found = format!("{} in entry {i} of {}", found.into(), self.count);
         DecodeError::corrupt(LAYOUT.name, 0, expected, found)
-    }
-
-    /// How many entries follow entry `i`, before `end`, of which each is a value, was written up to `seqno`, and has
-    /// another key than the one before it, as far as the column of numbers tells. It may be said to be fewer, since no
-    /// more than 32 are looked at.
-    pub fn plain_run(&self, i: usize, end: usize, seqno: Seqno) -> usize {
-        let entries = i..end.min(self.count).min(i.saturating_add(RUN + 1));
-        let ascending = match self.column() {
-            Column::Four(column) => ascending(column.get(entries), u32::from_le_bytes),
-            Column::Eight(column) => ascending(column.get(entries), u64::from_le_bytes),
-        };
-        let start = i.saturating_add(1);
-        let mut run = start..start.saturating_add(ascending);
-        if self.flags & FLAG_KINDS != 0 {
-            let kinds = self.kinds().get(run.clone()).unwrap_or_default();
-            run.end = run.start + kinds.iter().take_while(|kind| **kind == Kind::Put as u8).count();
-        }
-        if self.flags & FLAG_SEQNOS != 0 {
-            let seqnos = self.seqnos().as_chunks().0.get(run.clone()).unwrap_or_default();
-            let is_seen = |of: &&[u8; 8]| u64::from_le_bytes(**of) <= seqno;
-            return seqnos.iter().take_while(is_seen).count();
-        }
-        if self.base_seqno <= seqno { run.len() } else { 0 }
-    }
-
-    /// How many entries from entry `i` back, none before `start`, are each a value, were written up to `seqno`, and have
-    /// another key than the one before, as far as the column of numbers tells. The first entry is none of them, since
-    /// the one before it is in another block; and no more than 32 are looked at.
-    pub fn plain_run_back(&self, i: usize, start: usize, seqno: Seqno) -> usize {
-        if i >= self.count {
-            return 0;
-        }
-        let end = i + 1;
-        let before = end.saturating_sub(RUN).max(start).max(1) - 1;
-        let ascending = match self.column() {
-            Column::Four(column) => ascending_back(column.get(before..end), u32::from_le_bytes),
-            Column::Eight(column) => ascending_back(column.get(before..end), u64::from_le_bytes),
-        };
-        let mut run = end - ascending..end;
-        if self.flags & FLAG_KINDS != 0 {
-            let kinds = self.kinds().get(run.clone()).unwrap_or_default();
-            let puts = kinds.iter().rev().take_while(|kind| **kind == Kind::Put as u8).count();
-            run.start = end - puts;
-        }
-        if self.flags & FLAG_SEQNOS != 0 {
-            let seqnos = self.seqnos().as_chunks().0.get(run).unwrap_or_default();
-            let is_seen = |of: &&[u8; 8]| u64::from_le_bytes(**of) <= seqno;
-            return seqnos.iter().rev().take_while(is_seen).count();
-        }
-        if self.base_seqno <= seqno { run.len() } else { 0 }
     }
 
     /// Replaces `out` by the key of entry `i`.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::Result;
-use crate::ids::{Kind, Seqno};
+use crate::ids::{AsOf, Kind, Seqno};
 use crate::layout::set;
 use crate::limits::MAX_BLOCK_VALUES_LEN;
 use proptest::collection::vec;
@@ -85,6 +85,17 @@ fn hold_against(entries: &[Entry], body: &[u8], probes: &[Vec<u8>]) {
     }
 }
 
+/// A reader at a sequence number, at the time at which about a half of what expires in tests has expired.
+fn as_of(seqno: Seqno) -> AsOf {
+    AsOf { seqno, now: u64::MAX / 2 }
+}
+
+/// Whether an entry can be in a run behind another one.
+fn keeps(before: &Entry, entry: &Entry, seqno: Seqno) -> bool {
+    let is_there = entry.kind == Kind::Put && !as_of(seqno).has_passed(entry.expiry);
+    before.key < entry.key && is_there && entry.seqno <= seqno
+}
+
 /// A run is of what it promises, and stops for a reason: what follows breaks the promise, or the column cannot tell its
 /// key from the one before, or 32 are enough.
 fn hold_runs_against(entries: &[Entry], body: &[u8]) {
@@ -92,14 +103,10 @@ fn hold_runs_against(entries: &[Entry], body: &[u8]) {
     for seqno in 0..7 {
         for i in 0..entries.len() {
             for end in [i + 1, (i + entries.len()) / 2 + 1, entries.len(), usize::MAX] {
-                let run = block.plain_run(i, end, seqno);
+                let run = block.plain_run(i, end, as_of(seqno));
                 let end = end.min(entries.len());
                 assert!(i + run < end, "{run} behind {i} of {end}");
-                let keeps = |at: usize| {
-                    let (before, entry) = (&entries[at - 1], &entries[at]);
-                    let is_other = before.key < entry.key;
-                    is_other && entry.kind == Kind::Put && entry.seqno <= seqno
-                };
+                let keeps = |at: usize| keeps(&entries[at - 1], &entries[at], seqno);
                 assert!((i + 1..=i + run).all(keeps), "{run} behind {i} as of {seqno}");
                 let next = i + run + 1;
                 let told = |at: usize| block.column().get(at) != block.column().get(at - 1);
@@ -134,12 +141,8 @@ fn hold_runs_back_against(entries: &[Entry], body: &[u8]) {
     for seqno in 0..7 {
         for i in 0..entries.len() {
             for start in [0, 1, i / 2, i, i + 1, usize::MAX] {
-                let run = block.plain_run_back(i, start, seqno);
-                let keeps = |at: usize| {
-                    let (before, entry) = (&entries[at - 1], &entries[at]);
-                    let is_other = before.key < entry.key;
-                    is_other && entry.kind == Kind::Put && entry.seqno <= seqno
-                };
+                let run = block.plain_run_back(i, start, as_of(seqno));
+                let keeps = |at: usize| keeps(&entries[at - 1], &entries[at], seqno);
                 assert!(run == 0 || i + 1 - run >= start.max(1), "{run} back from {i} to {start}");
                 assert!((i + 1 - run..=i).all(keeps), "{run} back from {i} as of {seqno}");
                 let told = |at: usize| block.column().get(at) != block.column().get(at - 1);
@@ -338,8 +341,9 @@ fn interrogate(body: &[u8]) {
     for i in [0, 1, block.len() - 1, block.len(), usize::MAX] {
         let _ = (block.key_into(i, &mut buffer), block.kind(i), block.value_range(i));
         let _ = (block.seqno(i), block.expiry(i), block.compare(i, b"key"));
-        let _ = (block.plain_run(i, usize::MAX, 5), block.plain_run(i, 1, 5));
-        let _ = (block.plain_run_back(i, 0, 5), block.plain_run_back(i, usize::MAX, 5));
+        let at = as_of(5);
+        let _ = (block.plain_run(i, usize::MAX, at), block.plain_run(i, 1, at));
+        let _ = (block.plain_run_back(i, 0, at), block.plain_run_back(i, usize::MAX, at));
         let good = block.rows_into(i..i.saturating_add(40), &mut rows);
         for at in [0, 1, good, usize::MAX] {
             rows.next_key_into(at, &mut buffer);

@@ -9,10 +9,12 @@
 //! of its database, one block. Here are the records around the blocks; see [`crate::block`] and
 //! [`crate::filter`] for the rest.
 
+mod expiries;
 mod footer;
 mod partitions;
 mod properties;
 
+pub use expiries::{Expiries, ExpiriesBuilder};
 pub use footer::{FOOTER_LAYOUT, FOOTER_LEN, Footer};
 pub use partitions::{
     PARTITION_LAYOUT, PARTITION_LEN, Partition, decode_partitions, encode_partitions,

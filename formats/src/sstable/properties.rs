@@ -1,6 +1,7 @@
 //! What is known of a table as a whole: tagged fields, of which a reader skips those it does not
 //! know.
 
+use super::Expiries;
 use crate::block::Compression;
 use crate::error::{DecodeError, Result};
 use crate::ids::{DatabaseId, Seqno};
@@ -21,7 +22,7 @@ const LARGEST: u64 = 8;
 const FILTER_BITS: u64 = 9;
 const COMPRESSION: u64 = 10;
 const BLOCKS: u64 = 11;
-const MAX_EXPIRY: u64 = 12;
+const EXPIRIES: u64 = 12;
 
 /// A database and a key of it.
 type Bound = (DatabaseId, Vec<u8>);
@@ -51,8 +52,8 @@ pub struct Properties {
     pub compression: Compression,
     /// Data blocks.
     pub blocks: u64,
-    /// The latest expiry, in milliseconds since 1970; `None`: no entry has one.
-    pub max_expiry: Option<u64>,
+    /// When entries expire; `None`: none does.
+    pub expiries: Option<Expiries>,
 }
 
 impl Properties {
@@ -74,8 +75,8 @@ impl Properties {
         };
         tagged::put_u64(&mut out, COMPRESSION, compression);
         tagged::put_u64(&mut out, BLOCKS, self.blocks);
-        if let Some(expiry) = self.max_expiry {
-            tagged::put_u64(&mut out, MAX_EXPIRY, expiry);
+        if let Some(expiries) = &self.expiries {
+            tagged::put(&mut out, EXPIRIES, &expiries.encode());
         }
         out
     }
@@ -83,8 +84,8 @@ impl Properties {
     /// Reads the region, its checksum stripped. Unknown tags are skipped.
     ///
     /// # Errors
-    /// A corruption if a field is malformed, comes twice, or is missing (only the latest expiry
-    /// may be).
+    /// A corruption if a field is malformed, comes twice, or is missing (only the expiries may
+    /// be).
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut read = Read::default();
         for field in Fields::new(WHAT, bytes) {
@@ -104,15 +105,16 @@ impl Properties {
             filter_bits: required(FILTER_BITS, read.filter_bits)?,
             compression: required(COMPRESSION, read.compression)?,
             blocks: required(BLOCKS, blocks)?,
-            max_expiry: read.max_expiry,
+            expiries: read.expiries,
         };
         let ordered = properties.smallest <= properties.largest
             && properties.min_seqno <= properties.max_seqno
-            && properties.tombstones <= properties.entries;
+            && properties.tombstones <= properties.entries
+            && properties.expiries.is_none_or(|of| of.entries <= properties.entries);
         if ordered {
             return Ok(properties);
         }
-        let expected = "smallest before largest, tombstones among entries";
+        let expected = "smallest before largest, tombstones and those that expire among entries";
         Err(DecodeError::corrupt(WHAT, 0, expected, "another order"))
     }
 }
@@ -125,7 +127,7 @@ struct Read {
     largest: Option<Bound>,
     filter_bits: Option<u32>,
     compression: Option<Compression>,
-    max_expiry: Option<u64>,
+    expiries: Option<Expiries>,
 }
 
 impl Read {
@@ -146,7 +148,7 @@ impl Read {
                 };
                 field.once(&mut self.compression, compression)
             }
-            MAX_EXPIRY => field.once(&mut self.max_expiry, field.u64()?),
+            EXPIRIES => field.once(&mut self.expiries, Expiries::decode(field)?),
             _ => Ok(()),
         }
     }

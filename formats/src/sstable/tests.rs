@@ -133,7 +133,14 @@ fn properties_skip_the_unknown_and_miss_nothing() {
     for bad in [
         Properties { tombstones: 4, ..good.clone() },
         Properties { min_seqno: 10, ..good.clone() },
-        Properties { smallest: (DatabaseId(1), vec![]), ..good },
+        Properties { smallest: (DatabaseId(1), vec![]), ..good.clone() },
+        Properties { expiries: Some(Expiries { entries: 4, eighths: [9; 8] }), ..good.clone() },
+        Properties { expiries: Some(Expiries { entries: 0, eighths: [9; 8] }), ..good.clone() },
+        Properties { expiries: Some(Expiries { entries: 1, eighths: [0; 8] }), ..good.clone() },
+        Properties {
+            expiries: Some(Expiries { entries: 1, eighths: [1, 2, 3, 4, 5, 4, 7, 8] }),
+            ..good
+        },
     ] {
         assert!(Properties::decode(&bad.encode()).is_err());
     }
@@ -147,15 +154,19 @@ proptest! {
     #[test]
     fn properties_round_trip(
         n: [u64; 5], seqnos: (u64, u64), bounds in (bound(), bound()), filter_bits: u32,
-        snappy: bool, max_expiry: Option<u64>,
+        snappy: bool, expiring: u64, mut eighths: [u64; 8],
     ) {
         let compression = if snappy { Compression::Snappy } else { Compression::None };
+        eighths.sort_unstable();
+        let entries = expiring % n[0].max(n[1]).max(1);
+        let expiries =
+            (entries > 0 && eighths[0] > 0).then_some(Expiries { entries, eighths });
         let properties = Properties {
             entries: n[0].max(n[1]), tombstones: n[0].min(n[1]),
             min_seqno: seqnos.0.min(seqnos.1), max_seqno: seqnos.0.max(seqnos.1),
             raw_key_bytes: n[2], raw_value_bytes: n[3],
             smallest: bounds.clone().0.min(bounds.clone().1), largest: bounds.0.max(bounds.1),
-            filter_bits, compression, blocks: n[4], max_expiry,
+            filter_bits, compression, blocks: n[4], expiries,
         };
         prop_assert_eq!(Properties::decode(&properties.encode()), Ok(properties));
     }

@@ -11,7 +11,8 @@ use orlop_formats::ids::{DatabaseId, FileId, Kind, Seqno, StoreId};
 use orlop_formats::log::SegmentHeader;
 use orlop_formats::manifest::{SegmentEnd, TableMeta, VersionEdit};
 use orlop_formats::sstable::{
-    FOOTER_LEN, Footer, Handle, Partition, Properties, encode_partitions, place_block,
+    ExpiriesBuilder, FOOTER_LEN, Footer, Handle, Partition, Properties, encode_partitions,
+    place_block,
 };
 use orlop_formats::stage;
 use orlop_formats::superblock::{Superblock, encode_file, slot_offset};
@@ -341,6 +342,8 @@ pub(crate) fn properties() -> Properties {
     let blocks = table_blocks();
     let entries: Vec<&Entry> = blocks.iter().flat_map(|(_, entries)| entries).collect();
     let (first, last) = (entries[0], entries[entries.len() - 1]);
+    let mut expiries = ExpiriesBuilder::default();
+    entries.iter().filter_map(|e| e.expiry).for_each(|at| expiries.add(at));
     Properties {
         entries: entries.len() as u64,
         tombstones: entries.iter().filter(|e| e.kind == Kind::Delete).count() as u64,
@@ -353,19 +356,20 @@ pub(crate) fn properties() -> Properties {
         filter_bits: 10,
         compression: Compression::Snappy,
         blocks: blocks.len() as u64,
-        max_expiry: entries.iter().filter_map(|e| e.expiry).max(),
+        expiries: expiries.finish(),
     }
 }
 
 pub(crate) fn catalog() -> Vec<(CatalogKey, CatalogRecord)> {
-    let object = |kind, name: &str, id, durability| {
-        (CatalogKey { kind, name: name.into() }, CatalogRecord { id: DatabaseId(id), durability })
+    let object = |kind, name: &str, id, durability, time_to_live| {
+        let record = CatalogRecord { id: DatabaseId(id), durability, time_to_live };
+        (CatalogKey { kind, name: name.into() }, record)
     };
     vec![
-        object(ObjectKind::Database, "events", 17, Some(DurabilityTag::Buffered)),
-        object(ObjectKind::Database, "users", 16, None),
-        object(ObjectKind::Container, "runs/42", 18, Some(DurabilityTag::Memory)),
-        object(ObjectKind::Depot, "frames", 19, Some(DurabilityTag::Synced)),
+        object(ObjectKind::Database, "events", 17, Some(DurabilityTag::Buffered), Some(86_400_000)),
+        object(ObjectKind::Database, "users", 16, None, None),
+        object(ObjectKind::Container, "runs/42", 18, Some(DurabilityTag::Memory), None),
+        object(ObjectKind::Depot, "frames", 19, Some(DurabilityTag::Synced), None),
     ]
 }
 

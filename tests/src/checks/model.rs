@@ -1,7 +1,7 @@
 //! Random histories equal the model, through every read path and through snapshots, with flushes,
-//! compactions and reopens in between.
+//! compactions and reopens in between, while the clock goes on, and back at times.
 
-use orlop::env::SimEnv;
+use orlop::env::{Env, SimEnv};
 use orlop::{Database, Snapshot, Store};
 
 use super::{Budget, play};
@@ -42,14 +42,18 @@ fn follow(dice: &mut Dice, env: &SimEnv, tree: Tree, steps: &[Step]) -> Result<(
     let mut store = history::open(env, tree).map_err(told)?;
     let mut model = Model::new();
     let mut kept: Vec<Kept> = Vec::new();
+    let mut now = env.now_ms();
     for (at, step) in steps.iter().enumerate() {
+        if dice.once_in(6) {
+            now = turn_clock(dice, env, &store, now);
+        }
         if matches!(step, Step::Reopen) {
             kept.clear();
         }
         let done = play::step(&mut store, || history::open(env, tree), &mut model, step);
         done.map_err(|error| format!("step {at}: {error}"))?;
         if dice.below(4) == 0 {
-            kept.push(keep(&store, &model).map_err(told)?);
+            kept.push(keep(&store, &model::at(&model, now)).map_err(told)?);
         }
         if dice.below(12) == 0 && !kept.is_empty() {
             kept.swap_remove(dice.below(kept.len() as u64) as usize);
@@ -59,11 +63,25 @@ fn follow(dice: &mut Dice, env: &SimEnv, tree: Tree, steps: &[Step]) -> Result<(
             return Err(format!("step {at}: {held} snapshots are held, {} exist", kept.len()));
         }
         if dice.below(8) == 0 {
-            model::check(&store, &model).map_err(|found| format!("step {at}: {found}"))?;
+            let there = model::at(&model, now);
+            model::check(&store, &there).map_err(|found| format!("step {at}: {found}"))?;
         }
     }
-    model::check(&store, &model).map_err(|found| format!("at the end: {found}"))?;
+    let there = model::at(&model, now);
+    model::check(&store, &there).map_err(|found| format!("at the end: {found}"))?;
     kept.iter().try_for_each(Kept::check)
+}
+
+/// Turns the system's clock, and gives the time that it is then in the store, which was at `now`: that does not go back.
+fn turn_clock(dice: &mut Dice, env: &SimEnv, store: &Store, now: u64) -> u64 {
+    let turned = match dice.below(5) {
+        0 => now.saturating_sub(1 + dice.below(60)),
+        _ => env.now_ms() + dice.below(50),
+    };
+    env.set_now(turned);
+    // It looks at the clock.
+    drop(store.snapshot());
+    now.max(turned)
 }
 
 fn keep(store: &Store, model: &Model) -> orlop::Result<Kept> {

@@ -2,7 +2,7 @@
 
 use orlop::Durability::{self, Buffered, Memory, Synced};
 
-use super::workload::{Workload, commit, delete, put};
+use super::workload::{Workload, commit, delete, gone, put, until};
 use crate::history::{Change, SMALL, Step, Tree};
 
 /// A memtable so large that segments rotate under it.
@@ -26,6 +26,7 @@ pub(super) fn all() -> Vec<Workload> {
     scripts.push(Workload { tree: WIDE, ..of("spares-early".to_owned(), spares_early()) });
     scripts.push(of("bulk".to_owned(), bulk(17 << 10)));
     scripts.push(Workload { tree: WIDE, ..of("bulk-wide".to_owned(), bulk(27 << 10)) });
+    scripts.push(of("expiring".to_owned(), expiring()));
     scripts
 }
 
@@ -62,6 +63,25 @@ fn everything(durability: Durability) -> Vec<Step> {
 
 fn drop_of(name: &str) -> Change {
     Change::Drop(name.to_owned())
+}
+
+/// Entries that expire later, and such that have expired above others that have not.
+fn expiring() -> Vec<Step> {
+    let mut steps = Vec::new();
+    for n in 0..4 {
+        let changes =
+            vec![until("a", n, "u", 60), put("a", 10 + n, "p", 40), gone("b", n, "g", 50)];
+        steps.push(commit(changes, if n % 2 == 0 { Synced } else { Buffered }));
+    }
+    steps.extend([Step::Flush, Step::Snapshot]);
+    steps.push(commit(vec![gone("a", 0, "h", 30), gone("a", 10, "h", 30)], Synced));
+    steps.push(commit(vec![until("a", 11, "v", 70), put("a", 1, "q", 20)], Memory));
+    steps.extend([Step::Flush, Step::Background, Step::Background, Step::Snapshot]);
+    steps.push(commit(vec![until("a", 12, "w", 17 << 10), gone("a", 2, "i", 40)], Buffered));
+    steps.extend([Step::Reopen, Step::Background, Step::Background]);
+    steps.push(commit(vec![gone("a", 3, "j", 40), until("b", 5, "x", 40)], Buffered));
+    steps.extend([Step::Compact, Step::Background]);
+    steps
 }
 
 /// Databases that come and go, in tables and in the log, with work in the background in between.

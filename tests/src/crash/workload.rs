@@ -14,7 +14,8 @@ use orlop::Durability::{self, Buffered, Memory, Synced};
 
 use super::scripts;
 use crate::dice::Dice;
-use crate::history::{Change, SMALL, Step, Tree};
+use crate::history::{Change, SMALL, START, Step, Tree};
+use crate::model;
 
 /// A sequence of steps to crash.
 #[derive(Debug, Clone)]
@@ -70,6 +71,24 @@ pub(super) fn put(name: &str, n: u32, what: &str, len: usize) -> Change {
     let text = format!("{what}{n}.");
     let value: Vec<u8> = text.bytes().cycle().take(len).collect();
     Change::Put(name.to_owned(), key(n), value)
+}
+
+/// A write that expires some time after a disk's clock has begun, where it stands still.
+pub(super) fn until(name: &str, n: u32, what: &str, len: usize) -> Change {
+    match put(name, n, what, len) {
+        Change::Put(name, key, value) => {
+            Change::Until(name, key, model::until(START + 1 + u64::from(n), &value))
+        }
+        other => other,
+    }
+}
+
+/// A write that has expired.
+pub(super) fn gone(name: &str, n: u32, what: &str, len: usize) -> Change {
+    match put(name, n, what, len) {
+        Change::Put(name, key, value) => Change::Gone(name, key, value),
+        other => other,
+    }
 }
 
 pub(super) fn delete(name: &str, n: u32) -> Change {
@@ -232,7 +251,14 @@ fn random_change(dice: &mut Dice, largest: u64) -> Change {
             // Two commits of one key differ, or a version too old could pass for the right one.
             let mut value = vec![dice.below(256) as u8; len];
             value.extend_from_slice(&dice.below(1 << 30).to_le_bytes()[..4]);
-            Change::Put(name(dice), key, value)
+            match dice.below(12) {
+                0 => Change::Gone(name(dice), key, value),
+                1 | 2 => {
+                    let time = START + 1 + dice.below(400);
+                    Change::Until(name(dice), key, model::until(time, &value))
+                }
+                _ => Change::Put(name(dice), key, value),
+            }
         }
     }
 }

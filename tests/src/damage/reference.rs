@@ -225,7 +225,8 @@ pub fn all() -> Made<[Set; 3]> {
 
 /// Creates a database with options.
 fn create(scribe: &mut Scribe, store: &Store, name: &str) -> Made<()> {
-    let options = DatabaseOptions { durability: Some(Durability::Buffered) };
+    let options =
+        DatabaseOptions { durability: Some(Durability::Buffered), ..DatabaseOptions::default() };
     store.create_database(name, options).map_err(told("create"))?;
     scribe.committed(|model| drop(model.insert(name.to_owned(), model::Contents::new())))
 }

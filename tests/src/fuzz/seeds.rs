@@ -61,7 +61,9 @@ fn numbers_and_names(add: &mut impl FnMut(&'static str, &str, &[u8])) {
     let key = |kind, name: &str| CatalogKey { kind, name: name.to_owned() }.encode();
     add("catalog_key", "database", &key(ObjectKind::Database, "events"));
     add("catalog_key", "depot", &key(ObjectKind::Depot, "ä/🦀"));
-    let record = |durability| CatalogRecord { id: DatabaseId(17), durability }.encode();
+    let record = |durability| {
+        CatalogRecord { id: DatabaseId(17), durability, time_to_live: Some(60_000) }.encode()
+    };
     add("catalog_record", "plain", &record(None));
     add("catalog_record", "options", &record(Some(DurabilityTag::Buffered)));
     add("handle", "one", &Handle { offset: 4096, len: 100 }.encode());

@@ -5,11 +5,11 @@ use std::io::IsTerminal;
 use indicatif::ProgressBar;
 
 use crate::cli;
-use crate::commands::open_reading;
+use crate::commands::{open_reading, time_of};
 use crate::failure::{Answer, Failure};
 use crate::output::Output;
 use crate::progress;
-use crate::text;
+use crate::text::{self, Written};
 
 /// Entries between two looks at the progress bar.
 const TICK: u64 = 1 << 12;
@@ -23,8 +23,9 @@ pub(crate) fn run(args: &cli::Dump) -> Result<Answer, Failure> {
         false => progress::counter("entries dumped"),
     };
     let mut entries = 0;
-    while let Some((key, value)) = cursor.next()? {
-        text::write(out.writer(), args.format.into(), key, Some(value)).map_err(Failure::output)?;
+    while let Some((key, value, expiry)) = cursor.next_with_expiry()? {
+        let entry = Written { key, value: Some(value), expiry: time_of(expiry) };
+        text::write(out.writer(), args.format.into(), &entry).map_err(Failure::output)?;
         entries += 1;
         if entries % TICK == 0 {
             bar.set_position(entries);

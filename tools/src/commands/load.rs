@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use orlop::{Batch, Database, DatabaseOptions, Store};
+use orlop::{Batch, Database, DatabaseOptions, Expiry, Store};
 
 use crate::cli;
 use crate::failure::{Answer, Failure};
@@ -138,7 +138,13 @@ impl Loader<'_> {
         if self.batch_bytes + len > BATCH_BYTES {
             self.commit()?;
         }
-        self.batch.put(&self.database, &entry.key, &entry.value)?;
+        match entry.expiry {
+            Some(time) => {
+                let expiry = Expiry::At(time);
+                self.batch.put_expiring(&self.database, &entry.key, &entry.value, expiry)?;
+            }
+            None => self.batch.put(&self.database, &entry.key, &entry.value)?,
+        }
         self.batch_bytes += len;
         Ok(Ok(()))
     }

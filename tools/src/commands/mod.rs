@@ -16,7 +16,7 @@ pub(crate) mod verify;
 
 use std::path::Path;
 
-use orlop::{Database, Store};
+use orlop::{Database, Expiry, Store};
 
 use crate::failure::Failure;
 use crate::keys;
@@ -32,6 +32,14 @@ fn open_reading(store: &Path, database: &str) -> Result<(Store, Database), Failu
 /// Opens a store that exists, for writing.
 fn open_writing(store: &Path) -> Result<Store, Failure> {
     Ok(Store::builder().create(false).open(store)?)
+}
+
+/// The time when an entry expires that was read, in milliseconds since 1970.
+fn time_of(expiry: Expiry) -> Option<u64> {
+    match expiry {
+        Expiry::At(time) => Some(time),
+        Expiry::Never | Expiry::After(_) => None,
+    }
 }
 
 /// A database that exists.

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 
-use orlop::Store;
+use orlop::{Expiry, Store};
 use orlop_formats::limits::MAX_VALUE_LEN;
 
 use crate::cli;
@@ -20,9 +21,17 @@ pub(crate) fn run(args: &cli::Put) -> Result<Answer, Failure> {
     let store = Store::open(&args.store)?;
     let database = store.database(&args.database)?;
     let durability = args.durability.map_or_else(|| database.durability(), Into::into);
-    database.put_with(key, value, durability)?;
+    match expiry(args) {
+        Some(expiry) => database.put_expiring_with(key, value, expiry, durability)?,
+        None => database.put_with(key, value, durability)?,
+    }
     store.close()?;
     Ok(Answer::Yes)
+}
+
+fn expiry(args: &cli::Put) -> Option<Expiry> {
+    let after = args.expires_in.map(|time| Expiry::After(Duration::from_millis(time)));
+    after.or(args.expires_at.map(Expiry::At))
 }
 
 fn value(args: &cli::Put) -> Result<Vec<u8>, Failure> {

@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 
-use orlop::Cursor;
+use orlop::{Cursor, Expiry};
 
 use crate::cli::{self, ScanFormat};
-use crate::commands::open_reading;
+use crate::commands::{open_reading, time_of};
 use crate::failure::{Answer, Failure};
 use crate::keys::{self, Bounds};
 use crate::output::Output;
-use crate::text;
+use crate::text::{self, Written};
 
 pub(crate) fn run(args: &cli::Scan) -> Result<Answer, Failure> {
     let bound = |typed: &Option<OsString>, what| {
@@ -44,9 +44,14 @@ struct Print {
 }
 
 impl Print {
-    fn entry(&self, out: &mut Output, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+    fn entry(
+        &self,
+        out: &mut Output,
+        (key, value, expiry): (&[u8], &[u8], Expiry),
+    ) -> Result<(), Failure> {
         let value = (!self.keys_only).then_some(value);
-        text::write(out.writer(), self.format, key, value).map_err(Failure::output)
+        let entry = Written { key, value, expiry: time_of(expiry) };
+        text::write(out.writer(), self.format, &entry).map_err(Failure::output)
     }
 }
 
@@ -59,8 +64,8 @@ fn forward(
 ) -> Result<(), Failure> {
     cursor.seek(&bounds.start)?;
     for _ in 0..limit {
-        match cursor.next()? {
-            Some((key, value)) if !bounds.ends_before(key) => print.entry(out, key, value)?,
+        match cursor.next_with_expiry()? {
+            Some(entry) if !bounds.ends_before(entry.0) => print.entry(out, entry)?,
             _ => break,
         }
     }
@@ -79,8 +84,8 @@ fn backward(
         None => cursor.seek_last(),
     }
     for _ in 0..limit {
-        match cursor.prev()? {
-            Some((key, value)) if key >= bounds.start.as_slice() => print.entry(out, key, value)?,
+        match cursor.prev_with_expiry()? {
+            Some(entry) if entry.0 >= bounds.start.as_slice() => print.entry(out, entry)?,
             _ => break,
         }
     }

@@ -94,8 +94,8 @@ fn as_json(
         let run = |run: &orlop::RunStats| {
             json!({
                 "tables": run.tables, "bytes": run.bytes, "entries": run.entries,
-                "tombstones": run.tombstones, "filter_bytes": run.filter_bytes,
-                "index_bytes": run.index_bytes,
+                "tombstones": run.tombstones, "expiring": run.expiring,
+                "filter_bytes": run.filter_bytes, "index_bytes": run.index_bytes,
             })
         };
         level.runs.iter().map(run).collect()

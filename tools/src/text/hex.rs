@@ -1,13 +1,19 @@
-//! Hexadecimal: `key<TAB>value`, both as digits. For the eye and for `--hex`.
+//! Hexadecimal: `key<TAB>value`, both as digits, and `<TAB>time` if it expires, in milliseconds since 1970. For the eye
+//! and for `--hex`.
 
 use std::io::{self, Write};
 
+use super::Written;
+
 /// Writes an entry as a line; without a value, only its key.
-pub(super) fn write(out: &mut impl Write, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
-    write_hex(out, key)?;
-    if let Some(value) = value {
+pub(super) fn write(out: &mut impl Write, entry: &Written<'_>) -> io::Result<()> {
+    write_hex(out, entry.key)?;
+    if let Some(value) = entry.value {
         out.write_all(b"\t")?;
         write_hex(out, value)?;
+        if let Some(expiry) = entry.expiry {
+            write!(out, "\t{expiry}")?;
+        }
     }
     out.write_all(b"\n")
 }
@@ -32,10 +38,11 @@ mod tests {
     #[test]
     fn writes_digits() {
         let mut out = Vec::new();
-        write(&mut out, &[0, 255, 0x1a], Some(&[7; 300])).unwrap();
-        assert_eq!(out, format!("00ff1a\t{}\n", "07".repeat(300)).as_bytes());
+        let value = Some(&[7; 300][..]);
+        write(&mut out, &Written { key: &[0, 255, 0x1a], value, expiry: Some(9) }).unwrap();
+        assert_eq!(out, format!("00ff1a\t{}\t9\n", "07".repeat(300)).as_bytes());
         out.clear();
-        write(&mut out, b"", None).unwrap();
+        write(&mut out, &Written { key: b"", value: None, expiry: None }).unwrap();
         assert_eq!(out, b"\n");
     }
 }

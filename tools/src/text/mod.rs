@@ -21,6 +21,16 @@ pub(crate) use tsv::escape;
 pub(crate) struct Entry<'a> {
     pub(crate) key: Cow<'a, [u8]>,
     pub(crate) value: Cow<'a, [u8]>,
+    /// When it expires, in milliseconds since 1970.
+    pub(crate) expiry: Option<u64>,
+}
+
+/// An entry to be written: without a value only its key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) expiry: Option<u64>,
 }
 
 /// Reads a line, its LF stripped.
@@ -53,17 +63,16 @@ pub(crate) fn max_line_len(format: TextFormat) -> usize {
     longest_escape * (MAX_KEY_LEN + MAX_VALUE_LEN) + 4096
 }
 
-/// Writes an entry as a line; without a value, only its key.
+/// Writes an entry as a line.
 pub(crate) fn write(
     out: &mut impl Write,
     format: ScanFormat,
-    key: &[u8],
-    value: Option<&[u8]>,
+    entry: &Written<'_>,
 ) -> io::Result<()> {
     match format {
-        ScanFormat::Tsv => tsv::write(out, key, value),
-        ScanFormat::Ndjson => ndjson::write(out, key, value),
-        ScanFormat::Hex => hex::write(out, key, value),
+        ScanFormat::Tsv => tsv::write(out, entry),
+        ScanFormat::Ndjson => ndjson::write(out, entry),
+        ScanFormat::Hex => hex::write(out, entry),
     }
 }
 
@@ -92,15 +101,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(key in bytes(), value in bytes()) {
+        fn what_is_written_is_read(key in bytes(), value in bytes(), expiry: Option<u64>) {
+            let expiry = expiry.filter(|expiry| *expiry > 0);
             for format in [TextFormat::Tsv, TextFormat::Ndjson] {
                 let mut line = Vec::new();
-                write(&mut line, format.into(), &key, Some(&value)).unwrap();
+                let written = Written { key: &key, value: Some(&value), expiry };
+                write(&mut line, format.into(), &written).unwrap();
                 prop_assert_eq!(line.pop(), Some(b'\n'));
                 prop_assert!(!line.contains(&b'\n'), "one entry, one line");
                 prop_assert!(std::str::from_utf8(&line).is_ok());
                 let entry = parse(format, &line).unwrap();
                 prop_assert_eq!((&*entry.key, &*entry.value), (&key[..], &value[..]));
+                prop_assert_eq!(entry.expiry, expiry);
             }
         }
 

@@ -1,5 +1,5 @@
 //! NDJSON: one object a line, `{"key":…,"value":…}`; what is not UTF-8 stands in base64 under
-//! `key_b64` and `value_b64`.
+//! `key_b64` and `value_b64`. What expires has `expires_at_ms`, too: a number, milliseconds since 1970.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use super::Entry;
+use super::{Entry, Written};
 
 /// Reads a line, its LF stripped.
 pub(super) fn parse(line: &[u8]) -> Result<Entry<'_>, String> {
@@ -32,6 +32,8 @@ pub(super) fn parse(line: &[u8]) -> Result<Entry<'_>, String> {
     })
 }
 
+const EXPIRY: &str = "expires_at_ms";
+
 struct EntryVisitor;
 
 impl<'de> Visitor<'de> for EntryVisitor {
@@ -42,8 +44,16 @@ impl<'de> Visitor<'de> for EntryVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry<'de>, A::Error> {
-        let (mut key, mut value) = (None, None);
+        let (mut key, mut value, mut expiry) = (None, None, None);
         while let Some(field) = map.next_key::<Text<'de>>()? {
+            if &*field.0 == EXPIRY {
+                let time = map.next_value::<u64>()?;
+                if time == 0 || expiry.replace(time).is_some() {
+                    let what = format!("{EXPIRY} is to be given once, and not 0");
+                    return Err(A::Error::custom(what));
+                }
+                continue;
+            }
             if !["key", "value", "key_b64", "value_b64"].contains(&&*field.0) {
                 return Err(A::Error::custom(format!("unknown field {:?}", field.0)));
             }
@@ -60,7 +70,7 @@ impl<'de> Visitor<'de> for EntryVisitor {
             }
         }
         match (key, value) {
-            (Some(key), Some(value)) => Ok(Entry { key, value }),
+            (Some(key), Some(value)) => Ok(Entry { key, value, expiry }),
             (None, _) => Err(A::Error::custom("no field key or key_b64")),
             (_, None) => Err(A::Error::custom("no field value or value_b64")),
         }
@@ -107,12 +117,15 @@ fn from_base64<E: Error>(text: &str, field: &str) -> Result<Cow<'static, [u8]>, 
 }
 
 /// Writes an entry as a line; without a value, only its key.
-pub(super) fn write(out: &mut impl Write, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
+pub(super) fn write(out: &mut impl Write, entry: &Written<'_>) -> io::Result<()> {
     out.write_all(b"{")?;
-    write_field(out, "key", key)?;
-    if let Some(value) = value {
+    write_field(out, "key", entry.key)?;
+    if let Some(value) = entry.value {
         out.write_all(b",")?;
         write_field(out, "value", value)?;
+        if let Some(expiry) = entry.expiry {
+            write!(out, ",\"{EXPIRY}\":{expiry}")?;
+        }
     }
     out.write_all(b"}\n")
 }
@@ -144,7 +157,8 @@ mod tests {
 
     fn written(key: &[u8], value: &[u8]) -> String {
         let mut out = Vec::new();
-        write(&mut out, key, Some(value)).unwrap();
+        let expiry = (key == b"late").then_some(9);
+        write(&mut out, &Written { key, value: Some(value), expiry }).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -153,6 +167,8 @@ mod tests {
         assert_eq!(written(b"k\n\"", "ä".as_bytes()), "{\"key\":\"k\\n\\\"\",\"value\":\"ä\"}\n");
         assert_eq!(written(b"\xff", b"v"), "{\"key_b64\":\"/w==\",\"value\":\"v\"}\n");
         assert_eq!(written(b"", b"\xfe"), "{\"key\":\"\",\"value_b64\":\"/g==\"}\n");
+        let late = "{\"key\":\"late\",\"value\":\"v\",\"expires_at_ms\":9}\n";
+        assert_eq!(written(b"late", b"v"), late);
     }
 
     #[test]
@@ -172,6 +188,9 @@ mod tests {
             (r#"{"key":"k"}"#, "no field value"),
             (r#"{"key":"k","value":"v","ttl":"1"}"#, "unknown field \"ttl\""),
             (r#"{"key":"k","value":"v","ttl":1}"#, "unknown field \"ttl\""),
+            (r#"{"key":"k","value":"v","expires_at_ms":0}"#, "not 0"),
+            (r#"{"key":"k","value":"v","expires_at_ms":1,"expires_at_ms":1}"#, "given once"),
+            (r#"{"key":"k","value":"v","expires_at_ms":"1"}"#, "expected u64"),
             (r#"{"key":"k","key_b64":"aw==","value":"v"}"#, "the key is given twice"),
             (r#"{"key":"k","value":"v","value":"w"}"#, "the value is given twice"),
             (r#"{"key":1,"value":"v"}"#, "expected a string"),

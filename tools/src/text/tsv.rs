@@ -1,10 +1,10 @@
-//! TSV: `key<TAB>value`. Bytes 00-1F, 7F and the backslash are written as `\t \n \r \\ \xNN`,
+//! TSV: `key<TAB>value`, and `<TAB>time` if it expires, in milliseconds since 1970. Bytes 00-1F, 7F and the backslash are written as `\t \n \r \\ \xNN`,
 //! bytes that are not part of valid UTF-8 as `\xNN`; everything else stands verbatim.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use super::Entry;
+use super::{Entry, Written};
 
 /// Reads a line, its LF stripped.
 pub(super) fn parse(line: &[u8]) -> Result<Entry<'_>, String> {
@@ -15,10 +15,22 @@ pub(super) fn parse(line: &[u8]) -> Result<Entry<'_>, String> {
     let (Some(key), Some(value)) = (columns.next(), columns.next()) else {
         return Err("no tab between a key and a value".to_owned());
     };
+    let expiry = columns.next().map(time).transpose()?;
     if columns.next().is_some() {
-        return Err("a second tab: one inside a key or value is written \\t".to_owned());
+        return Err("a third tab: one inside a key or value is written \\t".to_owned());
     }
-    Ok(Entry { key: unescape(key)?, value: unescape(value)? })
+    Ok(Entry { key: unescape(key)?, value: unescape(value)?, expiry })
+}
+
+fn time(text: &[u8]) -> Result<u64, String> {
+    let time = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    time.filter(|time| *time > 0).ok_or_else(|| {
+        let found = text.get(..20).unwrap_or(text).escape_ascii();
+        format!(
+            "behind a second tab is no time in milliseconds, but \"{found}\": a tab inside a key or value is \
+             written \\t"
+        )
+    })
 }
 
 fn unescape(text: &[u8]) -> Result<Cow<'_, [u8]>, String> {
@@ -67,11 +79,14 @@ fn unescape_one(text: &[u8]) -> Result<(u8, &[u8]), String> {
 }
 
 /// Writes an entry as a line; without a value, only its key.
-pub(super) fn write(out: &mut impl Write, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
-    write_escaped(out, key)?;
-    if let Some(value) = value {
+pub(super) fn write(out: &mut impl Write, entry: &Written<'_>) -> io::Result<()> {
+    write_escaped(out, entry.key)?;
+    if let Some(value) = entry.value {
         out.write_all(b"\t")?;
         write_escaped(out, value)?;
+        if let Some(expiry) = entry.expiry {
+            write!(out, "\t{expiry}")?;
+        }
     }
     out.write_all(b"\n")
 }
@@ -150,7 +165,9 @@ mod tests {
         for (line, reason) in [
             ("", "no tab"),
             ("key", "no tab"),
-            ("k\tv\tw", "a second tab"),
+            ("k\tv\tw", "behind a second tab"),
+            ("k\tv\t0", "behind a second tab"),
+            ("k\tv\t1\t2", "a third tab"),
             ("k\tv\r", "CR"),
             ("k\\q\tv", "unknown escape \\q"),
             ("k\tv\\", "unknown escape \\"),

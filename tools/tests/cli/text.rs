@@ -162,3 +162,27 @@ fn a_killed_load_resumes_by_running_it_again() {
     assert!(run(&["dump", s, "db"]).fine().lines().eq(lines));
     assert_eq!(run(&["verify", s]).code, 0);
 }
+
+#[test]
+fn expiries_are_dumped_and_loaded() {
+    let (p, q) = (Place::new(), Place::new());
+    let later = "4102444800000";
+    run(&["put", &p.store, "db", "late", "v", "--expires-at", later]).fine();
+    run(&["put", &p.store, "db", "soon", "v", "--expires-in", "3600000"]).fine();
+    run(&["put", &p.store, "db", "gone", "v", "--expires-in", "0"]).fine();
+    run(&["put", &p.store, "db", "stays", "v"]).fine();
+    run(&["put", &p.store, "db", "k", "v", "--expires-at", "0"]).refused("0");
+    assert_eq!(run(&["get", &p.store, "db", "gone"]).code, 1);
+    for format in ["tsv", "ndjson"] {
+        let dump = run(&["dump", &p.store, "db", "--format", format]);
+        let text = dump.fine();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.lines().next().unwrap().contains(later), "{text}");
+        run_with(&["load", &q.store, format, "-", "--format", format], text.as_bytes()).fine();
+        assert!(run(&["dump", &q.store, format, "--format", format]).out == dump.out);
+        assert!(run(&["scan", &q.store, format, "--reverse"]).fine().contains(later));
+    }
+    run(&["compact", &p.store]).fine();
+    assert_eq!(run(&["verify", &p.store]).code, 0);
+    assert!(run(&["scan", &p.store, "db", "--format", "hex"]).fine().contains(later));
+}

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use orlop_formats::block::{Parsed, Rows};
-use orlop_formats::ids::{DatabaseId, Kind, Seqno};
+use orlop_formats::ids::{AsOf, DatabaseId, Kind, Seqno};
 
 use super::lookup::Wanted;
 use super::standing::{Bytes, Held, Standing};
@@ -28,7 +28,6 @@ pub(crate) struct RunCursor {
     key_is_of_block: bool,
     seqno: Seqno,
     kind: Kind,
-    expiry: Option<u64>,
     /// The values of the current block, once one was asked for and they are compressed.
     plain: Values,
     /// Memory for the values of the blocks of a scan.
@@ -138,7 +137,6 @@ impl RunCursor {
             key_is_of_block: false,
             seqno: 0,
             kind: Kind::Delete,
-            expiry: None,
             plain: Values::Mapped,
             buffer: Vec::new(),
             value: 0..0,
@@ -165,8 +163,9 @@ impl RunCursor {
         self.kind
     }
 
+    #[inline]
     pub(crate) fn expiry(&self) -> Option<u64> {
-        self.expiry
+        self.standing.block()?.found.expiry(self.entry)
     }
 
     pub(crate) fn database(&self) -> DatabaseId {
@@ -232,26 +231,27 @@ impl RunCursor {
         self.next_block()
     }
 
-    /// How many entries follow in this block of which each is a value that `seqno` can see and the only version of
+    /// How many entries follow in this block of which each is a value that a reader sees and the only version of
     /// its key there; all of them before `limit`. The value of the one that it stands on must be available.
-    pub(crate) fn plain_run(&mut self, limit: Option<&[u8]>, seqno: Seqno) -> usize {
+    pub(crate) fn plain_run(&mut self, limit: Option<&[u8]>, as_of: AsOf) -> usize {
+        seeded!(RunPastExpiry: as_of = AsOf { now: 0, ..as_of });
         let Some(Held { found, .. }) = self.standing.block() else { return 0 };
         let end = limit.map_or(found.len(), |limit| found.lower_bound(limit));
         self.first_row = self.entry + 1;
         let end = end.min(self.first_row.saturating_add(self.ahead.rows()));
-        let run = found.plain_run(self.entry, end, seqno);
+        let run = found.plain_run(self.entry, end, as_of);
         let good = found.rows_into(self.first_row..self.first_row + run, &mut self.rows);
         self.ahead.has_rows |= good > 0;
         good
     }
 
-    /// How many entries before this one in this block are each a value that `seqno` can see and the only version of its
+    /// How many entries before this one in this block are each a value that a reader sees and the only version of its
     /// key, as this one is; all of them behind `limit`. `None`: this one is not.
-    pub(crate) fn plain_run_back(&mut self, limit: Option<&[u8]>, seqno: Seqno) -> Option<usize> {
+    pub(crate) fn plain_run_back(&mut self, limit: Option<&[u8]>, as_of: AsOf) -> Option<usize> {
         let Held { found, .. } = self.standing.block()?;
         let start = limit.map_or(0, |limit| found.upper_bound(limit));
         let start = start.max(self.entry.saturating_sub(self.ahead.rows()));
-        let run = found.plain_run_back(self.entry, start, seqno).checked_sub(1)?;
+        let run = found.plain_run_back(self.entry, start, as_of).checked_sub(1)?;
         self.first_row = self.entry - run;
         let good = found.rows_into(self.first_row..self.entry, &mut self.rows);
         self.ahead.has_rows |= good > 0;
@@ -484,7 +484,7 @@ impl RunCursor {
         read.map_err(|source| self.standing.corrupt(source))?;
         self.key_is_of_block = true;
         self.kind = found.kind(self.entry).map_err(|source| self.standing.corrupt(source))?;
-        (self.seqno, self.expiry) = (found.seqno(self.entry), found.expiry(self.entry));
+        self.seqno = found.seqno(self.entry);
         Ok(())
     }
 }

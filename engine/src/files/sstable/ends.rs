@@ -3,7 +3,7 @@
 use std::io;
 
 use orlop_formats::checksum::{self, Place};
-use orlop_formats::error::{DecodeError, Reason};
+use orlop_formats::error::DecodeError;
 use orlop_formats::file_header::{self, FileHeader, FileKind};
 use orlop_formats::manifest::TableMeta;
 use orlop_formats::sstable::{FOOTER_LEN, Footer, Partition, Properties, decode_partitions};
@@ -102,17 +102,5 @@ pub(super) fn decode(map: &Mapping, place: &Place, meta: &TableMeta) -> Result<D
     }
     let properties = Properties::decode(region(footer.properties, "properties")?)
         .map_err(|source| source.at(footer.properties.0))?;
-    if let Some(expiry) = properties.max_expiry {
-        let expected = "entries that do not expire";
-        let found = format!("an expiry at {expiry}");
-        let at = footer.properties.0;
-        return Err(Unread::Decode(DecodeError::new(
-            Reason::TooNew,
-            "sstable",
-            at,
-            expected,
-            found,
-        )));
-    }
     Ok((footer, partitions, properties))
 }

@@ -1,5 +1,6 @@
 //! Finding a key in a table: which block can have it, where it is in there, and where its value lies.
 
+use std::num::NonZeroU64;
 use std::ops::Range;
 
 use orlop_formats::block::{Block, Parsed};
@@ -39,7 +40,17 @@ pub(crate) struct Location<'a> {
 /// A version of a key found in a table.
 pub(crate) struct Found<'a> {
     pub(crate) kind: Kind,
+    /// In one word: what is found is handed on a few times.
+    expiry: Option<NonZeroU64>,
     pub(crate) value: Payload<'a>,
+}
+
+impl Found<'_> {
+    /// When it expires, in milliseconds since 1970.
+    #[inline]
+    pub(crate) fn expiry(&self) -> Option<u64> {
+        self.expiry.map(NonZeroU64::get)
+    }
 }
 
 /// The beginning of a block, where its keys are and where its values begin, has at least so many bytes mostly.
@@ -168,7 +179,8 @@ impl Table {
                     let kind = found.kind(entry).map_err(fail)?;
                     let range = found.value_range(entry).map_err(fail)?;
                     let value = self.value(&found, (part, block), range, pins)?;
-                    return Ok(Some(Found { kind, value }));
+                    let expiry = found.expiry(entry).and_then(NonZeroU64::new);
+                    return Ok(Some(Found { kind, expiry, value }));
                 }
             }
             // Versions of one key can go on in the next block.

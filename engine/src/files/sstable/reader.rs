@@ -457,6 +457,11 @@ impl Table {
         self.properties.compression != Compression::None
     }
 
+    /// Entries that expire, or have expired.
+    pub(crate) fn expiring(&self) -> u64 {
+        self.properties.expiries.map_or(0, |expiries| expiries.entries)
+    }
+
     /// The properties block.
     pub(crate) fn properties(&self) -> &Properties {
         &self.properties

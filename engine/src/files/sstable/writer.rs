@@ -5,6 +5,7 @@
 //! 3. filter, partitions, properties, footer
 //! 4. sync; the caller syncs the directory before a manifest edit names the file
 
+use std::mem;
 use std::path::PathBuf;
 
 use orlop_formats::block::{BlockBuilder, Compression, separator};
@@ -14,7 +15,8 @@ use orlop_formats::filter::{self, FilterBuilder};
 use orlop_formats::ids::{DatabaseId, FileId, FileNumber, Kind, Seqno};
 use orlop_formats::manifest::TableMeta;
 use orlop_formats::sstable::{
-    FOOTER_LEN, Footer, Handle, Partition, Properties, encode_partitions, place_block,
+    ExpiriesBuilder, FOOTER_LEN, Footer, Handle, Partition, Properties, encode_partitions,
+    place_block,
 };
 
 use crate::env::{Env, WriteFile};
@@ -35,6 +37,13 @@ pub(crate) struct Entry<'a> {
     pub(crate) kind: Kind,
     pub(crate) expiry: Option<u64>,
     pub(crate) value: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// The delete that hides what this entry hid, now that it has expired.
+    pub(crate) fn buried(self) -> Self {
+        Self { kind: Kind::Delete, expiry: None, value: b"", ..self }
+    }
 }
 
 /// What a table is made of.
@@ -78,6 +87,7 @@ pub(crate) struct TableWriter {
     indexes: Vec<Vec<u8>>,
     filter: Option<FilterBuilder>,
     properties: Properties,
+    expiries: ExpiriesBuilder,
     last_hash: Option<u64>,
 }
 
@@ -119,6 +129,7 @@ impl TableWriter {
                 ..Properties::default()
             },
             last_hash: None,
+            expiries: ExpiriesBuilder::default(),
         })
     }
 
@@ -188,7 +199,7 @@ impl TableWriter {
         properties.max_seqno = properties.max_seqno.max(entry.seqno);
         properties.raw_key_bytes += entry.key.len() as u64;
         properties.raw_value_bytes += entry.value.len() as u64;
-        properties.max_expiry = properties.max_expiry.max(entry.expiry);
+        entry.expiry.into_iter().for_each(|expiry| self.expiries.add(expiry));
         if let Some(filter) = &mut self.filter {
             // Versions of one key follow each other: one hash for all of them.
             seeded!(FilterMissesKeys => if properties.entries % 7 == 3 { return });
@@ -338,6 +349,7 @@ impl TableWriter {
         let lines = self.filter.take().map(FilterBuilder::finish).unwrap_or_default();
         let filter = self.put_region(lines)?;
         let partitions = self.put_region(encode_partitions(&self.partitions))?;
+        self.properties.expiries = mem::take(&mut self.expiries).finish();
         let properties = self.put_region(self.properties.encode())?;
         let footer_offset = self.position().next_multiple_of(8);
         self.pad_to(footer_offset);

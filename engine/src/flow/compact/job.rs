@@ -18,6 +18,7 @@ use crate::files::sstable::{RunCursor, Table};
 use crate::flow::compact::fold::Fold;
 use crate::flow::compact::pick::{self, Action, Candidate, Job, Shape, Targets};
 use crate::flow::compact::rewrite::{Output, Plan, rewrite};
+use crate::flow::compact::wear::{self, Look};
 use crate::flow::install::install;
 use crate::flow::{background, flush};
 use crate::options::{Compression, FIRST_COMPRESSED_LEVEL, L0_COMPACT};
@@ -30,11 +31,24 @@ use crate::sync::Arc;
 /// A table is rewritten when more than one part in this many belongs to dropped databases.
 const STALE_SHARE: u64 = 20;
 
-/// The compaction that is due, if any. `full`: until everything lies in one level.
-pub(crate) fn next(shared: &Shared, full: bool, search_dead: bool) -> Option<Job> {
+/// What is looked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Search {
+    /// Until everything lies in one level.
+    pub(crate) full: bool,
+    /// Also what dropped databases have left.
+    pub(crate) dead: bool,
+    /// Nobody has written for a while, or somebody waits until nothing is left to do.
+    pub(crate) has_rested: bool,
+}
+
+/// The compaction that is due, if any.
+pub(crate) fn next(shared: &Shared, search: Search) -> Option<Job> {
     let version = Arc::clone(&shared.view.pin().version);
-    let liveness = search_dead.then(|| shared.liveness());
-    let shape = shape(&version, liveness.as_ref());
+    let liveness = search.dead.then(|| shared.liveness());
+    let (oldest, lowest) = (shared.oldest_reader(), version.lowest());
+    let look = Look { oldest, lowest, has_rested: search.has_rested || search.full };
+    let shape = shape(&version, liveness.as_ref(), look);
     let targets = Targets {
         level0_runs: L0_COMPACT,
         level_base: shared.options.level_base,
@@ -43,10 +57,13 @@ pub(crate) fn next(shared: &Shared, full: bool, search_dead: bool) -> Option<Job
         compressed_from: (shared.options.compression != Compression::None)
             .then_some(FIRST_COMPRESSED_LEVEL),
     };
-    if full { pick::pick_full(&shape, &targets) } else { pick::pick(&shape, &targets) }
+    match search.full {
+        true => pick::pick_full(&shape, &targets),
+        false => pick::pick(&shape, &targets),
+    }
 }
 
-fn shape(version: &Version, liveness: Option<&Liveness>) -> Shape {
+fn shape(version: &Version, liveness: Option<&Liveness>, look: Look) -> Shape {
     let candidate = |table: &Arc<Table>| {
         let (dead, all) = match liveness {
             Some(liveness) => table.dead_bytes(|id| liveness.is_dead(id)),
@@ -56,6 +73,7 @@ fn shape(version: &Version, liveness: Option<&Liveness>) -> Shape {
             meta: table.meta().clone(),
             compressed: table.properties().compression != Compression::None,
             stale: dead > 0 && dead * STALE_SHARE >= all,
+            worn: wear::is_worn(table, look),
         }
     };
     let tables = |run: &Run| run.tables.iter().map(candidate).collect();
@@ -81,7 +99,11 @@ pub(crate) fn run(shared: &Shared, job: &Job) -> Result<()> {
         }
     };
     let bytes_out = output.bytes();
-    let edit = |_: &State| VersionEdit { removed: job.inputs.clone(), ..VersionEdit::default() };
+    let edit = |state: &State| {
+        // What was left out because of its time would not have been at an earlier one.
+        let clock_ms = Some(state.clock_ms.max(shared.clock.now()));
+        VersionEdit { removed: job.inputs.clone(), clock_ms, ..VersionEdit::default() }
+    };
     seeded!(InputsBeforeEdit => if job.action == Action::Merge { remove_inputs(shared, &tables) });
     install(shared, output, edit, &[])?;
     if job.action == Action::Merge {
@@ -128,7 +150,7 @@ fn merge(
         level: job.level,
         run: Some(job.run),
         is_lowest: version.lowest() <= usize::from(job.level),
-        fold: Fold::new(shared.snapshots.boundaries(&shared.visible)),
+        fold: Fold::new(shared.boundaries()),
         liveness: shared.liveness(),
         bottom: &bottom,
         warm,

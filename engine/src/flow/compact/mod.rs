@@ -1,9 +1,10 @@
 //! Merging sstables so that reads stay short and space comes back.
 //!
-//! [`pick`] says what, [`fold`] which versions survive, [`rewrite`] makes the tables, [`job`]
+//! [`pick`] says what, [`wear`] which tables hold little that anybody sees, [`fold`] which versions survive, [`rewrite`] makes the tables, [`job`]
 //! carries a compaction out.
 
 pub(crate) mod fold;
 pub(crate) mod job;
 pub(crate) mod pick;
 pub(crate) mod rewrite;
+pub(crate) mod wear;

@@ -5,6 +5,7 @@
 //! 2. the level that is furthest over its target gives one table to the next: the one that
 //!    overlaps least there
 //! 3. a table full of dropped databases is rewritten where it is
+//! 4. one that is worn goes into the next level; of the lowest, it is rewritten where it is
 
 use std::collections::HashSet;
 
@@ -19,6 +20,8 @@ pub(crate) struct Candidate {
     pub(crate) compressed: bool,
     /// Whether enough of it belongs to dropped databases to be worth a rewrite.
     pub(crate) stale: bool,
+    /// Whether so much of it has expired, or is tombstones, that a merge is worth it.
+    pub(crate) worn: bool,
 }
 
 /// Levels, each a list of runs, newest first, each a list of tables in key order.
@@ -71,7 +74,7 @@ pub(crate) fn pick(shape: &Shape, targets: &Targets) -> Option<Job> {
     if shape.runs(0).len() >= targets.level0_runs {
         return level_zero(shape, targets);
     }
-    over_target(shape, targets).or_else(|| stale(shape))
+    over_target(shape, targets).or_else(|| stale(shape)).or_else(|| worn(shape, targets))
 }
 
 /// Everything into the lowest level in use: what an explicit compaction does, step by step.
@@ -79,8 +82,10 @@ pub(crate) fn pick_full(shape: &Shape, targets: &Targets) -> Option<Job> {
     if !shape.runs(0).is_empty() {
         return level_zero(shape, targets);
     }
-    let bottom = (0..shape.levels.len()).rev().find(|&level| shape.bytes(level) > 0)?;
-    let upper = (1..bottom).find(|&level| shape.bytes(level) > 0)?;
+    let bottom = shape.lowest()?;
+    let Some(upper) = (1..bottom).find(|&level| shape.bytes(level) > 0) else {
+        return worn(shape, targets);
+    };
     let inputs: Vec<&Candidate> = shape.tables(upper).collect();
     Some(down(shape, targets, &inputs, upper + 1))
 }
@@ -96,6 +101,11 @@ impl Shape {
 
     fn bytes(&self, level: usize) -> u64 {
         self.tables(level).map(|table| table.meta.size).sum()
+    }
+
+    /// The last level that holds anything.
+    fn lowest(&self) -> Option<usize> {
+        (0..self.levels.len()).rev().find(|&level| self.bytes(level) > 0)
     }
 
     fn overlapping<'a>(
@@ -223,13 +233,30 @@ fn disjoint(tables: &[&Candidate]) -> bool {
 fn stale(shape: &Shape) -> Option<Job> {
     let tables = (0..shape.levels.len()).flat_map(|level| shape.tables(level));
     let table = tables.filter(|table| table.stale).max_by_key(|table| table.meta.size)?;
-    Some(Job {
+    Some(in_place(table))
+}
+
+/// The highest table that is worn: what hides comes down to what is hidden.
+fn worn(shape: &Shape, targets: &Targets) -> Option<Job> {
+    let lowest = shape.lowest()?;
+    let tables = (0..shape.levels.len()).flat_map(|level| shape.tables(level));
+    let table = tables.into_iter().find(|table| table.worn)?;
+    match usize::from(table.meta.level) {
+        0 => level_zero(shape, targets),
+        level if level < lowest => Some(down(shape, targets, &[table], level + 1)),
+        _ => Some(in_place(table)),
+    }
+}
+
+/// A table on its own.
+fn in_place(table: &Candidate) -> Job {
+    Job {
         action: Action::Merge,
         inputs: vec![table.meta.number],
         level: table.meta.level,
         run: table.meta.run,
         bytes: table.meta.size,
-    })
+    }
 }
 
 impl Job {

@@ -1,6 +1,6 @@
 //! From sorted sources to new tables: what a flush and a compaction have in common.
 //!
-//! 1. drop entries of dead databases, and versions that nobody can see
+//! 1. drop entries of dead databases, and versions that nobody can see; of what has expired, the value
 //! 2. write the rest; cut a table when it is large enough, but never between versions of one key
 //! 3. sync each file; then their directory
 
@@ -12,7 +12,7 @@ use orlop_formats::manifest::TableMeta;
 
 use crate::error::{Error, Result};
 use crate::files::sstable::{Entry, TableFormat, TableWriter};
-use crate::flow::compact::fold::Fold;
+use crate::flow::compact::fold::{Fate, Fold};
 use crate::options::Background;
 use crate::state::catalog::Liveness;
 use crate::state::iter::{Merge, is_live};
@@ -32,12 +32,14 @@ pub(crate) trait Input {
 impl Input for Merge {
     fn entry(&self) -> Option<Entry<'_>> {
         let source = self.entry()?;
+        let expiry = source.expiry();
+        seeded!(ExpiryNotFlushed: expiry = None);
         Some(Entry {
             database: source.database(),
             key: source.key(),
             seqno: source.seqno(),
             kind: source.kind(),
-            expiry: source.expiry(),
+            expiry,
             value: source.value(),
         })
     }
@@ -141,7 +143,7 @@ fn fill(
         if read.is_multiple_of(PAUSE_ENTRIES) {
             (plan.pause)()?;
         }
-        let Entry { database, key, seqno, kind, .. } = entry;
+        let Entry { database, key, seqno, kind, expiry, .. } = entry;
         if seqno > shared.assigned.load(Ordering::Relaxed) {
             // A table with such an entry could not be opened.
             let expected = "a sequence number that was given out";
@@ -160,8 +162,11 @@ fn fill(
             last_key.clear();
             last_key.extend_from_slice(key);
         }
-        let bottom = || (plan.bottom)(database, key);
-        if plan.liveness.is_dead(database) || !plan.fold.keep(seqno, kind, bottom) {
+        let fate = match plan.liveness.is_dead(database) {
+            true => Fate::Drop,
+            false => plan.fold.judge(seqno, kind, expiry, || (plan.bottom)(database, key)),
+        };
+        if fate == Fate::Drop {
             input.next()?;
             continue;
         }
@@ -169,6 +174,7 @@ fn fill(
         is_live(kind)?;
         input.load_value()?;
         if let Some(entry) = input.entry() {
+            let entry = if fate == Fate::Bury { entry.buried() } else { entry };
             let writer = match &mut writer {
                 Some(writer) => writer,
                 None => writer.insert(begin(shared, plan, output)?),

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use orlop_formats::ids::{DatabaseId, Seqno};
+use orlop_formats::ids::{AsOf, DatabaseId};
 
 use crate::error::Result;
 use crate::files::sstable::RunCursor;
@@ -68,20 +68,20 @@ impl Merge {
         self.step(Source::prev, Ordering::Greater)
     }
 
-    /// How many entries of the current source follow that nobody need compare: values that `seqno` can see, the
+    /// How many entries of the current source follow that nobody need compare: values that a reader sees, the
     /// only versions of their keys. It may be said to be fewer. The value of the entry that it stands on must be
     /// available.
-    pub(crate) fn plain_run(&mut self, seqno: Seqno) -> usize {
+    pub(crate) fn plain_run(&mut self, as_of: AsOf) -> usize {
         let (run, rival) = self.unrivalled();
         seeded!(RunPastRival: rival = None);
-        run.map_or(0, |cursor| cursor.plain_run(rival, seqno))
+        run.map_or(0, |cursor| cursor.plain_run(rival, as_of))
     }
 
     /// The same going back; `None` where the entry that it stands on is none of them.
-    pub(crate) fn plain_run_back(&mut self, seqno: Seqno) -> Option<usize> {
+    pub(crate) fn plain_run_back(&mut self, as_of: AsOf) -> Option<usize> {
         let (run, rival) = self.unrivalled();
         seeded!(RunBackPastRival: rival = None);
-        run?.plain_run_back(rival, seqno)
+        run?.plain_run_back(rival, as_of)
     }
 
     /// The current source if it is a run that comes first again and again, and the key that it will come to be behind.

@@ -88,9 +88,10 @@ impl Source {
         }
     }
 
+    #[inline]
     pub(crate) fn expiry(&self) -> Option<u64> {
         match self {
-            Source::Memory(_) => None,
+            Source::Memory(cursor) => cursor.expiry(),
             Source::Run(cursor) => cursor.expiry(),
         }
     }

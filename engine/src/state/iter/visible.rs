@@ -1,4 +1,4 @@
-//! Each key once, as of one sequence number, in both directions.
+//! Each key once, as of one sequence number and one time, in both directions.
 //!
 //! The position is a gap between keys, not a key: it lies before the first key that is `bound` or
 //! greater. `next` returns the entry behind the gap and steps over it, `prev` the one before. So
@@ -7,7 +7,7 @@
 //! A step looks at maps inside of the engine, but for one in a plain run; behind it one comparison tells whether anything
 //! mapped has failed since the cursor was made ([`faults`]). Then its own files are asked.
 
-use orlop_formats::ids::{Kind, Seqno};
+use orlop_formats::ids::{AsOf, Kind};
 
 use crate::env::faults::{self, Inside};
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ enum Direction {
 /// See the module.
 pub(crate) struct Visible {
     merge: Merge,
-    seqno: Seqno,
+    as_of: AsOf,
     gap: Gap,
     /// See [`Gap::Bound`]; `None` is behind every key.
     bound: Option<Vec<u8>>,
@@ -47,6 +47,8 @@ pub(crate) struct Visible {
     value: Vec<u8>,
     value_in_merge: bool,
     key_in_merge: bool,
+    /// When it expires, if its key is not in the merge.
+    expiry: Option<u64>,
     /// So many entries follow in the merge, in its direction, that are to be returned as they are.
     run: usize,
     /// The merge stands on the entry last returned.
@@ -58,10 +60,10 @@ pub(crate) struct Visible {
 }
 
 impl Visible {
-    pub(crate) fn new(merge: Merge, seqno: Seqno) -> Self {
+    pub(crate) fn new(merge: Merge, as_of: AsOf) -> Self {
         Self {
             merge,
-            seqno,
+            as_of,
             gap: Gap::Bound,
             bound: Some(Vec::new()),
             direction: Direction::None,
@@ -69,6 +71,7 @@ impl Visible {
             value: Vec::new(),
             value_in_merge: false,
             key_in_merge: false,
+            expiry: None,
             run: 0,
             on_returned: false,
             failed: None,
@@ -97,6 +100,15 @@ impl Visible {
         let taken = take(key, value);
         drop(inside);
         self.faults_since().map_or(Ok(taken), Err)
+    }
+
+    /// When the entry of the last step that found one expires.
+    pub(crate) fn expiry(&mut self) -> Result<Option<u64>> {
+        if self.key_in_merge {
+            let _inside = Inside::enter();
+            self.expiry = self.merge.entry().and_then(Source::expiry);
+        }
+        self.faults_since().map_or(Ok(self.expiry), Err)
     }
 
     #[inline]
@@ -181,6 +193,7 @@ impl Visible {
         if std::mem::take(&mut self.key_in_merge) {
             self.key.clear();
             self.key.extend_from_slice(self.merge.entry().map_or(&[], Source::key));
+            self.expiry = self.merge.entry().and_then(Source::expiry);
         }
     }
 
@@ -196,17 +209,19 @@ impl Visible {
         }
         self.on_returned = false;
         while let Some(source) = self.merge.entry() {
-            if source.seqno() > self.seqno {
+            if source.seqno() > self.as_of.seqno {
                 self.merge.next()?;
                 continue;
             }
             // The newest version that we can see decides.
             self.key.clear();
             self.key.extend_from_slice(source.key());
-            if is_live(source.kind())? {
+            let expiry = source.expiry();
+            if is_live(source.kind())? && !self.as_of.has_passed(expiry) {
+                self.expiry = expiry;
                 self.merge.load_value()?;
                 (self.value_in_merge, self.on_returned) = (true, true);
-                self.run = self.merge.plain_run(self.seqno);
+                self.run = self.merge.plain_run(self.as_of);
                 self.gap = Gap::BehindKey;
                 return Ok(true);
             }
@@ -253,7 +268,7 @@ impl Visible {
 
     /// Returns the entry of the merge as it is, and says how many more will be; false where none can.
     fn begin_run_back(&mut self) -> Result<bool> {
-        let Some(more) = self.merge.plain_run_back(self.seqno) else { return Ok(false) };
+        let Some(more) = self.merge.plain_run_back(self.as_of) else { return Ok(false) };
         self.merge.load_value()?;
         (self.value_in_merge, self.key_in_merge, self.on_returned) = (true, true, true);
         (self.run, self.gap) = (more, Gap::BeforeKey);
@@ -266,9 +281,11 @@ impl Visible {
         while let Some(source) = self.merge.entry()
             && source.key() == self.key
         {
-            if source.seqno() <= self.seqno {
-                live = is_live(source.kind())?;
+            if source.seqno() <= self.as_of.seqno {
+                let expiry = source.expiry();
+                live = is_live(source.kind())? && !self.as_of.has_passed(expiry);
                 if live {
+                    self.expiry = expiry;
                     self.merge.load_value()?;
                     let value = self.merge.entry().map_or(&[][..], |source| source.value());
                     self.value.clear();

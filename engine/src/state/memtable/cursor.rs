@@ -174,6 +174,11 @@ impl MemCursor {
         self.version.map_or(Kind::Delete, Record::kind)
     }
 
+    #[inline]
+    pub(crate) fn expiry(&self) -> Option<u64> {
+        self.version.and_then(Record::expiry)
+    }
+
     pub(crate) fn value(&self) -> &[u8] {
         self.version.map_or(&[], Record::value)
     }

@@ -1,4 +1,4 @@
-//! Versions of keys: a header, the key, the value, in one piece of the arena.
+//! Versions of keys: a header, an expiry if there is one, the key, the value, in one piece of the arena.
 //!
 //! The versions of one key are a list, newest first. Each but the first of a key also knows one
 //! further back (Myers, "An applicative random-access stack", 1983), so that an old one among many
@@ -8,6 +8,7 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::slice;
 
+use orlop_formats::batch::Op;
 use orlop_formats::ids::{DatabaseId, Kind, Seqno};
 
 use super::arena::{Arena, Placed, Resident};
@@ -21,6 +22,7 @@ pub(super) struct Header {
     key_len: u32,
     value_len: u32,
     kind: Kind,
+    expires: bool,
 }
 
 // SAFETY: a header never changes once it is shared, and what it points to neither.
@@ -36,24 +38,24 @@ struct Jump {
     depth: u64,
 }
 
-/// Bytes before the key.
-const fn before_key(older: bool) -> usize {
+/// Bytes before the expiry, or before the key if there is none.
+const fn before_expiry(older: bool) -> usize {
     size_of::<Header>() + if older { size_of::<Jump>() } else { 0 }
+}
+
+/// Bytes before the key.
+const fn before_key(older: bool, expires: bool) -> usize {
+    before_expiry(older) + if expires { size_of::<u64>() } else { 0 }
 }
 
 /// A version of a key.
 pub(super) type Record = Placed<Header>;
 
 /// Writes a version into the arena, in front of the older ones of its key.
-pub(super) fn write(
-    arena: &mut Arena,
-    key: Key<'_>,
-    seqno: Seqno,
-    (kind, value): (Kind, &[u8]),
-    older: Option<Record>,
-) -> Record {
-    let start = before_key(older.is_some());
-    let size = (start + key.bytes.len() + value.len()).next_multiple_of(align_of::<Header>());
+pub(super) fn write(arena: &mut Arena, op: &Op<'_>, seqno: Seqno, older: Option<Record>) -> Record {
+    let Op { kind, database, key, value, expiry } = *op;
+    let start = before_key(older.is_some(), expiry.is_some());
+    let size = (start + key.len() + value.len()).next_multiple_of(align_of::<Header>());
     let Ok(layout) = Layout::from_size_align(size, align_of::<Header>()) else {
         // Keys and values are slices, and together they fit into memory twice.
         unreachable!("a record of {size} bytes");
@@ -62,20 +64,24 @@ pub(super) fn write(
     let header = Header {
         seqno,
         older,
-        database: key.database,
-        key_len: key.bytes.len() as u32,
+        database,
+        key_len: key.len() as u32,
         value_len: value.len() as u32,
         kind,
+        expires: expiry.is_some(),
     };
-    // SAFETY: the piece is fresh, aligned for a header and a jump, and as long as all four parts.
+    // SAFETY: the piece is fresh, aligned for a header, a jump and an expiry, and as long as all parts.
     unsafe {
         place.cast::<Header>().write(header);
         if let Some(older) = older {
             place.cast::<Header>().add(1).cast::<Jump>().write(jump_over(older));
         }
+        if let Some(expiry) = expiry {
+            place.add(before_expiry(older.is_some())).cast::<u64>().write(expiry);
+        }
         let bytes = place.add(start);
-        bytes.copy_from_nonoverlapping(start_of(key.bytes), key.bytes.len());
-        bytes.add(key.bytes.len()).copy_from_nonoverlapping(start_of(value), value.len());
+        bytes.copy_from_nonoverlapping(start_of(key), key.len());
+        bytes.add(key.len()).copy_from_nonoverlapping(start_of(value), value.len());
     }
     // SAFETY: a header was written there just now; who asked for it owns the arena.
     unsafe { Placed::of(place.cast()) }
@@ -107,6 +113,18 @@ impl Record {
         self.head().kind
     }
 
+    /// When it expires, in milliseconds since 1970.
+    pub(super) fn expiry(self) -> Option<u64> {
+        let Header { expires, ref older, .. } = *self.head();
+        if !expires {
+            return None;
+        }
+        let start = before_expiry(older.is_some());
+        // SAFETY: `write` put an expiry there, aligned as the header is and as long as nothing else comes between, for
+        // every record that says so.
+        Some(unsafe { self.place().cast::<u8>().add(start).cast::<u64>().read() })
+    }
+
     /// The next older version.
     pub(super) fn older(self) -> Option<Record> {
         self.head().older
@@ -114,14 +132,14 @@ impl Record {
 
     /// For as long as the memtable is held.
     pub(super) fn key<'a>(self) -> Key<'a> {
-        let Header { database, key_len, ref older, .. } = *self.head();
-        Key { database, bytes: self.bytes(before_key(older.is_some()), key_len) }
+        let Header { database, key_len, ref older, expires, .. } = *self.head();
+        Key { database, bytes: self.bytes(before_key(older.is_some(), expires), key_len) }
     }
 
     /// For as long as the memtable is held.
     pub(super) fn value<'a>(self) -> &'a [u8] {
-        let Header { key_len, value_len, ref older, .. } = *self.head();
-        self.bytes(before_key(older.is_some()) + key_len as usize, value_len)
+        let Header { key_len, value_len, ref older, expires, .. } = *self.head();
+        self.bytes(before_key(older.is_some(), expires) + key_len as usize, value_len)
     }
 
     /// The newest of this version and the older ones that `seqno` can see.
@@ -170,12 +188,18 @@ mod tests {
     use super::*;
     use crate::sync::Arc;
 
+    /// Of each third version.
+    fn expiry(n: u64) -> Option<u64> {
+        n.is_multiple_of(3).then_some(n << 40 | 7)
+    }
+
     fn versions(arena: &mut Arena, count: u64) -> Record {
-        let key = Key { database: DatabaseId(16), bytes: b"key" };
         let mut newest = None;
         for n in 0..count {
-            let value = n.to_le_bytes();
-            newest = Some(write(arena, key, 10 + 2 * n, (Kind::Put, &value), newest));
+            let (value, expiry) = (n.to_le_bytes(), expiry(n));
+            let database = DatabaseId(16);
+            let op = Op { kind: Kind::Put, database, key: b"key", value: &value, expiry };
+            newest = Some(write(arena, &op, 10 + 2 * n, newest));
         }
         newest.unwrap()
     }
@@ -190,7 +214,7 @@ mod tests {
             for seqno in [10 + 2 * n, 11 + 2 * n] {
                 let found = newest.as_of(seqno).unwrap();
                 assert_eq!((found.seqno(), found.value()), (10 + 2 * n, &n.to_le_bytes()[..]));
-                assert_eq!(found.key().bytes, b"key");
+                assert_eq!((found.key().bytes, found.expiry()), (&b"key"[..], expiry(n)));
             }
         }
         assert_eq!(newest.as_of(Seqno::MAX).unwrap().seqno(), 8 + 2 * count);

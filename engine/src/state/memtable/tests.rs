@@ -6,8 +6,12 @@ use std::ops::Bound;
 
 const DB: DatabaseId = DatabaseId(16);
 
+fn op<'a>(kind: Kind, database: DatabaseId, key: &'a [u8], value: &'a [u8]) -> Op<'a> {
+    Op { kind, database, key, value, expiry: None }
+}
+
 fn put(active: &mut Active, database: DatabaseId, key: &[u8], seqno: Seqno, value: &[u8]) {
-    active.writer().insert(database, key, seqno, Kind::Put, value);
+    active.writer().insert(&op(Kind::Put, database, key, value), seqno);
 }
 
 fn get<'a>(
@@ -28,11 +32,11 @@ fn empty() -> (Active, Arc<Memtable>) {
 fn filled() -> Arc<Memtable> {
     let (mut active, memtable) = empty();
     let mut writer = active.writer();
-    writer.insert(DB, b"", 1, Kind::Put, b"empty");
-    writer.insert(DB, b"a", 2, Kind::Put, b"1");
-    writer.insert(DB, b"a\0", 3, Kind::Put, b"2");
-    writer.insert(DB, b"a", 4, Kind::Delete, b"");
-    writer.insert(DatabaseId(17), b"a", 5, Kind::Put, b"other");
+    writer.insert(&op(Kind::Put, DB, b"", b"empty"), 1);
+    writer.insert(&op(Kind::Put, DB, b"a", b"1"), 2);
+    writer.insert(&op(Kind::Put, DB, b"a\0", b"2"), 3);
+    writer.insert(&op(Kind::Delete, DB, b"a", b""), 4);
+    writer.insert(&op(Kind::Put, DatabaseId(17), b"a", b"other"), 5);
     drop(writer);
     assert_eq!((memtable.entries(), memtable.last_seqno()), (5, 5));
     memtable
@@ -44,9 +48,9 @@ fn a_batch_without_a_place_gets_one() {
     for seqno in [1, 2, 1_000] {
         let (mut active, _) = empty();
         let mut writer = active.writer();
-        writer.insert(DB, b"a", APART, Kind::Put, b"old");
-        writer.insert(DB, b"a", APART, Kind::Put, b"new");
-        writer.insert(DB, b"b", APART, Kind::Delete, b"");
+        writer.insert(&op(Kind::Put, DB, b"a", b"old"), APART);
+        writer.insert(&op(Kind::Put, DB, b"a", b"new"), APART);
+        writer.insert(&op(Kind::Delete, DB, b"b", b""), APART);
         drop(writer);
         let memtable = active.place(seqno, 7);
         assert_eq!((memtable.last_seqno(), memtable.sealed_at()), (seqno, seqno));
@@ -122,10 +126,10 @@ fn cursors_stay_inside_their_database() {
 #[test]
 fn one_key_written_again_and_again_stays_fast() {
     let (mut active, memtable) = empty();
-    let count = if cfg!(miri) { 100 } else { 200_000 };
+    let count: Seqno = if cfg!(miri) { 100 } else { 200_000 };
     let mut writer = active.writer();
     for seqno in 1..=count {
-        writer.insert(DB, b"hot", seqno, Kind::Put, &seqno.to_le_bytes());
+        writer.insert(&op(Kind::Put, DB, b"hot", &seqno.to_le_bytes()), seqno);
     }
     drop(writer);
     for seqno in (1..=count).step_by(97) {

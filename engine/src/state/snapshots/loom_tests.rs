@@ -10,6 +10,10 @@ struct Store {
     visible: AtomicU64,
 }
 
+fn boundaries(store: &Store) -> Vec<Seqno> {
+    store.snapshots.boundaries(&store.visible, || 0).iter().map(|of| of.seqno).collect()
+}
+
 fn store() -> Arc<Store> {
     Arc::new(Store { snapshots: Snapshots::default(), visible: AtomicU64::new(1) })
 }
@@ -27,9 +31,9 @@ fn a_compaction_knows_a_snapshot_or_is_older_than_it() {
         };
         let reader = {
             let store = Arc::clone(&store);
-            thread::spawn(move || store.snapshots.pin(&store.visible))
+            thread::spawn(move || store.snapshots.pin(&store.visible, || 0).seqno)
         };
-        let kept = store.snapshots.boundaries(&store.visible);
+        let kept = boundaries(&store);
         let oldest = store.snapshots.oldest(&store.visible);
         let pinned = reader.join().unwrap();
         writer.join().unwrap();
@@ -48,12 +52,12 @@ fn a_pin_holds_until_its_last_holder_lets_go() {
         let store = store();
         let holder = {
             let store = Arc::clone(&store);
-            thread::spawn(move || store.snapshots.pin(&store.visible))
+            thread::spawn(move || store.snapshots.pin(&store.visible, || 0).seqno)
         };
-        let mine = store.snapshots.pin(&store.visible);
+        let mine = store.snapshots.pin(&store.visible, || 0).seqno;
         store.visible.store(2, Ordering::Release);
         store.snapshots.unpin(mine);
-        let kept = store.snapshots.boundaries(&store.visible);
+        let kept = boundaries(&store);
         let theirs = holder.join().unwrap();
         assert!(kept.contains(&theirs) || theirs >= 2, "{theirs} is not among {kept:?}");
         assert_eq!(store.snapshots.count(), 1);

@@ -138,8 +138,8 @@ fn a_reader_never_reads_below_what_its_view_has_folded() {
                 });
             })
         };
-        let kept = Snapshots::default().boundaries(&store.visible);
-        store.view.update(|_| Folded(kept.last().copied().unwrap()));
+        let kept = Snapshots::default().boundaries(&store.visible, || 0);
+        store.view.update(|_| Folded(kept.last().unwrap().seqno));
         writer.join().unwrap();
         reader.join().unwrap();
     });

@@ -5,7 +5,7 @@ use orlop_formats::checksum::{self, Place};
 use orlop_formats::error::DecodeError;
 use orlop_formats::file_header::FileHeader;
 use orlop_formats::sstable::{
-    FOOTER_LEN, Footer, Handle, Partition, Properties, decode_partitions,
+    Expiries, FOOTER_LEN, Footer, Handle, Partition, Properties, decode_partitions,
 };
 
 use super::Inspected;
@@ -230,6 +230,10 @@ fn properties_record((offset, len): (u64, u64), properties: &Properties) -> Reco
         Field::number("last database", u64::from(properties.largest.0.0)),
         Field::bytes("largest", properties.largest.1.as_slice()),
     ];
-    fields.extend(properties.max_expiry.map(|expiry| Field::number("max expiry ms", expiry)));
+    if let Some(Expiries { entries, eighths: [first, .., last] }) = properties.expiries {
+        fields.push(Field::number("entries with an expiry", entries));
+        fields.push(Field::number("an eighth has expired ms", first));
+        fields.push(Field::number("all have expired ms", last));
+    }
     Record::new(offset, len, "properties", fields)
 }

@@ -284,9 +284,9 @@ fn check_group(report: &mut Report, catalog: &mut Catalog, path: &Path, frame: &
                     break;
                 }
             };
-            if !matches!(op.kind, Kind::Put | Kind::Delete) || op.expiry.is_some() {
+            if !matches!((op.kind, op.expiry), (Kind::Put, _) | (Kind::Delete, None)) {
                 let found = format!("{:?}, expiry {:?}", op.kind, op.expiry);
-                report.finding(path, at, "op", "puts and deletes that do not expire", found);
+                report.finding(path, at, "op", "puts, and deletes without an expiry", found);
             }
             if op.database == SYSTEM_DATABASE {
                 let entry = Entry { key: op.key, seqno, kind: op.kind, value: op.value };

@@ -178,6 +178,8 @@ fn check_properties(
 ) {
     // Without every block nothing can be said about the sums.
     let Some(totals) = totals else { return };
+    let expiring = properties.expiries.map_or(0, |expiries| expiries.entries);
+    let [.., latest] = properties.expiries.map_or([0; 8], |expiries| expiries.eighths);
     for (what, said, counted) in [
         ("property entries", properties.entries, totals.entries),
         ("property tombstones", properties.tombstones, totals.tombstones),
@@ -186,7 +188,8 @@ fn check_properties(
         ("property max seqno", properties.max_seqno, totals.max_seqno),
         ("property raw key bytes", properties.raw_key_bytes, totals.key_bytes),
         ("property raw value bytes", properties.raw_value_bytes, totals.value_bytes),
-        ("property max expiry", properties.max_expiry.unwrap_or(0), totals.max_expiry.unwrap_or(0)),
+        ("property entries with an expiry", expiring, totals.expiring),
+        ("property latest expiry", latest, totals.max_expiry.unwrap_or(0)),
     ] {
         report.equal(path, offset, what, counted, said);
     }

@@ -24,6 +24,7 @@ pub(super) struct Totals {
     pub(super) max_seqno: Seqno,
     pub(super) key_bytes: u64,
     pub(super) value_bytes: u64,
+    pub(super) expiring: u64,
     pub(super) max_expiry: Option<u64>,
     pub(super) smallest: Option<(DatabaseId, Vec<u8>)>,
     pub(super) largest: Option<(DatabaseId, Vec<u8>)>,
@@ -291,6 +292,7 @@ impl<'a, 'r> Blocks<'a, 'r> {
         totals.max_seqno = totals.max_seqno.max(seqno);
         totals.key_bytes += key.len() as u64;
         totals.value_bytes += value_len;
+        totals.expiring += u64::from(expiry.is_some());
         totals.max_expiry = totals.max_expiry.max(expiry);
         if totals.smallest.is_none() {
             totals.smallest = Some((database, key.to_vec()));

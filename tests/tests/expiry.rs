@@ -1,0 +1,394 @@
+//! Entries that expire: they are gone at once, for good, and so is their space.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use orlop::env::{Env, Keep, SimEnv};
+use orlop::{
+    Background, Builder, Compression, Database, DatabaseOptions, Durability, Expiry, Progress,
+    Store,
+};
+
+const START: u64 = 1_700_000_000_000;
+
+fn builder(env: &SimEnv) -> Builder {
+    Store::builder()
+        .env(Arc::new(env.clone()))
+        .background(Background::Manual)
+        .memtable_size(64 << 10)
+        .table_size(16 << 10)
+        .level_base(64 << 10)
+        .block_size(512)
+}
+
+fn open(env: &SimEnv) -> Store {
+    builder(env).open("/store").unwrap()
+}
+
+fn key(n: u64) -> Vec<u8> {
+    format!("key{n:05}").into_bytes()
+}
+
+/// The numbers of the keys that each way to read finds; all ways must find the same.
+fn found(database: &Database, store: &Store, keys: u64) -> Vec<u64> {
+    let number = |key: &[u8]| std::str::from_utf8(&key[3..]).unwrap().parse::<u64>().unwrap();
+    let snapshot = store.snapshot();
+    let by_get: Vec<u64> = (0..keys).filter(|n| database.get(key(*n)).unwrap().is_some()).collect();
+    let all: Vec<Vec<u8>> = (0..keys).map(key).collect();
+    let many = database.multi_get(&all).unwrap();
+    let by_many: Vec<u64> = (0..keys).zip(many).filter_map(|(n, value)| value.map(|_| n)).collect();
+    let mut cursor = database.cursor().unwrap();
+    let (mut forward, mut back) = (Vec::new(), Vec::new());
+    while let Some((key, _)) = cursor.next().unwrap() {
+        forward.push(number(key));
+    }
+    while let Some((key, _)) = cursor.prev().unwrap() {
+        back.push(number(key));
+    }
+    back.reverse();
+    let range: Vec<u64> = database.iter().map(|entry| number(&entry.unwrap().0)).collect();
+    let mut reverse: Vec<u64> =
+        snapshot.iter(database).rev().map(|entry| number(&entry.unwrap().0)).collect();
+    reverse.reverse();
+    let contains: Vec<u64> = (0..keys).filter(|n| database.contains(key(*n)).unwrap()).collect();
+    let in_snapshot: Vec<u64> =
+        (0..keys).filter(|n| snapshot.get(database, key(*n)).unwrap().is_some()).collect();
+    for other in [by_many, forward, back, range, reverse, contains, in_snapshot] {
+        assert_eq!(other, by_get);
+    }
+    by_get
+}
+
+#[test]
+fn what_expires_is_gone_at_once_wherever_it_lies() {
+    for compression in [Compression::None, Compression::Snappy] {
+        let env = SimEnv::new(1);
+        let store = builder(&env).compression(compression).open("/store").unwrap();
+        let database = store.database("d").unwrap();
+        // Most never expire, some do so one after the other, and two at the same time.
+        let time = |n: u64| match n % 7 {
+            3 => Some(START + n),
+            5 => Some(START + 500),
+            _ => None,
+        };
+        for n in 0..400 {
+            let expiry = time(n).map_or(Expiry::Never, Expiry::At);
+            database.put_expiring(key(n), [7; 40], expiry).unwrap();
+        }
+        let there = |now: u64| -> Vec<u64> {
+            (0..400).filter(|n| time(*n).is_none_or(|time| time > now)).collect()
+        };
+        let look = |what: &str, now: u64| {
+            env.set_now(now);
+            assert_eq!(found(&database, &store, 400), there(now), "{what} at {now}");
+        };
+        look("in memory", START);
+        look("in memory", START + 38);
+        assert_eq!(database.expiry(key(3)).unwrap(), None);
+        assert_eq!(database.expiry(key(45)).unwrap(), Some(Expiry::At(START + 45)));
+        assert_eq!(database.expiry(key(4)).unwrap(), Some(Expiry::Never));
+        store.flush().unwrap();
+        look("in level 0", START + 44);
+        look("in level 0", START + 45);
+        store.compact().unwrap();
+        look("below", START + 45);
+        look("below", START + 200);
+        look("below", START + 499);
+        look("below", START + 500);
+    }
+}
+
+#[test]
+fn who_stands_still_does_so_in_time() {
+    let env = SimEnv::new(1);
+    let store = open(&env);
+    let database = store.database("d").unwrap();
+    for n in 0..200 {
+        database.put_expiring(key(n), [1; 50], Expiry::At(START + 10 + n % 2)).unwrap();
+    }
+    store.flush().unwrap();
+    let (early, mut cursor, mut range) =
+        (store.snapshot(), database.cursor().unwrap(), database.iter());
+    let first = range.next().unwrap().unwrap().0;
+    env.set_now(START + 10);
+    let middle = store.snapshot();
+    env.set_now(START + 11);
+    // Nothing is left for others, and a compaction keeps it for these.
+    assert_eq!(found(&database, &store, 200), Vec::<u64>::new());
+    store.compact().unwrap();
+    while store.step().unwrap() != Progress::Idle {}
+    assert_eq!(early.iter(&database).filter(|entry| entry.is_ok()).count(), 200);
+    assert_eq!(middle.iter(&database).filter(|entry| entry.is_ok()).count(), 100);
+    assert_eq!(early.get(&database, key(0)).unwrap().as_deref(), Some(&[1; 50][..]));
+    assert_eq!(early.expiry(&database, key(1)).unwrap(), Some(Expiry::At(START + 11)));
+    assert_eq!(middle.get(&database, key(0)).unwrap(), None);
+    assert_eq!(middle.multi_get(&database, &[key(0), key(1)]).unwrap()[0], None);
+    let mut steps = 0;
+    while let Some((_, _, expiry)) = cursor.next_with_expiry().unwrap() {
+        assert_eq!(expiry, Expiry::At(START + 10 + steps % 2));
+        steps += 1;
+    }
+    assert_eq!((steps, first), (200, key(0)));
+    // From both ends, at one time.
+    assert_eq!(range.next_back().unwrap().unwrap().0, key(199));
+    assert_eq!(range.count(), 198);
+    let kept = || -> (u64, u64) {
+        let levels = store.stats().levels;
+        let runs = || levels.iter().flat_map(|level| &level.runs);
+        (runs().map(|run| run.expiring).sum(), runs().map(|run| run.entries).sum())
+    };
+    // One is that of the catalog.
+    assert_eq!(kept(), (200, 201));
+    drop((early, middle));
+    store.compact().unwrap();
+    assert_eq!(kept(), (0, 1), "nobody sees anything any more");
+}
+
+#[test]
+fn what_lies_below_does_not_come_back() {
+    let env = SimEnv::new(1);
+    let mut store = open(&env);
+    let database = store.database("d").unwrap();
+    database.put("kept", "old").unwrap();
+    database.put("lost", "old").unwrap();
+    store.compact().unwrap();
+    database.put_expiring("lost", "new", Expiry::At(START + 5)).unwrap();
+    let shown = |store: &Store| {
+        let database = store.database("d").unwrap();
+        let keys: Vec<Vec<u8>> = database.iter().map(|entry| entry.unwrap().0).collect();
+        (database.get("lost").unwrap().map(|value| value.to_vec()), keys.len())
+    };
+    assert_eq!(shown(&store), (Some(b"new".to_vec()), 2));
+    for now in [START + 4, START + 5, START + 9] {
+        env.set_now(now);
+        let expected = if now < START + 5 { (Some(b"new".to_vec()), 2) } else { (None, 1) };
+        assert_eq!(shown(&store), expected, "in memory");
+        store.flush().unwrap();
+        assert_eq!(shown(&store), expected, "in a table");
+        store.close().unwrap();
+        store = open(&env);
+        assert_eq!(shown(&store), expected, "after an open");
+    }
+    // Flushed when it had expired, above the old one.
+    let database = store.database("d").unwrap();
+    database.put_expiring("kept", "new", Expiry::At(START + 12)).unwrap();
+    env.set_now(START + 12);
+    for work in [Store::flush, Store::compact, Store::settle, Store::compact] {
+        work(&store).unwrap();
+        assert_eq!(shown(&store), (None, 0));
+    }
+    // A newer write counts again.
+    database.put("kept", "newest").unwrap();
+    assert_eq!(database.get("kept").unwrap().as_deref(), Some(&b"newest"[..]));
+    assert_eq!(database.expiry("kept").unwrap(), Some(Expiry::Never));
+}
+
+#[test]
+fn a_database_has_a_time_to_live() {
+    let env = SimEnv::new(1);
+    let mut store = open(&env);
+    let options = DatabaseOptions {
+        time_to_live: Some(Duration::from_micros(9_001)),
+        ..DatabaseOptions::default()
+    };
+    store.create_database("d", options).unwrap();
+    for round in 0..3 {
+        let database = store.database("d").unwrap();
+        let now = env.now_ms();
+        database.put("own", "1").unwrap();
+        database.put_with("weaker", "1", Durability::Memory).unwrap();
+        database.put_expiring("never", "1", Expiry::Never).unwrap();
+        database.put_expiring("later", "1", Expiry::After(Duration::from_millis(20))).unwrap();
+        let mut batch = store.batch();
+        batch.put(&database, "of a batch", "1").unwrap();
+        batch.put_expiring(&database, "of a batch, never", "1", Expiry::Never).unwrap();
+        batch.commit().unwrap();
+        let expiry = |key: &str| database.expiry(key).unwrap();
+        // A part of a millisecond is one.
+        for key in ["own", "weaker", "of a batch"] {
+            assert_eq!(expiry(key), Some(Expiry::At(now + 10)), "{key} in round {round}");
+        }
+        assert_eq!(expiry("later"), Some(Expiry::At(now + 20)));
+        assert_eq!(expiry("never"), Some(Expiry::Never));
+        assert_eq!(expiry("of a batch, never"), Some(Expiry::Never));
+        env.set_now(now + 10);
+        assert_eq!(database.iter().count(), 3);
+        match round {
+            0 => store.rename_database("d", "e").unwrap(),
+            1 => store.database("d").unwrap().clear().unwrap(),
+            _ => {}
+        }
+        if round == 0 {
+            store.rename_database("e", "d").unwrap();
+        }
+        store.close().unwrap();
+        store = open(&env);
+    }
+    assert_eq!(store.database("other").unwrap().expiry("absent").unwrap(), None);
+}
+
+#[test]
+fn any_time_is_a_time() {
+    let store = Store::in_memory().unwrap();
+    let database = store.database("d").unwrap();
+    for (key, expiry, is_there) in [
+        ("0", Expiry::At(0), false),
+        ("1", Expiry::At(1), false),
+        ("last", Expiry::At(u64::MAX), true),
+        ("now", Expiry::After(Duration::ZERO), false),
+        ("long", Expiry::After(Duration::MAX), true),
+    ] {
+        database.put(key, "before").unwrap();
+        database.put_expiring(key, "v", expiry).unwrap();
+        assert_eq!(database.get(key).unwrap().is_some(), is_there, "{key}");
+        store.flush().unwrap();
+        assert_eq!(database.get(key).unwrap().is_some(), is_there, "{key} in a table");
+    }
+    let options =
+        DatabaseOptions { time_to_live: Some(Duration::MAX), ..DatabaseOptions::default() };
+    let ever = store.create_database("ever", options).unwrap();
+    ever.put("k", "v").unwrap();
+    assert_eq!(ever.expiry("k").unwrap(), Some(Expiry::At(u64::MAX)));
+}
+
+#[test]
+fn a_clock_that_goes_back_brings_nothing_back() {
+    let env = SimEnv::new(1);
+    let mut store = open(&env);
+    let database = store.database("d").unwrap();
+    database.put_expiring("k", "v", Expiry::At(START + 100)).unwrap();
+    env.set_now(START + 100);
+    assert_eq!(database.get("k").unwrap(), None);
+    env.set_now(START + 1);
+    assert_eq!(database.get("k").unwrap(), None, "in the same open");
+    // What is written now counts from the store's time.
+    database.put_expiring("l", "v", Expiry::After(Duration::from_millis(5))).unwrap();
+    assert_eq!(database.expiry("l").unwrap(), Some(Expiry::At(START + 105)));
+    store.close().unwrap();
+    env.set_now(START);
+    store = open(&env);
+    let database = store.database("d").unwrap();
+    assert_eq!(database.get("k").unwrap(), None, "behind a close");
+    assert!(database.get("l").unwrap().is_some());
+}
+
+/// A compaction leaves something out because of the time; behind a crash, with a clock that was put back, the store is
+/// not at a time at which that would have been there.
+#[test]
+fn a_compaction_notes_the_time_at_which_it_left_something_out() {
+    let env = SimEnv::new(1);
+    let store = open(&env);
+    let database = store.database("d").unwrap();
+    for round in 0..2 {
+        // Two tables of level 1, of which one is compacted once they have expired.
+        for n in 0..200 {
+            let n = 1_000 * round + n;
+            database.put_expiring(key(n), [1; 50], Expiry::At(START + 50)).unwrap();
+        }
+        store.flush().unwrap();
+        store.compact().unwrap();
+    }
+    env.set_now(START + 50);
+    while store.step().unwrap() != Progress::Compacted {}
+    let image = env.crash(Keep::Nothing);
+    image.set_now(START);
+    let store = open(&image);
+    let database = store.database("d").unwrap();
+    assert_eq!(database.iter().count(), 0, "some of those that expired together are back");
+}
+
+#[test]
+fn a_kill_keeps_expiries() {
+    let env = SimEnv::new(1);
+    let store = open(&env);
+    let database = store.database("d").unwrap();
+    let mut large = store.batch();
+    for n in 0..600 {
+        let expiry = if n % 3 == 0 { Expiry::Never } else { Expiry::At(START + n) };
+        database.put_expiring_with(key(n), [2; 30], expiry, Durability::Buffered).unwrap();
+        large.put_expiring(&database, key(1_000 + n), [3; 60], expiry).unwrap();
+    }
+    large.commit_with(Durability::Buffered).unwrap();
+    let image = env.kill();
+    for read_only in [true, false] {
+        let store = match read_only {
+            true => builder(&image).open_read_only("/store").unwrap(),
+            false => open(&image),
+        };
+        let database = store.database("d").unwrap();
+        image.set_now(START);
+        for n in (0..600).chain(1_000..1_600) {
+            let expected = match n % 1_000 {
+                0 => Some(Expiry::Never),
+                n if n % 3 == 0 => Some(Expiry::Never),
+                n => Some(Expiry::At(START + n)),
+            };
+            assert_eq!(database.expiry(key(n)).unwrap(), expected, "{n}, read-only: {read_only}");
+        }
+        image.set_now(START + 1_000);
+        assert_eq!(database.iter().count(), 400);
+        image.set_now(START);
+    }
+}
+
+/// Bytes of a store's directory on the device, and of its tables alone.
+fn on_disk(dir: &std::path::Path) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    let (mut all, mut tables) = (0, 0);
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        // One that has gone meanwhile takes nothing.
+        let Ok(metadata) = entry.metadata() else { continue };
+        let bytes = metadata.blocks() * 512;
+        all += bytes;
+        if entry.path().extension().is_some_and(|kind| kind == "sst") {
+            tables += bytes;
+        }
+    }
+    (all, tables)
+}
+
+fn wait_until(what: &str, is_done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_done() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what} takes more than a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Nobody writes any more, and nobody asks for a compaction.
+#[test]
+fn space_comes_back_by_itself() {
+    for deleted in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let store = Store::builder()
+            .memtable_size(1 << 20)
+            .table_size(1 << 20)
+            .level_base(4 << 20)
+            .compression(Compression::None)
+            .durability(Durability::Buffered)
+            .open(&path)
+            .unwrap();
+        let database = store.database("d").unwrap();
+        let write = |n: u64| match deleted {
+            true => database.put(key(n), [5; 1_000]).unwrap(),
+            false => {
+                let expiry = Expiry::After(Duration::from_secs(3));
+                database.put_expiring(key(n), [5; 1_000], expiry).unwrap();
+            }
+        };
+        (0..12_000).for_each(write);
+        let (_, peak) = on_disk(&path);
+        assert!(peak > 6 << 20, "{peak} bytes of tables");
+        if deleted {
+            (0..12_000).for_each(|n| database.delete(key(n)).unwrap());
+        }
+        wait_until("for its entries to go", || database.iter().count() == 0);
+        wait_until("for its space to come back", || on_disk(&path).1 < peak / 20);
+        wait_until("for the log to shrink", || on_disk(&path).0 < 4 << 20);
+        store.close().unwrap();
+    }
+}
