@@ -7,7 +7,7 @@ use crate::flow::write;
 use crate::options::Durability;
 use crate::pending::Pending;
 use crate::state::catalog::{CatalogOp, DatabaseOptions, Target};
-use crate::state::write_set::{Write, WriteSet};
+use crate::state::write_set::{Lifetime, Write, WriteSet};
 use crate::store::Core;
 use crate::sync::Arc;
 
@@ -54,8 +54,12 @@ impl Batch {
         value: impl AsRef<[u8]>,
     ) -> Result<()> {
         database.bind();
-        let expiry = database.default_expiry();
-        self.write(database, Write::put(key.as_ref(), value.as_ref(), expiry))
+        // Behind a change of the catalog in this batch another database may have the name.
+        let lifetime = match self.writes.has_catalog_ops {
+            true => Lifetime::Default { from: self.core.shared.clock.now() },
+            false => database.lifetime(),
+        };
+        self.write(database, Write::put(key.as_ref(), value.as_ref(), lifetime))
     }
 
     /// Adds a write of `value` under `key`, which is not there any more from some time on.
@@ -69,8 +73,8 @@ impl Batch {
         value: impl AsRef<[u8]>,
         expiry: Expiry,
     ) -> Result<()> {
-        let expiry = expiry.resolve(|| self.core.shared.clock.now());
-        self.write(database, Write::put(key.as_ref(), value.as_ref(), expiry))
+        let lifetime = Lifetime::Known(expiry.resolve(|| self.core.shared.clock.now()));
+        self.write(database, Write::put(key.as_ref(), value.as_ref(), lifetime))
     }
 
     /// Adds a delete of `key`. Deleting what is not there is no error.

@@ -1,6 +1,7 @@
 //! A database: a named, ordered key space of a store.
 
 use std::ops::{Bound, RangeBounds};
+use std::time::Duration;
 
 use orlop_formats::catalog;
 use orlop_formats::ids::{AsOf, DatabaseId, Seqno};
@@ -14,7 +15,7 @@ use crate::state::catalog::{Binding, CatalogOp, Slot, Target};
 use crate::state::clock::Now;
 use crate::state::value::Value;
 use crate::state::view::View;
-use crate::state::write_set::{OneWrite, Write, WriteSet, check_key};
+use crate::state::write_set::{Lifetime, OneWrite, Write, WriteSet, check_key};
 use crate::store::Core;
 use crate::sync::{self, Arc, OnceLock};
 
@@ -135,10 +136,22 @@ impl Database {
         own.unwrap_or(self.core.shared.options.durability)
     }
 
+    /// For how long a value is there whose write does not say so itself; `None`: for ever, or there is no database.
+    pub fn time_to_live(&self) -> Option<Duration> {
+        self.bind();
+        self.slot()?.time_to_live().map(Duration::from_millis)
+    }
+
     /// When a value expires that is written now, and whose write does not say so.
-    pub(crate) fn default_expiry(&self) -> Option<u64> {
-        let time_to_live = self.slot()?.time_to_live()?;
-        Some(self.core.shared.clock.now().saturating_add(time_to_live))
+    pub(crate) fn lifetime(&self) -> Lifetime {
+        let now = || self.core.shared.clock.now();
+        match self.slot() {
+            Some(slot) => {
+                let expiry = |time: u64| now().saturating_add(time);
+                Lifetime::Known(slot.time_to_live().map(expiry))
+            }
+            None => Lifetime::Default { from: now() },
+        }
     }
 
     /// Writes `value` under `key` with the database's default durability. It expires if the database has a default for
@@ -163,8 +176,7 @@ impl Database {
         durability: Durability,
     ) -> Result<()> {
         self.bind();
-        let expiry = self.default_expiry();
-        self.write(Write::put(key.as_ref(), value.as_ref(), expiry), durability)
+        self.write(Write::put(key.as_ref(), value.as_ref(), self.lifetime()), durability)
     }
 
     /// Writes `value` under `key`, which is not there any more from some time on, with the database's default durability.
@@ -191,8 +203,8 @@ impl Database {
         expiry: Expiry,
         durability: Durability,
     ) -> Result<()> {
-        let expiry = expiry.resolve(|| self.core.shared.clock.now());
-        self.write(Write::put(key.as_ref(), value.as_ref(), expiry), durability)
+        let lifetime = Lifetime::Known(expiry.resolve(|| self.core.shared.clock.now()));
+        self.write(Write::put(key.as_ref(), value.as_ref(), lifetime), durability)
     }
 
     /// Deletes `key`; it is no error if it is not there.

@@ -7,7 +7,8 @@ use std::time::Duration;
 /// From that millisecond on it is as if it had been deleted: no reader sees it, and its space comes back by itself.
 /// Readers that stand still do so in time as well: a [`Snapshot`](crate::Snapshot), [`Cursor`](crate::Cursor) or
 /// [`Range`](crate::Range) goes on to show what had not expired when it was made. The time is that of the system, but a
-/// store's own time never goes back: where the system's clock is put back, it stands still until that has caught up.
+/// store's own time does not go back: where the system's clock is put back, it stands still until that has caught up, in
+/// this open and behind its last flush, compaction or close. So a clock that is far ahead once takes the store with it.
 ///
 /// ```
 /// # fn main() -> orlop::Result<()> {

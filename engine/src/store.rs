@@ -261,20 +261,22 @@ impl Store {
         })
     }
 
-    /// Flushes, then merges all sstables into one level: the smallest and fastest shape.
+    /// Flushes, then merges all sstables into one level: the smallest and fastest shape. What has expired goes, but for what
+    /// tables do not know of: they count in eighths.
     ///
     /// # Errors
     /// As [`Store::flush`].
     pub fn compact(&self) -> Result<()> {
         self.flush()?;
         let shared = self.shared();
+        let asked = shared.clock.now();
         if shared.options.background == Background::Manual {
-            while background::step_full(shared)? {}
+            while background::step_full(shared, asked)? {}
             return Ok(());
         }
-        shared.background.lock().full = true;
+        shared.background.lock().full = Some(asked);
         shared.wake();
-        room::wait_until(shared, |state| !state.full)
+        room::wait_until(shared, |state| state.full.is_none())
     }
 
     /// Flushes, and returns when the background has nothing left to do: every level has the size
@@ -286,8 +288,7 @@ impl Store {
         self.flush()?;
         let shared = self.shared();
         if shared.options.background == Background::Manual {
-            shared.background.lock().settle = true;
-            while background::step(shared)? != Progress::Idle {}
+            while background::step_settling(shared)? != Progress::Idle {}
             return Ok(());
         }
         shared.background.lock().settle = true;

@@ -333,6 +333,128 @@ fn a_kill_keeps_expiries() {
     }
 }
 
+#[test]
+fn a_time_to_live_counts_in_the_batch_that_sets_it() {
+    let env = SimEnv::new(1);
+    let store = open(&env);
+    let after = |ms| DatabaseOptions {
+        time_to_live: Some(Duration::from_millis(ms)),
+        ..DatabaseOptions::default()
+    };
+    let (database, other) = (store.database("d").unwrap(), store.database("other").unwrap());
+    let mut batch = store.batch();
+    batch.create_database("d", after(10)).unwrap();
+    batch.put(&database, "k", "v").unwrap();
+    batch.put_expiring(&database, "stays", "v", Expiry::Never).unwrap();
+    batch.create_database("other", after(20)).unwrap();
+    batch.put(&other, "k", "v").unwrap();
+    batch.swap_databases("d", "other").unwrap();
+    batch.put(&database, "behind the swap", "v").unwrap();
+    batch.commit().unwrap();
+    let expiry = |of: &Database, key: &str| of.expiry(key).unwrap();
+    assert_eq!(expiry(&other, "k"), Some(Expiry::At(START + 10)));
+    assert_eq!(expiry(&other, "stays"), Some(Expiry::Never));
+    assert_eq!(expiry(&database, "k"), Some(Expiry::At(START + 20)));
+    assert_eq!(expiry(&database, "behind the swap"), Some(Expiry::At(START + 20)));
+    assert_eq!(database.time_to_live(), Some(Duration::from_millis(20)));
+    // A handle from before the database, a large batch, and a put that creates one that has none.
+    let late = store.database("late").unwrap();
+    let mut large = store.batch();
+    for n in 0..200 {
+        large.put(&late, key(n), [1; 100]).unwrap();
+    }
+    store.create_database("late", after(30)).unwrap();
+    large.commit().unwrap();
+    assert_eq!(expiry(&late, "key00007"), Some(Expiry::At(START + 30)));
+    let new = store.database("new").unwrap();
+    new.put("k", "v").unwrap();
+    assert_eq!((expiry(&new, "k"), new.time_to_live()), (Some(Expiry::Never), None));
+}
+
+/// Bytes that tables hold, entries in them, and how many of these expire.
+fn in_tables(store: &Store) -> (u64, u64, u64) {
+    let levels = store.stats().levels;
+    let runs = || levels.iter().flat_map(|level| &level.runs);
+    let sum = |of: fn(&orlop::RunStats) -> u64| runs().map(of).sum();
+    (sum(|run| run.bytes), sum(|run| run.entries), sum(|run| run.expiring))
+}
+
+#[test]
+fn a_compaction_that_is_asked_for_leaves_nothing_that_has_expired() {
+    let env = SimEnv::new(1);
+    let store = open(&env);
+    let database = store.database("d").unwrap();
+    for n in 0..1_000 {
+        let expiry = if n % 6 == 0 { Expiry::At(START + 5) } else { Expiry::Never };
+        database.put_expiring(key(n), [n as u8; 60], expiry).unwrap();
+    }
+    store.compact().unwrap();
+    store.settle().unwrap();
+    assert_eq!(in_tables(&store).2, 167);
+    env.set_now(START + 5);
+    // A sixth is not worth it unasked.
+    while store.step().unwrap() != Progress::Idle {}
+    assert_eq!(in_tables(&store).2, 167);
+    store.compact().unwrap();
+    assert_eq!((in_tables(&store).1, in_tables(&store).2), (834, 0));
+}
+
+/// A table that is rewritten again and again becomes smaller each time; small ones become one.
+#[test]
+fn what_is_left_of_many_tables_is_few_tables() {
+    let env = SimEnv::new(1);
+    let store = open(&env);
+    let database = store.database("d").unwrap();
+    for n in 0..4_000 {
+        let expiry = if n % 40 == 0 { Expiry::Never } else { Expiry::At(START + 1 + n % 7) };
+        database.put_expiring(key(n), [n as u8; 60], expiry).unwrap();
+    }
+    store.settle().unwrap();
+    let tables = || -> u64 {
+        let levels = store.stats().levels;
+        levels.iter().flat_map(|level| &level.runs).map(|run| run.tables).sum()
+    };
+    let before = tables();
+    for now in 0..8 {
+        env.set_now(START + now);
+        store.settle().unwrap();
+    }
+    assert_eq!(database.iter().count(), 100);
+    assert!(before > 15 && tables() <= 3, "{before} tables, then {}", tables());
+}
+
+/// One table that cannot be read keeps nothing else from being done.
+#[test]
+fn a_worn_table_that_is_damaged_stops_nothing() {
+    let env = SimEnv::new(1);
+    let store = open(&env);
+    let database = store.database("d").unwrap();
+    for n in 0..3_000 {
+        database.put_expiring(key(n), [n as u8; 60], Expiry::At(START + 50)).unwrap();
+    }
+    store.settle().unwrap();
+    store.close().unwrap();
+    let names = env.list(std::path::Path::new("/store")).unwrap();
+    let tables: Vec<_> = names.iter().filter(|entry| entry.name.ends_with(".sst")).collect();
+    assert!(tables.len() > 6);
+    let path = std::path::Path::new("/store").join(&tables[2].name);
+    env.open_write(&path).unwrap().write_at(300, &[0xa5; 40]).unwrap();
+    env.set_now(START + 50);
+    let store = open(&env);
+    let mut failures = 0;
+    for _ in 0..200 {
+        failures += u64::from(store.step().is_err());
+    }
+    assert!((1..=2).contains(&failures), "{failures} steps failed");
+    let database = store.database("d").unwrap();
+    database.put("new", "v").unwrap();
+    store.flush().unwrap();
+    store.settle().unwrap();
+    let (_, entries, _) = in_tables(&store);
+    assert!(entries < 1_000, "{entries} entries are left");
+    assert_eq!(database.get("new").unwrap().as_deref(), Some(&b"v"[..]));
+}
+
 /// Bytes of a store's directory on the device, and of its tables alone.
 fn on_disk(dir: &std::path::Path) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
@@ -355,6 +477,41 @@ fn wait_until(what: &str, is_done: impl Fn() -> bool) {
     while !is_done() {
         assert!(begun.elapsed() < Duration::from_secs(60), "{what} takes more than a minute");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The background sleeps, and nothing but deletes comes: many small ones, or one batch.
+#[test]
+fn a_quiet_store_hears_of_deletes() {
+    for in_one_batch in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let open = || {
+            Store::builder()
+                .memtable_size(2 << 20)
+                .table_size(1 << 20)
+                .level_base(4 << 20)
+                .durability(Durability::Buffered)
+                .open(&path)
+                .unwrap()
+        };
+        let store = open();
+        let database = store.database("d").unwrap();
+        (0..3_000).for_each(|n| database.put(key(n), [5; 1_000]).unwrap());
+        store.settle().unwrap();
+        store.close().unwrap();
+        let store = open();
+        let database = store.database("d").unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        let mut batch = store.batch();
+        for n in 0..3_000 {
+            match in_one_batch {
+                true => batch.delete(&database, key(n)).unwrap(),
+                false => database.delete(key(n)).unwrap(),
+            }
+        }
+        batch.commit().unwrap();
+        wait_until("for space to come back", || on_disk(&path).1 < 100 << 10);
     }
 }
 

@@ -548,13 +548,14 @@ fn entries_of_a_later_version_are_refused() {
     let store = orlop_formats::superblock::decode_file(&superblock).unwrap().newest.store;
     let id = FileId([9; 16]);
     let later = [
-        (Kind::PutBlob, None),
-        (Kind::RangeDelete, None),
-        (Kind::Merge, None),
-        (Kind::Merge, Some(5)),
-        (Kind::Delete, Some(5)),
+        (16, Kind::PutBlob, None),
+        (16, Kind::RangeDelete, None),
+        (16, Kind::Merge, None),
+        (16, Kind::Merge, Some(5)),
+        (16, Kind::Delete, Some(5)),
+        (0, Kind::Put, Some(5)),
     ];
-    for (kind, expiry) in later {
+    for (database, kind, expiry) in later {
         let header = FileHeader { kind: FileKind::Log, store, number: 77, id };
         let mut bytes = header.encode().to_vec();
         let header = SegmentHeader { predecessor: 0, predecessor_end: 0, first_seqno: 1 };
@@ -563,7 +564,7 @@ fn entries_of_a_later_version_are_refused() {
         frame::begin(&mut group);
         let start = batch::begin(&mut group);
         let value = if kind == Kind::Delete { &b""[..] } else { b"v" };
-        let op = Op { kind, database: DatabaseId(16), key: b"k", value, expiry };
+        let op = Op { kind, database: DatabaseId(database), key: b"k", value, expiry };
         batch::push(&mut group, &op);
         batch::finish(&mut group, start, 1);
         let fields = Fields {

@@ -24,7 +24,7 @@ use orlop_formats::batch::{self, Op};
 use orlop_formats::error::{DecodeError, Reason};
 use orlop_formats::filename::FileName;
 use orlop_formats::frame::{self, Frame, FrameKind, Walk};
-use orlop_formats::ids::{FileId, FileNumber, Kind, Seqno, StoreId};
+use orlop_formats::ids::{FileId, FileNumber, Kind, SYSTEM_DATABASE, Seqno, StoreId};
 use orlop_formats::limits::{MAX_FRAMED_FILE_LEN, MAX_RING_LEN, MAX_SEQNO};
 use orlop_formats::{log, stage};
 
@@ -376,9 +376,11 @@ fn check_group(frame: &Frame<'_>, expected: Seqno) -> Result<(), DecodeError> {
     for ops in batch::read_batches(frame.payload, frame.count) {
         for op in ops.map_err(|source| source.at(base))? {
             let op = op.map_err(|source| source.at(base))?;
-            if !matches!((op.kind, op.expiry), (Kind::Put, _) | (Kind::Delete, None)) {
-                let found = format!("{:?}, expiry {:?}", op.kind, op.expiry);
-                let expected = "puts, and deletes without an expiry";
+            let may_expire = op.kind == Kind::Put && op.database != SYSTEM_DATABASE;
+            let is_known = matches!(op.kind, Kind::Put | Kind::Delete);
+            if !is_known || op.expiry.is_some() && !may_expire {
+                let found = format!("{:?} in {}, expiry {:?}", op.kind, op.database, op.expiry);
+                let expected = "puts, and deletes and changes of the catalog without an expiry";
                 return Err(DecodeError::new(Reason::TooNew, "op", base, expected, found));
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! In production one thread loops over [`step`]; with [`Background::Manual`] the caller does, so
 //! that every run is the same run. The order of urgency: flush, sync segments that have ended, prepare,
-//! remove what an earlier open has left, read back, compact, collect; and when all is done, scrub.
+//! remove what an earlier open has left, read back, compact, collect; when all that is done, clear up what is worn; and
+//! then scrub.
 
 use std::time::Duration;
 
@@ -11,11 +12,13 @@ use orlop_formats::ids::FileNumber;
 use orlop_formats::manifest::TableMeta;
 
 use crate::error::{Error, Result};
+use crate::files::sstable::Table;
 use crate::flow::compact::job::{self, Search};
-use crate::flow::compact::wear;
+use crate::flow::compact::wear::Memory;
 use crate::flow::{collect, flush, scrub};
 use crate::options::{Background, L0_COMPACT};
 use crate::state::shared::Shared;
+use crate::state::view::View;
 use crate::sync::{Arc, JoinHandle, Ordering, Stopwatch, panicking, spawn};
 
 /// What one step did.
@@ -44,15 +47,29 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// A store that begins no segment, and needs no memory, for so long keeps one spare, and none of it.
 const REST: Duration = Duration::from_secs(3);
 
-/// How long a store is quiet before it looks for what is worn, and at which intervals it looks at the latest.
+/// How long nobody has committed when level 0, or what is in memory, is looked at for what is worn; and how long when little
+/// of it is enough.
 const QUIET: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Bytes of a merge that are worth it for little garbage, for each second that nobody has committed.
+const REST_BYTES: u64 = 4 << 20;
 
 /// Does the most urgent piece of work. One step at a time, whoever calls; none of a store that is closed, whose files
 /// may be those of a later open.
 pub(crate) fn step(shared: &Shared) -> Result<Progress> {
+    let settle = shared.background.lock().settle;
+    step_as(shared, settle)
+}
+
+/// The same for who waits until nothing is left to do.
+pub(crate) fn step_settling(shared: &Shared) -> Result<Progress> {
+    step_as(shared, true)
+}
+
+fn step_as(shared: &Shared, settle: bool) -> Result<Progress> {
     let _stepping = shared.stepping.lock();
     check_open(shared)?;
-    work_off(shared).inspect_err(|error| {
+    work_off(shared, settle).inspect_err(|error| {
         // What is ready before it is needed, or not needed any more, has no claim to space that somebody
         // needs now.
         if let (Error::DiskFull { .. }, Some(spares)) = (error, &shared.spares) {
@@ -68,7 +85,7 @@ fn check_open(shared: &Shared) -> Result<()> {
     if shared.background.lock().stop { Err(Error::Closed) } else { Ok(()) }
 }
 
-fn work_off(shared: &Shared) -> Result<Progress> {
+fn work_off(shared: &Shared, settle: bool) -> Result<Progress> {
     shared.check_poison()?;
     if flush::run(shared)? {
         return Ok(Progress::Flushed);
@@ -88,23 +105,22 @@ fn work_off(shared: &Shared) -> Result<Progress> {
         // Law 5, whoever met it.
         shared.dir.sync().inspect_err(|error| shared.poison(error))?;
     }
-    let (search_dead, full, settle) = {
+    let (dead, full) = {
         let state = shared.background.lock();
-        (state.search_dead, state.full, state.settle)
+        (state.search_dead, state.full)
     };
-    if full {
-        if merge_down(shared)? {
+    if let Some(asked) = full {
+        if merge_down(shared, asked)? {
             return Ok(Progress::Compacted);
         }
-        shared.background.lock().full = false;
+        shared.background.lock().full = None;
         shared.changed.notify_all();
     }
     // What is merged next is read anyway. But where tables come faster than they are merged, that goes first.
     if !is_pressed(shared) && warm(shared) {
         return Ok(Progress::Prepared);
     }
-    let search = Search { dead: search_dead, has_rested: settle, ..Search::default() };
-    if let Some(job) = job::next(shared, search) {
+    if let Some(job) = job::next(shared, Search::Due { dead }) {
         job::run(shared, &job)?;
         return Ok(Progress::Compacted);
     }
@@ -114,26 +130,60 @@ fn work_off(shared: &Shared) -> Result<Progress> {
     if warm(shared) {
         return Ok(Progress::Prepared);
     }
+    let rested = if settle { Duration::MAX } else { rested(shared) };
+    if let Some(progress) = clear_up(shared, rested)? {
+        return Ok(progress);
+    }
     if settle {
         shared.background.lock().settle = false;
         shared.changed.notify_all();
     }
-    if has_rested(shared) {
-        if let Some(job) = job::next(shared, Search { has_rested: true, ..search }) {
-            job::run(shared, &job)?;
-            return Ok(Progress::Compacted);
-        }
-        let now = shared.oldest_reader().now;
-        if shared.view.with(|view| wear::is_memtable_worn(&view.active, now))
-            && collect::trim_log(shared)? == Some(true)
-        {
-            return Ok(Progress::Collected);
-        }
-        if shared.options.background == Background::Manual && give_back(shared) {
-            return Ok(Progress::Prepared);
-        }
+    let is_manual = shared.options.background == Background::Manual;
+    if is_manual && !rested.is_zero() && give_back(shared) {
+        return Ok(Progress::Prepared);
     }
     Ok(Progress::Idle)
+}
+
+/// For how long nobody has committed, as far as steps that found nothing to do can tell. Where steps are the only time
+/// that there is, it is as good as a second from the second on.
+fn rested(shared: &Shared) -> Duration {
+    let last = shared.assigned.load(Ordering::Relaxed);
+    let mut state = shared.background.lock();
+    match &state.idle {
+        Some((at, since)) if *at == last => match shared.options.background {
+            Background::Thread => since.elapsed(),
+            Background::Manual => QUIET.0,
+        },
+        _ => {
+            state.idle = Some((last, Stopwatch::start()));
+            Duration::ZERO
+        }
+    }
+}
+
+/// Merges what is worn, and has what is worn in memory flushed, as far as the store has rested for that.
+fn clear_up(shared: &Shared, rested: Duration) -> Result<Option<Progress>> {
+    let worth = match rested {
+        Duration::MAX => u64::MAX,
+        rested => REST_BYTES.saturating_mul(rested.as_secs()),
+    };
+    if let Some(job) = job::next(shared, Search::Worn { worth }) {
+        let done = job::run(shared, &job);
+        if let Err(Error::Corrupt { .. } | Error::Io { .. } | Error::TooNew { .. }) = done {
+            // Once is enough: it must not keep everything else from being done.
+            shared.background.lock().unmergeable.extend(&job.inputs);
+        }
+        return done.map(|()| Some(Progress::Compacted));
+    }
+    let now = shared.clock.now();
+    let is_worth_it = shared.view.with(|view| match Memory::of(view, now) {
+        Memory::Fresh { .. } => false,
+        Memory::Worn => rested >= QUIET.0,
+        Memory::WornSmall => rested >= QUIET.1 && view.version.tables().next().is_some(),
+    });
+    let is_flushed = is_worth_it && collect::flush_early(shared)?;
+    Ok(is_flushed.then_some(Progress::Collected))
 }
 
 /// Does something for the next segment, if nothing is more urgent.
@@ -143,12 +193,6 @@ pub(crate) fn prepare_spare(shared: &Shared) -> bool {
         !stop && shared.view.with(|view| view.flushes_due() == 0)
     };
     shared.spares.as_ref().is_some_and(|spares| spares.prepare(&mut go_on))
-}
-
-/// Whether nothing was committed between the last two steps that found nothing to do.
-fn has_rested(shared: &Shared) -> bool {
-    let last = shared.assigned.load(Ordering::Relaxed);
-    shared.background.lock().idle_at.replace(last) == Some(last)
 }
 
 /// Gives back what a burst has left: spares, but for one, and the memory of memtables. False if there is none.
@@ -215,14 +259,14 @@ fn read_back(shared: &Shared, number: FileNumber) -> bool {
 }
 
 /// One step towards one level; false when everything is there.
-pub(crate) fn step_full(shared: &Shared) -> Result<bool> {
+pub(crate) fn step_full(shared: &Shared, asked: u64) -> Result<bool> {
     let _stepping = shared.stepping.lock();
     check_open(shared)?;
-    merge_down(shared)
+    merge_down(shared, asked)
 }
 
-fn merge_down(shared: &Shared) -> Result<bool> {
-    match job::next(shared, Search { full: true, ..Search::default() }) {
+fn merge_down(shared: &Shared, asked: u64) -> Result<bool> {
+    match job::next(shared, Search::Full { asked }) {
         Some(job) => job::run(shared, &job).map(|()| true),
         None => Ok(false),
     }
@@ -287,10 +331,41 @@ impl Rest {
     }
 }
 
-/// How long until a table is worn; looked at again after a while, since clocks are put forward.
+/// How long until something can be worn that is not now, or that the store has not rested for.
 fn until_worn(shared: &Shared) -> Option<Duration> {
-    let left = wear::next(shared)?.saturating_sub(shared.clock.now());
-    Some(Duration::from_millis(left).clamp(QUIET.0, QUIET.1))
+    let view = shared.view.pin();
+    let look = job::look(shared, &view.version, None);
+    let unmergeable = shared.background.lock().unmergeable.clone();
+    let now = shared.clock.now();
+    // Clocks are put forward: it is looked again after a while.
+    let until = |time: u64| Duration::from_millis(time.saturating_sub(now)).clamp(QUIET.0, QUIET.1);
+    let of_table = |table: &Arc<Table>| match look.when(table) {
+        _ if unmergeable.contains(&table.meta().number) => None,
+        _ if look.is_worn(table) => Some(QUIET.0),
+        // Who lets go of a snapshot that holds it wakes the background.
+        time => time.filter(|time| *time > now).map(until),
+    };
+    let tables = view.version.tables().filter_map(of_table);
+    tables.chain(until_memory_worn(shared, &view, until)).min()
+}
+
+/// The same for what is in memory. While somebody deletes it is asked again and again; a store that is quiet hears of the
+/// next delete.
+fn until_memory_worn(
+    shared: &Shared,
+    view: &View,
+    until: impl Fn(u64) -> Duration,
+) -> Option<Duration> {
+    let is_quiet = rested(shared) >= QUIET.0;
+    if is_quiet || !view.active.has_garbage() {
+        view.active.watch_garbage();
+    }
+    match Memory::of(view, shared.clock.now()) {
+        Memory::Fresh { .. } if !is_quiet && view.active.has_garbage() => Some(QUIET.0),
+        Memory::Fresh { until: time } => time.map(until),
+        Memory::WornSmall if is_quiet => Some(QUIET.1),
+        Memory::WornSmall | Memory::Worn => Some(QUIET.0),
+    }
 }
 
 fn work(shared: &Shared) {

@@ -9,7 +9,8 @@
 //! 5. the segment follows the current one, and gets its last sector; the memtable is put in front of the
 //!    active one
 //!
-//! A batch that changes the catalog, or creates a database, cannot know its ids: it is written as others are.
+//! A batch that changes the catalog, or creates a database, cannot know its ids, nor what its databases keep for how long: it
+//! is written as others are.
 
 use orlop_formats::batch;
 use orlop_formats::ids::DatabaseId;
@@ -35,6 +36,9 @@ pub(super) fn prepare(shared: &Shared, writes: &mut WriteSet) -> Result<()> {
         return Ok(());
     }
     let Some(spares) = &shared.spares else { return Ok(()) };
+    if writes.has_defaults() {
+        return Ok(());
+    }
     let Some(ids) = current_ids(shared, writes) else { return Ok(()) };
     let written = write_apart(shared, spares, writes, &ids);
     // Nobody else has the file: its space is free at once.
@@ -106,6 +110,10 @@ pub(super) fn append(
     commit.outcome = Ok(seqno);
     let appended = lead.log.append_bulk(segment, seqno, commit.durability);
     let landing = write::judge(shared, &lead.log, appended)?;
+    let has_news = memtable.memtable().has_news();
     room::attach(shared, lead, memtable, (seqno, number));
+    if has_news {
+        shared.wake();
+    }
     Ok(landing)
 }

@@ -116,7 +116,7 @@ fn settle(shared: &Shared, lead: &mut Lead) -> Result<()> {
 /// Step 3.
 fn shorten(shared: &Shared) -> Result<()> {
     while flush::run(shared)? {}
-    while let Some(job) = job::next(shared, Search::default()) {
+    while let Some(job) = job::next(shared, Search::Due { dead: false }) {
         if job.bytes > CLOSE_COMPACT_BYTES {
             break;
         }

@@ -56,7 +56,7 @@ pub(crate) fn remove_buried(shared: &Shared) -> bool {
 /// 3. once no snapshot sees them either, there is nothing more to look for
 fn advance_ends(shared: &Shared) -> Result<bool> {
     if shared.background.lock().trim_log {
-        let done = trim_log(shared)?;
+        let done = write::try_with_log(shared, |lead| trim(shared, lead)).transpose()?;
         shared.background.lock().trim_log = done.is_none();
         return Ok(done.is_some());
     }
@@ -83,19 +83,28 @@ fn advance_ends(shared: &Shared) -> Result<bool> {
     Ok(false)
 }
 
-/// Has the active memtable flushed, and its segment go with it, if that is worth it. Says whether it is done; nothing
-/// where somebody has the log just now.
-pub(crate) fn trim_log(shared: &Shared) -> Result<Option<bool>> {
-    write::try_with_log(shared, |lead| trim(shared, lead)).transpose()
+/// Has what is in memory flushed, and its segments go with it. False where that cannot be: somebody has the log just now,
+/// or a flush is due.
+pub(crate) fn flush_early(shared: &Shared) -> Result<bool> {
+    let done = write::try_with_log(shared, |lead| {
+        let can_be = !lead.has_nothing() && shared.view.with(|view| view.flushes_due() == 0);
+        if can_be {
+            flush(shared, lead)?;
+        }
+        Ok(can_be)
+    });
+    done.transpose().map(|done| done.unwrap_or(false))
 }
 
-fn trim(shared: &Shared, lead: &mut Lead) -> Result<bool> {
+fn trim(shared: &Shared, lead: &mut Lead) -> Result<()> {
     let large = lead.unflushed_bytes() as u64 > SEGMENT_MIN || lead.log.capacity() > SEGMENT_MIN;
     let worth_it = large && !lead.has_nothing() && shared.view.with(|view| view.flushes_due() == 0);
-    if worth_it {
-        let rested = lead.log.rest();
-        write::judge(shared, &lead.log, rested)?;
-        room::seal(shared, lead);
-    }
-    Ok(worth_it)
+    if worth_it { flush(shared, lead) } else { Ok(()) }
+}
+
+fn flush(shared: &Shared, lead: &mut Lead) -> Result<()> {
+    let rested = lead.log.rest();
+    write::judge(shared, &lead.log, rested)?;
+    room::seal(shared, lead);
+    Ok(())
 }

@@ -13,7 +13,7 @@ use crate::state::catalog::{Staged, SystemWrites, Target};
 use crate::state::memtable::Writer;
 use crate::state::shared::Shared;
 use crate::state::ticket::{self, Ticket};
-use crate::state::write_set::{Item, OneWrite, Write, WriteSet};
+use crate::state::write_set::{Item, Lifetime, OneWrite, Write, WriteSet};
 use crate::sync::{Arc, Ordering, write};
 
 /// A commit of the current group.
@@ -187,14 +187,19 @@ fn resolve(shared: &Shared, commit: &mut Commit<'_>, seqno: Seqno) -> Result<()>
         commit.ids = ids;
         return Ok(());
     }
+    let Carried::Set(WriteSet { items, targets, .. }) = &mut commit.writes else { return Ok(()) };
     let oldest = shared.snapshots.oldest(&shared.visible);
     let mut catalog = write(&shared.catalog);
     let mut staged = Staged::new(&mut catalog);
-    let mut ids = Vec::with_capacity(set.items.len());
-    let mut walk = || {
-        for item in &set.items {
+    let mut ids = Vec::with_capacity(items.len());
+    let walk = || {
+        for item in items {
             match item {
-                Item::Write { target, .. } => ids.push(staged.resolve(&set.targets[*target])?),
+                Item::Write { target, lifetime, .. } => {
+                    let (id, time_to_live) = staged.resolve(&targets[*target])?;
+                    lifetime.settle(time_to_live);
+                    ids.push(id);
+                }
                 Item::Catalog(op) => staged.apply(op)?,
             }
         }
@@ -247,7 +252,7 @@ fn each_operation<'a>(commit: &'a Commit<'_>, mut hand_over: impl FnMut(Op<'a>))
     }
     for (key, record) in commit.system.iter() {
         let write = match record {
-            Some(record) => Write::put(key, record, None),
+            Some(record) => Write::put(key, record, Lifetime::EVER),
             None => Write::delete(key),
         };
         hand_over(write.to(SYSTEM_DATABASE));

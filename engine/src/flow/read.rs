@@ -32,7 +32,7 @@ impl Place<'_> {
             Place::Memory(version) => (version.kind(), version.expiry()),
             Place::Table(_, found) => (found.kind, found.expiry()),
         };
-        Ok(is_live(kind)? && !now.has_passed(expiry))
+        Ok(is_live(kind, expiry)? && !now.has_passed(expiry))
     }
 
     /// When it expires.

@@ -497,6 +497,10 @@ pub(super) fn load_catalog(shared: &Shared) -> Result<()> {
                 .and_then(|key| CatalogRecord::decode(value).map(|record| (key, record)))
         })?;
         let (key, record) = decoded.map_err(|source| Error::decode(&shared.dir.path, source))?;
+        if let Some(expiry) = entries.expiry()? {
+            let (expected, found) = ("no expiry", format!("one at {expiry}"));
+            return Err(Error::corrupt(&shared.dir.path, "catalog record", 0, expected, found));
+        }
         if record.id.0 < FIRST_USER_DATABASE {
             let expected = format!("an id of {FIRST_USER_DATABASE} or more");
             let found = record.id.to_string();

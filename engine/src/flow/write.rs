@@ -290,7 +290,8 @@ fn write_group(mut leading: Leading<'_>, group: &mut [Commit<'_>]) -> Result<()>
         _ => append_frame(shared, lead, group, strongest)?,
     };
     let last = shared.assigned.load(Ordering::Relaxed);
-    if lead.log.has_news() {
+    // The background sleeps for as long as there is nothing to do, and the first tombstone is something.
+    if lead.log.has_news() || lead.active.memtable().has_news() {
         shared.wake();
     }
     lead.is_full = room::is_full(shared, lead);

@@ -366,12 +366,13 @@ impl<'a> Staged<'a> {
         self.put(name, Some(Staging { slot, options, id: Some(id) }));
     }
 
-    /// The id that a write to `target` goes to; a name that is free becomes a new database.
-    pub(crate) fn resolve(&mut self, target: &Target) -> Result<DatabaseId> {
+    /// The id that a write to `target` goes to, and for how many milliseconds a value is there; a name that is free
+    /// becomes a new database.
+    pub(crate) fn resolve(&mut self, target: &Target) -> Result<(DatabaseId, Option<u64>)> {
         let name = self.name_of(target)?;
         match self.find(&name) {
-            Some((_, id)) => Ok(id),
-            None => self.create(&name, DatabaseOptions::default()),
+            Some((staging, id)) => Ok((id, to_milliseconds(staging.options.time_to_live))),
+            None => Ok((self.create(&name, DatabaseOptions::default())?, None)),
         }
     }
 

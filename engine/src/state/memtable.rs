@@ -77,6 +77,10 @@ struct Garbage {
     /// Entries with an expiry, and the latest of these.
     expiring: AtomicU64,
     latest_expiry: AtomicU64,
+    /// Somebody wants to hear when more of them come.
+    is_watched: AtomicBool,
+    /// They came, and nobody has asked.
+    is_news: AtomicBool,
 }
 
 /// What the writer knows.
@@ -123,7 +127,7 @@ impl Memtable {
                 filling: Filling::default(),
             }),
             entries: AtomicU64::new(0),
-            garbage: Garbage::default(),
+            garbage: Garbage { is_watched: AtomicBool::new(true), ..Garbage::default() },
             last_seqno: AtomicU64::new(0),
             log_floor: AtomicU64::new(log_floor),
             sealed_at: AtomicU64::new(Seqno::MAX),
@@ -184,6 +188,23 @@ impl Memtable {
     pub(crate) fn expiring(&self) -> (u64, u64) {
         let Garbage { expiring, latest_expiry, .. } = &self.garbage;
         (expiring.load(Ordering::Relaxed), latest_expiry.load(Ordering::Relaxed))
+    }
+
+    /// Whether it has such entries.
+    pub(crate) fn has_garbage(&self) -> bool {
+        self.tombstones() > 0 || self.expiring().0 > 0
+    }
+
+    /// From here on the next of them is news. What came before is there for who looks behind this: of this exchange and
+    /// that of a writer one comes first, and sees or is seen.
+    pub(crate) fn watch_garbage(&self) {
+        self.garbage.is_watched.swap(true, Ordering::AcqRel);
+    }
+
+    /// Whether more of them came for the first time since somebody watches. Whoever writes asks.
+    pub(crate) fn has_news(&self) -> bool {
+        let is_news = &self.garbage.is_news;
+        is_news.load(Ordering::Relaxed) && is_news.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -329,13 +350,17 @@ impl Writer<'_> {
     }
 
     fn count_garbage(&self) {
-        let Garbage { tombstones, expiring, latest_expiry } = &self.memtable.garbage;
+        let Garbage { tombstones, expiring, latest_expiry, is_watched, is_news } =
+            &self.memtable.garbage;
         let add = |counter: &AtomicU64, more: u64| {
             counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         };
         add(tombstones, self.tombstones);
         add(expiring, self.expiring.0);
         latest_expiry.fetch_max(self.expiring.1, Ordering::Relaxed);
+        if is_watched.swap(false, Ordering::AcqRel) {
+            is_news.store(true, Ordering::Relaxed);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ARCHITECTURE.md has the order of the locks.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 
 use orlop_formats::checksum::Place;
@@ -23,7 +23,9 @@ use crate::state::snapshots::Snapshots;
 use crate::state::ticket::Deputy;
 use crate::state::view::{View, ViewCell};
 use crate::stats::{Counters, ScrubStats};
-use crate::sync::{Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, Weak, read};
+use crate::sync::{
+    Arc, AtomicU64, Condvar, Mutex, OnceLock, Ordering, RwLock, Stopwatch, Weak, read,
+};
 
 /// State of one open store.
 pub(crate) struct Shared {
@@ -88,16 +90,18 @@ pub(crate) struct BackgroundState {
     pub(crate) wake: bool,
     /// The last failure, until a step succeeds again.
     pub(crate) error: Option<Error>,
-    /// Somebody asked for everything to be merged into one level.
-    pub(crate) full: bool,
+    /// Somebody asked for everything to be merged into one level, at this time of the store.
+    pub(crate) full: Option<u64>,
     /// Somebody waits until nothing is left to do.
     pub(crate) settle: bool,
     /// Databases were dropped since tables were last searched for their remains.
     pub(crate) search_dead: bool,
     /// … and since the active memtable and the log were.
     pub(crate) trim_log: bool,
-    /// The last commit when a step found nothing to do.
-    pub(crate) idle_at: Option<Seqno>,
+    /// The last commit when a step found nothing to do, and since when it is that.
+    pub(crate) idle: Option<(Seqno, Stopwatch)>,
+    /// Tables that could not be merged for what they hold, or cannot be read: nobody waits for their space.
+    pub(crate) unmergeable: HashSet<FileNumber>,
     /// Tables that went past the page cache and are to be brought into it.
     pub(crate) cold: VecDeque<FileNumber>,
     /// What an earlier open has left and nobody names: to be removed.
@@ -168,11 +172,6 @@ impl Shared {
     /// Everything that a version must be kept for, ascending.
     pub(crate) fn boundaries(&self) -> Vec<AsOf> {
         self.snapshots.boundaries(&self.visible, || self.clock.now())
-    }
-
-    /// What the oldest of all readers reads at.
-    pub(crate) fn oldest_reader(&self) -> AsOf {
-        self.snapshots.oldest_reader(&self.visible, || self.clock.now())
     }
 
     pub(crate) fn liveness(&self) -> Liveness {

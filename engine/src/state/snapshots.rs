@@ -59,15 +59,6 @@ impl Snapshots {
         boundaries
     }
 
-    /// What the oldest of all readers reads at.
-    pub(crate) fn oldest_reader(&self, visible: &AtomicU64, now: impl FnOnce() -> u64) -> AsOf {
-        let pinned = self.pinned.lock();
-        match pinned.first_key_value() {
-            Some((seqno, holders)) => AsOf { seqno: *seqno, now: holders.now },
-            None => AsOf { seqno: visible.load(Ordering::Acquire), now: now() },
-        }
-    }
-
     /// The lowest sequence number that anybody reads at.
     pub(crate) fn oldest(&self, visible: &AtomicU64) -> Seqno {
         let pinned = self.pinned.lock();

@@ -38,7 +38,7 @@ pub(crate) struct WriteSet {
 /// One item of a [`WriteSet`].
 #[derive(Debug)]
 pub(crate) enum Item {
-    Write { target: usize, kind: Kind, key: Range<usize>, value: Range<usize>, expiry: Option<u64> },
+    Write { target: usize, kind: Kind, key: Range<usize>, value: Range<usize>, lifetime: Lifetime },
     Catalog(CatalogOp),
 }
 
@@ -48,21 +48,46 @@ pub(crate) struct Write<'a> {
     pub(crate) kind: Kind,
     pub(crate) key: &'a [u8],
     pub(crate) value: &'a [u8],
-    pub(crate) expiry: Option<u64>,
+    pub(crate) lifetime: Lifetime,
+}
+
+/// When what is written expires, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// Then, or never.
+    Known(Option<u64>),
+    /// As its database has it, from this time on. Which one that is, the commit finds out.
+    Default { from: u64 },
+}
+
+impl Lifetime {
+    /// That of an entry that stays.
+    pub(crate) const EVER: Self = Self::Known(None);
+
+    /// Now that its database is known, and for how many milliseconds that keeps entries.
+    pub(crate) fn settle(&mut self, time_to_live: Option<u64>) {
+        if let Self::Default { from } = *self {
+            *self = Self::Known(time_to_live.map(|time| from.saturating_add(time)));
+        }
+    }
 }
 
 impl<'a> Write<'a> {
-    pub(crate) fn put(key: &'a [u8], value: &'a [u8], expiry: Option<u64>) -> Self {
-        Self { kind: Kind::Put, key, value, expiry }
+    pub(crate) fn put(key: &'a [u8], value: &'a [u8], lifetime: Lifetime) -> Self {
+        Self { kind: Kind::Put, key, value, lifetime }
     }
 
     pub(crate) fn delete(key: &'a [u8]) -> Self {
-        Self { kind: Kind::Delete, key, value: b"", expiry: None }
+        Self { kind: Kind::Delete, key, value: b"", lifetime: Lifetime::EVER }
     }
 
-    /// The same in this database.
+    /// The same in this database, its lifetime settled.
     pub(crate) fn to(self, database: DatabaseId) -> Op<'a> {
-        let Self { kind, key, value, expiry } = self;
+        let Self { kind, key, value, lifetime } = self;
+        let expiry = match lifetime {
+            Lifetime::Known(expiry) => expiry,
+            Lifetime::Default { .. } => None,
+        };
         Op { kind, database, key, value, expiry }
     }
 }
@@ -130,12 +155,19 @@ impl WriteSet {
     pub(crate) fn writes(&self) -> impl Iterator<Item = Write<'_>> {
         let slice = |range: &Range<usize>| self.data.get(range.clone()).unwrap_or_default();
         self.items.iter().filter_map(move |item| match item {
-            Item::Write { kind, key, value, expiry, .. } => {
+            Item::Write { kind, key, value, lifetime, .. } => {
                 let (key, value) = (slice(key), slice(value));
-                Some(Write { kind: *kind, key, value, expiry: *expiry })
+                Some(Write { kind: *kind, key, value, lifetime: *lifetime })
             }
             Item::Catalog(_) => None,
         })
+    }
+
+    /// Whether the commit has to find out when something expires.
+    pub(crate) fn has_defaults(&self) -> bool {
+        let has_default =
+            |item: &Item| matches!(item, Item::Write { lifetime: Lifetime::Default { .. }, .. });
+        self.items.iter().any(has_default)
     }
 
     /// The same with the database of each, where these are those of the targets.
@@ -176,7 +208,7 @@ impl WriteSet {
     }
 
     fn add(&mut self, target: usize, write: Write<'_>) {
-        let Write { kind, key, value, expiry } = write;
+        let Write { kind, key, value, lifetime } = write;
         let start = self.data.len();
         self.data.extend_from_slice(key);
         let middle = self.data.len();
@@ -186,7 +218,7 @@ impl WriteSet {
             kind,
             key: start..middle,
             value: middle..self.data.len(),
-            expiry,
+            lifetime,
         });
     }
 
@@ -250,14 +282,14 @@ mod tests {
     use crate::state::catalog::{Catalog, DatabaseOptions, Staged};
 
     const VALUE: Write<'_> =
-        Write { kind: Kind::Put, key: b"key", value: b"value", expiry: Some(9) };
+        Write { kind: Kind::Put, key: b"key", value: b"value", lifetime: Lifetime::Known(Some(9)) };
 
     #[test]
     fn a_spare_write_set_is_empty_and_not_large() {
         for len in [10, 300 << 10] {
             let mut writes = WriteSet::spare();
             let target = Target::Name("name".into());
-            writes.write(target, Write::put(b"key", &vec![1; len], None)).unwrap();
+            writes.write(target, Write::put(b"key", &vec![1; len], Lifetime::EVER)).unwrap();
             writes.catalog(CatalogOp::Drop { name: "name".into() }).unwrap();
             writes.let_go();
             let spare = WriteSet::spare();
@@ -298,7 +330,7 @@ mod tests {
         let catalog = catalog(&["events".into()]);
         let mut writes = WriteSet::default();
         let target = Target::Slot(Arc::clone(catalog.slot("events").unwrap()));
-        writes.write(target, Write::put(&[0; 8], &[0; 8], None)).unwrap();
+        writes.write(target, Write::put(&[0; 8], &[0; 8], Lifetime::EVER)).unwrap();
         let commits = GROUP_BYTES / writes.encoded_bound;
         assert!(commits > 9_000, "{commits} of {} bytes", writes.encoded_bound);
     }
@@ -331,14 +363,14 @@ mod tests {
             match item {
                 Item::Catalog(op) => staged.apply(op).ok()?,
                 Item::Write { target, .. } => {
-                    ids.push(staged.resolve(&writes.targets[*target]).ok()?);
+                    ids.push(staged.resolve(&writes.targets[*target]).ok()?.0);
                 }
             }
         }
         let own = writes.writes().zip(ids).map(|(write, id)| write.to(id));
         let system = staged.system_writes();
         let of_catalog = system.iter().map(|(key, record)| match record {
-            Some(record) => Write::put(key, record, None).to(SYSTEM_DATABASE),
+            Some(record) => Write::put(key, record, Lifetime::EVER).to(SYSTEM_DATABASE),
             None => Write::delete(key).to(SYSTEM_DATABASE),
         });
         let ops: Vec<Op<'_>> = own.chain(of_catalog).collect();
@@ -361,8 +393,11 @@ mod tests {
             time_to_live: Some(Duration::MAX),
         };
         let added = match what {
-            0..4 => writes.write(bound, Write::put(key, value, None)),
-            4..7 => writes.write(by_name, Write::put(key, value, Some(u64::MAX))),
+            0..4 => writes.write(bound, Write::put(key, value, Lifetime::EVER)),
+            4..7 => {
+                let lifetime = Lifetime::Known(Some(u64::MAX));
+                writes.write(by_name, Write::put(key, value, lifetime))
+            }
             7 => writes.write(bound, Write::delete(data)),
             8 => writes.catalog(CatalogOp::Clear { target: bound }),
             9 => writes.catalog(CatalogOp::Create { name, options }),

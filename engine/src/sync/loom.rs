@@ -32,6 +32,7 @@ pub(crate) fn join<A, B>(one: impl FnOnce() -> A, other: impl FnOnce() -> B) -> 
 }
 
 /// In these runs nothing takes any time.
+#[derive(Debug)]
 pub(crate) struct Stopwatch;
 
 impl Stopwatch {

@@ -29,6 +29,7 @@ pub(crate) fn yield_until(time: Duration, enough: impl Fn() -> bool) {
 }
 
 /// Says how long something took.
+#[derive(Debug)]
 pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {

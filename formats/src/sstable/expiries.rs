@@ -52,35 +52,37 @@ impl Expiries {
     }
 }
 
-/// Times that are kept of those that were added, at most: those of every so-manyth entry.
+/// Times that are kept of those that were added, at most.
 const SAMPLE: usize = 1024;
 
-/// Finds [`Expiries`] while entries come.
+/// Finds [`Expiries`] while entries come, from a sample in which each is as likely as any other, however their expiries
+/// follow each other (Vitter, "Random Sampling with a Reservoir", 1985, algorithm R). The same entries give the same.
 #[derive(Debug, Default)]
 pub struct ExpiriesBuilder {
     entries: u64,
     latest: u64,
     sample: Vec<u64>,
-    /// Entries between two of the sample.
-    skipped: u64,
 }
 
 impl ExpiriesBuilder {
     /// The expiry of one more entry.
     pub fn add(&mut self, expiry: u64) {
-        if self.entries.is_multiple_of(self.skipped + 1) {
+        let place = self.place() as usize;
+        if self.sample.len() < SAMPLE {
             self.sample.push(expiry);
-            if self.sample.len() == SAMPLE {
-                let mut keep = false;
-                self.sample.retain(|_| {
-                    keep = !keep;
-                    keep
-                });
-                self.skipped = 2 * self.skipped + 1;
-            }
+        } else if let Some(other) = self.sample.get_mut(place) {
+            *other = expiry;
         }
         self.entries += 1;
         self.latest = self.latest.max(expiry);
+    }
+
+    /// A number below that of the entries with the next one, by dice that its number throws (SplitMix64).
+    fn place(&self) -> u64 {
+        let mut mixed = self.entries.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % (self.entries + 1)
     }
 
     /// What was added; `None`: nothing.
@@ -118,6 +120,11 @@ mod tests {
             let exact = part as u64 * 12_500;
             let off = many.eighths[part - 1].abs_diff(exact);
             assert!(off < 3_000, "{part} eighths: {off} off");
+        }
+        // Those that take turns are seen in equal parts, whichever comes first.
+        for first in 0..2 {
+            let turns = of((0..50_000).map(|n| if n % 2 == first { 10 } else { 1_000 })).unwrap();
+            assert!((18_000..32_000).contains(&turns.expired(10)), "{}", turns.expired(10));
         }
         assert_eq!(many.expired(0), 0);
         assert_eq!(many.expired(99_999), 87_500);

@@ -138,13 +138,9 @@ impl Loader<'_> {
         if self.batch_bytes + len > BATCH_BYTES {
             self.commit()?;
         }
-        match entry.expiry {
-            Some(time) => {
-                let expiry = Expiry::At(time);
-                self.batch.put_expiring(&self.database, &entry.key, &entry.value, expiry)?;
-            }
-            None => self.batch.put(&self.database, &entry.key, &entry.value)?,
-        }
+        // As it was dumped, whatever the database would have it by default.
+        let expiry = entry.expiry.map_or(Expiry::Never, Expiry::At);
+        self.batch.put_expiring(&self.database, &entry.key, &entry.value, expiry)?;
         self.batch_bytes += len;
         Ok(Ok(()))
     }

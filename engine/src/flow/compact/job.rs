@@ -18,7 +18,7 @@ use crate::files::sstable::{RunCursor, Table};
 use crate::flow::compact::fold::Fold;
 use crate::flow::compact::pick::{self, Action, Candidate, Job, Shape, Targets};
 use crate::flow::compact::rewrite::{Output, Plan, rewrite};
-use crate::flow::compact::wear::{self, Look};
+use crate::flow::compact::wear::Look;
 use crate::flow::install::install;
 use crate::flow::{background, flush};
 use crate::options::{Compression, FIRST_COMPRESSED_LEVEL, L0_COMPACT};
@@ -32,23 +32,31 @@ use crate::sync::Arc;
 const STALE_SHARE: u64 = 20;
 
 /// What is looked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Search {
-    /// Until everything lies in one level.
-    pub(crate) full: bool,
-    /// Also what dropped databases have left.
-    pub(crate) dead: bool,
-    /// Nobody has written for a while, or somebody waits until nothing is left to do.
-    pub(crate) has_rested: bool,
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Search {
+    /// What is too large; and what dropped databases have left, if some were dropped.
+    Due { dead: bool },
+    /// What is worn. So many bytes of a merge of level 0 are worth it, however little of it is garbage.
+    Worn { worth: u64 },
+    /// What is left to do until everything lies in one level, and all is gone that can be, as of this time.
+    Full { asked: u64 },
 }
 
-/// The compaction that is due, if any.
+/// The compaction that is next, if there is one.
 pub(crate) fn next(shared: &Shared, search: Search) -> Option<Job> {
     let version = Arc::clone(&shared.view.pin().version);
-    let liveness = search.dead.then(|| shared.liveness());
-    let (oldest, lowest) = (shared.oldest_reader(), version.lowest());
-    let look = Look { oldest, lowest, has_rested: search.has_rested || search.full };
-    let shape = shape(&version, liveness.as_ref(), look);
+    let liveness = matches!(search, Search::Due { dead: true }).then(|| shared.liveness());
+    let look = match search {
+        Search::Due { .. } => None,
+        Search::Worn { .. } => Some(look(shared, &version, None)),
+        Search::Full { asked } => Some(look(shared, &version, Some(asked))),
+    };
+    let unmergeable = shared.background.lock().unmergeable.clone();
+    let is_worn = |table: &Table| {
+        look.as_ref().is_some_and(|look| look.is_worn(table))
+            && !unmergeable.contains(&table.meta().number)
+    };
+    let shape = shape(&version, liveness.as_ref(), is_worn);
     let targets = Targets {
         level0_runs: L0_COMPACT,
         level_base: shared.options.level_base,
@@ -57,13 +65,23 @@ pub(crate) fn next(shared: &Shared, search: Search) -> Option<Job> {
         compressed_from: (shared.options.compression != Compression::None)
             .then_some(FIRST_COMPRESSED_LEVEL),
     };
-    match search.full {
-        true => pick::pick_full(&shape, &targets),
-        false => pick::pick(&shape, &targets),
+    match search {
+        Search::Due { .. } => pick::pick(&shape, &targets),
+        Search::Worn { worth } => pick::pick_worn(&shape, &targets, worth),
+        Search::Full { .. } => pick::pick_full(&shape, &targets),
     }
 }
 
-fn shape(version: &Version, liveness: Option<&Liveness>, look: Look) -> Shape {
+/// With what eyes tables are looked at.
+pub(crate) fn look(shared: &Shared, version: &Version, all_since: Option<u64>) -> Look {
+    Look { boundaries: shared.boundaries(), lowest: version.lowest(), all_since }
+}
+
+fn shape(
+    version: &Version,
+    liveness: Option<&Liveness>,
+    is_worn: impl Fn(&Table) -> bool,
+) -> Shape {
     let candidate = |table: &Arc<Table>| {
         let (dead, all) = match liveness {
             Some(liveness) => table.dead_bytes(|id| liveness.is_dead(id)),
@@ -73,7 +91,7 @@ fn shape(version: &Version, liveness: Option<&Liveness>, look: Look) -> Shape {
             meta: table.meta().clone(),
             compressed: table.properties().compression != Compression::None,
             stale: dead > 0 && dead * STALE_SHARE >= all,
-            worn: wear::is_worn(table, look),
+            worn: is_worn(table),
         }
     };
     let tables = |run: &Run| run.tables.iter().map(candidate).collect();

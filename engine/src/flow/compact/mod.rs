@@ -1,6 +1,6 @@
 //! Merging sstables so that reads stay short and space comes back.
 //!
-//! [`pick`] says what, [`wear`] which tables hold little that anybody sees, [`fold`] which versions survive, [`rewrite`] makes the tables, [`job`]
+//! [`pick`] says what, [`wear`] where little is that anybody sees, [`fold`] which versions survive, [`rewrite`] makes the tables, [`job`]
 //! carries a compaction out.
 
 pub(crate) mod fold;

@@ -5,7 +5,9 @@
 //! 2. the level that is furthest over its target gives one table to the next: the one that
 //!    overlaps least there
 //! 3. a table full of dropped databases is rewritten where it is
-//! 4. one that is worn goes into the next level; of the lowest, it is rewritten where it is
+//!
+//! Apart from that, when nothing else is to be done: one that is worn goes into the next level; of the lowest, it is
+//! rewritten where it is.
 
 use std::collections::HashSet;
 
@@ -20,7 +22,7 @@ pub(crate) struct Candidate {
     pub(crate) compressed: bool,
     /// Whether enough of it belongs to dropped databases to be worth a rewrite.
     pub(crate) stale: bool,
-    /// Whether so much of it has expired, or is tombstones, that a merge is worth it.
+    /// Whether so much of it has expired, or is tombstones, that a merge is worth it; if that is asked for.
     pub(crate) worn: bool,
 }
 
@@ -74,8 +76,27 @@ pub(crate) fn pick(shape: &Shape, targets: &Targets) -> Option<Job> {
     if shape.runs(0).len() >= targets.level0_runs {
         return level_zero(shape, targets);
     }
-    over_target(shape, targets).or_else(|| stale(shape)).or_else(|| worn(shape, targets))
+    over_target(shape, targets).or_else(|| stale(shape))
 }
+
+/// A merge of what is worn. Of level 0 it takes all that this overlaps: it is worth it if level 0 is a fair part of that, or
+/// if it has no more bytes than this.
+pub(crate) fn pick_worn(shape: &Shape, targets: &Targets, worth: u64) -> Option<Job> {
+    let lowest = shape.lowest()?;
+    let worn = |level| shape.tables(level).find(|table: &&Candidate| table.worn);
+    // What hides comes down to what is hidden.
+    let of_level = |level| match worn(level) {
+        None => None,
+        Some(_) if level == 0 => level_zero(shape, targets)
+            .filter(|job| shape.bytes(0) * LEVEL0_SHARE >= job.bytes || job.bytes <= worth),
+        Some(table) if level < lowest => Some(down(shape, targets, &[table], level + 1)),
+        Some(table) => Some(in_place(shape, targets, table)),
+    };
+    (0..=lowest).find_map(of_level)
+}
+
+/// Level 0 is a fair part of a merge if it is one part in so many.
+const LEVEL0_SHARE: u64 = 16;
 
 /// Everything into the lowest level in use: what an explicit compaction does, step by step.
 pub(crate) fn pick_full(shape: &Shape, targets: &Targets) -> Option<Job> {
@@ -84,7 +105,7 @@ pub(crate) fn pick_full(shape: &Shape, targets: &Targets) -> Option<Job> {
     }
     let bottom = shape.lowest()?;
     let Some(upper) = (1..bottom).find(|&level| shape.bytes(level) > 0) else {
-        return worn(shape, targets);
+        return pick_worn(shape, targets, u64::MAX);
     };
     let inputs: Vec<&Candidate> = shape.tables(upper).collect();
     Some(down(shape, targets, &inputs, upper + 1))
@@ -233,29 +254,26 @@ fn disjoint(tables: &[&Candidate]) -> bool {
 fn stale(shape: &Shape) -> Option<Job> {
     let tables = (0..shape.levels.len()).flat_map(|level| shape.tables(level));
     let table = tables.filter(|table| table.stale).max_by_key(|table| table.meta.size)?;
-    Some(in_place(table))
-}
-
-/// The highest table that is worn: what hides comes down to what is hidden.
-fn worn(shape: &Shape, targets: &Targets) -> Option<Job> {
-    let lowest = shape.lowest()?;
-    let tables = (0..shape.levels.len()).flat_map(|level| shape.tables(level));
-    let table = tables.into_iter().find(|table| table.worn)?;
-    match usize::from(table.meta.level) {
-        0 => level_zero(shape, targets),
-        level if level < lowest => Some(down(shape, targets, &[table], level + 1)),
-        _ => Some(in_place(table)),
-    }
-}
-
-/// A table on its own.
-fn in_place(table: &Candidate) -> Job {
-    Job {
+    Some(Job {
         action: Action::Merge,
         inputs: vec![table.meta.number],
         level: table.meta.level,
         run: table.meta.run,
         bytes: table.meta.size,
+    })
+}
+
+/// A table of the lowest level, and small ones beside it: otherwise many would become smaller and smaller.
+fn in_place(shape: &Shape, targets: &Targets, table: &Candidate) -> Job {
+    let is_small = |table: &&Candidate| table.meta.size < targets.table_size / SMALL_SHARE;
+    let level = usize::from(table.meta.level);
+    let tables = with_small_neighbours(shape, level, &[table], is_small);
+    Job {
+        action: Action::Merge,
+        inputs: tables.iter().map(|table| table.meta.number).collect(),
+        level: table.meta.level,
+        run: table.meta.run,
+        bytes: tables.iter().map(|table| table.meta.size).sum(),
     }
 }
 

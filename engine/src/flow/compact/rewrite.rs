@@ -162,6 +162,8 @@ fn fill(
             last_key.clear();
             last_key.extend_from_slice(key);
         }
+        // What this version does not know is refused rather than lost, or judged.
+        is_live(kind, expiry)?;
         let fate = match plan.liveness.is_dead(database) {
             true => Fate::Drop,
             false => plan.fold.judge(seqno, kind, expiry, || (plan.bottom)(database, key)),
@@ -170,9 +172,9 @@ fn fill(
             input.next()?;
             continue;
         }
-        // A kind that this version does not write is refused rather than lost.
-        is_live(kind)?;
-        input.load_value()?;
+        if fate == Fate::Keep {
+            input.load_value()?;
+        }
         if let Some(entry) = input.entry() {
             let entry = if fate == Fate::Bury { entry.buried() } else { entry };
             let writer = match &mut writer {

@@ -193,7 +193,6 @@ impl Visible {
         if std::mem::take(&mut self.key_in_merge) {
             self.key.clear();
             self.key.extend_from_slice(self.merge.entry().map_or(&[], Source::key));
-            self.expiry = self.merge.entry().and_then(Source::expiry);
         }
     }
 
@@ -217,7 +216,7 @@ impl Visible {
             self.key.clear();
             self.key.extend_from_slice(source.key());
             let expiry = source.expiry();
-            if is_live(source.kind())? && !self.as_of.has_passed(expiry) {
+            if is_live(source.kind(), expiry)? && !self.as_of.has_passed(expiry) {
                 self.expiry = expiry;
                 self.merge.load_value()?;
                 (self.value_in_merge, self.on_returned) = (true, true);
@@ -283,7 +282,7 @@ impl Visible {
         {
             if source.seqno() <= self.as_of.seqno {
                 let expiry = source.expiry();
-                live = is_live(source.kind())? && !self.as_of.has_passed(expiry);
+                live = is_live(source.kind(), expiry)? && !self.as_of.has_passed(expiry);
                 if live {
                     self.expiry = expiry;
                     self.merge.load_value()?;
@@ -322,15 +321,20 @@ impl Visible {
     }
 }
 
-/// Whether a version of this kind is a value.
-pub(crate) fn is_live(kind: Kind) -> Result<bool> {
-    match kind {
-        Kind::Put => Ok(true),
-        Kind::Delete => Ok(false),
-        Kind::PutBlob | Kind::RangeDelete | Kind::Merge => Err(Error::TooNew {
-            path: "an entry of this store".into(),
-            expected: "Put or Delete".to_owned(),
-            found: format!("{kind:?}"),
-        }),
+/// Whether a version is a value, as long as it has not expired.
+pub(crate) fn is_live(kind: Kind, expiry: Option<u64>) -> Result<bool> {
+    match (kind, expiry) {
+        (Kind::Put, _) => Ok(true),
+        (Kind::Delete, None) => Ok(false),
+        _ => Err(later_kind(kind, expiry)),
+    }
+}
+
+#[cold]
+fn later_kind(kind: Kind, expiry: Option<u64>) -> Error {
+    Error::TooNew {
+        path: "an entry of this store".into(),
+        expected: "a Put, or a Delete without an expiry".to_owned(),
+        found: format!("{kind:?}, expiry {expiry:?}"),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use orlop_formats::catalog::{CatalogKey, CatalogRecord};
-use orlop_formats::ids::{DatabaseId, FIRST_USER_DATABASE, Kind, Seqno};
+use orlop_formats::ids::{DatabaseId, FIRST_USER_DATABASE, Kind, SYSTEM_DATABASE, Seqno};
 
 use super::report::Report;
 
@@ -21,6 +21,18 @@ pub(super) struct Entry<'a> {
     pub(super) seqno: Seqno,
     pub(super) kind: Kind,
     pub(super) value: &'a [u8],
+}
+
+/// Entries that this version knows.
+pub(super) const KNOWN: &str = "puts, and deletes and changes of the catalog without an expiry";
+
+/// Whether an entry is one of these.
+pub(super) fn may_be(database: DatabaseId, kind: Kind, expiry: Option<u64>) -> bool {
+    match kind {
+        Kind::Put => expiry.is_none() || database != SYSTEM_DATABASE,
+        Kind::Delete => expiry.is_none(),
+        Kind::PutBlob | Kind::RangeDelete | Kind::Merge => false,
+    }
 }
 
 /// The newest version of one key.

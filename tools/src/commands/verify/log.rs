@@ -13,12 +13,12 @@ use orlop_formats::error::DecodeError;
 use orlop_formats::filename::FileName;
 use orlop_formats::frame::{self, Frame, FrameKind, Walk};
 use orlop_formats::ids::{
-    FIRST_USER_DATABASE, FileId, FileNumber, Kind, SYSTEM_DATABASE, Seqno, StoreId,
+    FIRST_USER_DATABASE, FileId, FileNumber, SYSTEM_DATABASE, Seqno, StoreId,
 };
 use orlop_formats::log::{self, SegmentHeader};
 use orlop_formats::stage;
 
-use super::catalog::{Catalog, Entry, Origin};
+use super::catalog::{Catalog, Entry, KNOWN, Origin, may_be};
 use super::manifest::Version;
 use super::report::Report;
 
@@ -284,9 +284,9 @@ fn check_group(report: &mut Report, catalog: &mut Catalog, path: &Path, frame: &
                     break;
                 }
             };
-            if !matches!((op.kind, op.expiry), (Kind::Put, _) | (Kind::Delete, None)) {
-                let found = format!("{:?}, expiry {:?}", op.kind, op.expiry);
-                report.finding(path, at, "op", "puts, and deletes without an expiry", found);
+            if !may_be(op.database, op.kind, op.expiry) {
+                let found = format!("{:?} in {}, expiry {:?}", op.kind, op.database, op.expiry);
+                report.finding(path, at, "op", KNOWN, found);
             }
             if op.database == SYSTEM_DATABASE {
                 let entry = Entry { key: op.key, seqno, kind: op.kind, value: op.value };

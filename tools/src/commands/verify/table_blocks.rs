@@ -11,7 +11,7 @@ use orlop_formats::filter;
 use orlop_formats::ids::{DatabaseId, FIRST_USER_DATABASE, Kind, SYSTEM_DATABASE, Seqno};
 use orlop_formats::sstable::{Handle, Partition, place_block};
 
-use super::catalog::{Catalog, Entry, Origin};
+use super::catalog::{Catalog, Entry, KNOWN, Origin, may_be};
 use super::report::Report;
 
 /// What the entries of a table add up to.
@@ -240,7 +240,12 @@ impl<'a, 'r> Blocks<'a, 'r> {
             if self.filter.is_some_and(|lines| !filter::may_contain(lines, hash)) {
                 self.mismatch(offset, "filter", "every key in the filter".to_owned(), &key);
             }
-            self.count(database, &key, seqno, kind, value.len() as u64, block.expiry(at));
+            let expiry = block.expiry(at);
+            if !may_be(database, kind, expiry) {
+                let found = format!("{kind:?} in {database}, expiry {expiry:?}");
+                self.report.finding(self.path, offset, "entry", KNOWN, found);
+            }
+            self.count(database, &key, seqno, kind, value.len() as u64, expiry);
             if database == SYSTEM_DATABASE {
                 let value = values.get(value).unwrap_or_default();
                 let entry = Entry { key: &key, seqno, kind, value };
