@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use orlop::env::{Env, Keep, SimEnv};
@@ -513,6 +514,32 @@ fn a_quiet_store_hears_of_deletes() {
         batch.commit().unwrap();
         wait_until("for space to come back", || on_disk(&path).1 < 100 << 10);
     }
+}
+
+/// Who settles has all flushed that there was, once; what others delete meanwhile is not flushed for them again and again.
+#[test]
+fn who_settles_does_not_wait_for_those_who_delete() {
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        Store::builder().durability(Durability::Buffered).open(dir.path().join("store")).unwrap();
+    let database = store.database("d").unwrap();
+    (0..2_000).for_each(|n| database.put(key(n), [5; 100]).unwrap());
+    let has_settled = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut numbers = (0..2_000).cycle();
+            while !has_settled.load(Ordering::Relaxed) {
+                database.delete(key(numbers.next().unwrap())).unwrap();
+                std::thread::sleep(Duration::from_micros(5));
+            }
+        });
+        for _ in 0..20 {
+            store.settle().unwrap();
+        }
+        has_settled.store(true, Ordering::Relaxed);
+    });
+    let flushes = store.stats().flushes;
+    assert!((1..40).contains(&flushes), "{flushes} flushes");
 }
 
 /// Nobody writes any more, and nobody asks for a compaction.

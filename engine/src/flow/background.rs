@@ -130,8 +130,8 @@ fn work_off(shared: &Shared, settle: bool) -> Result<Progress> {
     if warm(shared) {
         return Ok(Progress::Prepared);
     }
-    let rested = if settle { Duration::MAX } else { rested(shared) };
-    if let Some(progress) = clear_up(shared, rested)? {
+    let rested = rested(shared);
+    if let Some(progress) = clear_up(shared, rested, settle)? {
         return Ok(progress);
     }
     if settle {
@@ -162,12 +162,10 @@ fn rested(shared: &Shared) -> Duration {
     }
 }
 
-/// Merges what is worn, and has what is worn in memory flushed, as far as the store has rested for that.
-fn clear_up(shared: &Shared, rested: Duration) -> Result<Option<Progress>> {
-    let worth = match rested {
-        Duration::MAX => u64::MAX,
-        rested => REST_BYTES.saturating_mul(rested.as_secs()),
-    };
+/// Merges what is worn, and has what is worn in memory flushed, as far as the store has rested for that. Who waits until
+/// nothing is left to do waits for all merges, but not for what others write meanwhile.
+fn clear_up(shared: &Shared, rested: Duration, settle: bool) -> Result<Option<Progress>> {
+    let worth = if settle { u64::MAX } else { REST_BYTES.saturating_mul(rested.as_secs()) };
     if let Some(job) = job::next(shared, Search::Worn { worth }) {
         let done = job::run(shared, &job);
         if let Err(Error::Corrupt { .. } | Error::Io { .. } | Error::TooNew { .. }) = done {

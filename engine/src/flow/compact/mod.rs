@@ -1,7 +1,7 @@
 //! Merging sstables so that reads stay short and space comes back.
 //!
-//! [`pick`] says what, [`wear`] where little is that anybody sees, [`fold`] which versions survive, [`rewrite`] makes the tables, [`job`]
-//! carries a compaction out.
+//! [`pick`] says what, [`wear`] where little is that anybody sees, [`fold`] which versions survive, [`rewrite`] makes the
+//! tables, [`job`] carries a compaction out.
 
 pub(crate) mod fold;
 pub(crate) mod job;
