@@ -1,6 +1,8 @@
 //! An atomic group of writes.
 
-use crate::database::{Database, check_name};
+use std::ops::RangeBounds;
+
+use crate::database::{Database, check_name, half_open, owned_bounds, prefix_bounds};
 use crate::error::{Error, Result};
 use crate::expiry::Expiry;
 use crate::flow::write;
@@ -83,6 +85,30 @@ impl Batch {
     /// As [`Batch::put`].
     pub fn delete(&mut self, database: &Database, key: impl AsRef<[u8]>) -> Result<()> {
         self.write(database, Write::delete(key.as_ref()))
+    }
+
+    /// Adds a delete of all keys in `bounds`, those that the batch has written before among them. Writes that follow stay.
+    /// It is one small write, whatever the range holds ([`Database::delete_range`]).
+    ///
+    /// # Errors
+    /// As [`Batch::put`].
+    pub fn delete_range<K: AsRef<[u8]>>(
+        &mut self,
+        database: &Database,
+        bounds: impl RangeBounds<K>,
+    ) -> Result<()> {
+        match half_open(owned_bounds(&bounds))? {
+            Some((start, end)) => self.write(database, Write::delete_range(&start, end.as_deref())),
+            None => self.admit(database).map(drop),
+        }
+    }
+
+    /// Adds a delete of all keys that begin with `prefix`, in the same way.
+    ///
+    /// # Errors
+    /// As [`Batch::put`].
+    pub fn delete_prefix(&mut self, database: &Database, prefix: impl AsRef<[u8]>) -> Result<()> {
+        self.delete_range(database, prefix_bounds(prefix.as_ref()))
     }
 
     /// Adds the creation of a database with options; committing fails if it exists.

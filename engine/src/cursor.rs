@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::expiry::Expiry;
 use crate::flow::scan;
 use crate::state::iter::{Merge, Visible};
+use crate::state::range_deletes::Cover;
 use crate::state::value::Value;
 use crate::state::view::View;
 use crate::state::write_set::check_key;
@@ -67,7 +68,7 @@ impl Cursor {
     pub(crate) fn new(pin: &Pin) -> Self {
         let entries = match pin.database {
             Some(database) => scan::open(&pin.view, database, pin.as_of),
-            None => Visible::new(Merge::new(Vec::new()), pin.as_of),
+            None => Visible::new(Merge::new(Vec::new()), pin.as_of, Cover::default()),
         };
         Self { entries }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use orlop_formats::catalog;
 use orlop_formats::ids::{AsOf, DatabaseId, Seqno};
+use orlop_formats::limits::MAX_KEY_LEN;
 
 use crate::cursor::{Cursor, Pin, Range};
 use crate::error::{Error, Result};
@@ -223,6 +224,66 @@ impl Database {
         self.write(Write::delete(key.as_ref()), durability)
     }
 
+    /// Deletes all keys in `bounds`, with the database's default durability. Bounds are those of [`Database::range`].
+    ///
+    /// It is one small write, whatever the range holds: reads pass over what was deleted, and its space comes back without
+    /// further writes. Bounds between which no key can lie delete nothing, and write nothing.
+    ///
+    /// ```
+    /// # fn main() -> orlop::Result<()> {
+    /// let store = orlop::Store::in_memory()?;
+    /// let events = store.database("events")?;
+    /// for day in ["2026-11-28", "2026-11-29", "2026-11-30"] {
+    ///     events.put(day, "observed")?;
+    /// }
+    /// events.delete_range(.."2026-11-30")?;
+    /// assert_eq!(events.iter().count(), 1);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Database::put`].
+    pub fn delete_range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<()> {
+        self.delete_range_with(bounds, self.durability())
+    }
+
+    /// The same with a durability of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Database::put`].
+    pub fn delete_range_with<K: AsRef<[u8]>>(
+        &self,
+        bounds: impl RangeBounds<K>,
+        durability: Durability,
+    ) -> Result<()> {
+        match half_open(owned_bounds(&bounds))? {
+            Some((start, end)) => {
+                self.write(Write::delete_range(&start, end.as_deref()), durability)
+            }
+            None => self.pin().map(drop),
+        }
+    }
+
+    /// Deletes all keys that begin with `prefix`, as [`Database::delete_range`] does.
+    ///
+    /// # Errors
+    /// As [`Database::put`].
+    pub fn delete_prefix(&self, prefix: impl AsRef<[u8]>) -> Result<()> {
+        self.delete_prefix_with(prefix, self.durability())
+    }
+
+    /// The same with a durability of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Database::put`].
+    pub fn delete_prefix_with(
+        &self,
+        prefix: impl AsRef<[u8]>,
+        durability: Durability,
+    ) -> Result<()> {
+        self.delete_range_with(prefix_bounds(prefix.as_ref()), durability)
+    }
+
     /// Removes everything in the database, whose handles stay good.
     ///
     /// # Errors
@@ -394,6 +455,48 @@ pub(crate) fn owned_bounds<K: AsRef<[u8]>>(
     (owned(bounds.start_bound()), owned(bounds.end_bound()))
 }
 
+/// The same as a first key, and the key behind the last one, if there is one; `None` where no key can lie.
+///
+/// # Errors
+/// [`Error::TooLarge`] for a bound that is no key.
+pub(crate) fn half_open((start, end): (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<Option<Span>> {
+    for bound in [&start, &end] {
+        if let Bound::Included(key) | Bound::Excluded(key) = bound {
+            check_key(key)?;
+        }
+    }
+    let start = match start {
+        Bound::Unbounded => Vec::new(),
+        Bound::Included(key) => key,
+        Bound::Excluded(key) => match next_key(key) {
+            Some(next) => next,
+            None => return Ok(None),
+        },
+    };
+    let end = match end {
+        Bound::Unbounded => None,
+        Bound::Included(key) => next_key(key),
+        Bound::Excluded(key) => Some(key),
+    };
+    let is_empty = end.as_ref().is_some_and(|end| *end <= start);
+    Ok((!is_empty).then_some((start, end)))
+}
+
+/// A first key, and the key behind the last one, if there is one.
+type Span = (Vec<u8>, Option<Vec<u8>>);
+
+/// The least key that is greater; `None`: there is none.
+fn next_key(mut key: Vec<u8>) -> Option<Vec<u8>> {
+    if key.len() < MAX_KEY_LEN {
+        key.push(0);
+        return Some(key);
+    }
+    // No longer key is one: it begins otherwise.
+    while key.pop_if(|byte| *byte == u8::MAX).is_some() {}
+    *key.last_mut()? += 1;
+    Some(key)
+}
+
 /// The bounds of all keys that begin with `prefix`.
 pub(crate) fn prefix_bounds(prefix: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     let mut end = prefix.to_vec();
@@ -406,4 +509,52 @@ pub(crate) fn prefix_bounds(prefix: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
         None => Bound::Unbounded,
     };
     (Bound::Included(prefix.to_vec()), end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        let short = prop::collection::vec(0..3_u8, 0..4);
+        let long = prop::sample::select(vec![0_u8, 1, 254, 255]).prop_map(|last| {
+            let mut key = vec![u8::MAX; MAX_KEY_LEN];
+            key[MAX_KEY_LEN - 1] = last;
+            key
+        });
+        prop_oneof![short, long]
+    }
+
+    fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
+        prop_oneof![
+            Just(Bound::Unbounded),
+            key().prop_map(Bound::Included),
+            key().prop_map(Bound::Excluded)
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn half_open_bounds_hold_the_same_keys(start in bound(), end in bound(), key in key()) {
+            let bounds = (start.clone(), end.clone());
+            let is_in = bounds.contains(&key);
+            let span = half_open((start, end)).unwrap();
+            let found = span.is_some_and(|(start, end)| {
+                start.len() <= MAX_KEY_LEN && start <= key && end.is_none_or(|end| key < end)
+            });
+            prop_assert_eq!(found, is_in);
+        }
+    }
+
+    #[test]
+    fn a_bound_that_is_no_key_is_refused() {
+        let long = vec![0; MAX_KEY_LEN + 1];
+        assert!(half_open((Bound::Unbounded, Bound::Excluded(long.clone()))).is_err());
+        assert!(half_open((Bound::Excluded(long), Bound::Unbounded)).is_err());
+        let last = vec![u8::MAX; MAX_KEY_LEN];
+        assert_eq!(half_open((Bound::Excluded(last.clone()), Bound::Unbounded)).unwrap(), None);
+        let all = half_open((Bound::Unbounded, Bound::Included(last))).unwrap();
+        assert_eq!(all, Some((vec![], None)));
+    }
 }

@@ -107,6 +107,9 @@ pub(crate) const STAGE_SIZE: u64 = 3 << 20;
 /// Number of levels; the last holds everything that has settled.
 pub(crate) const LEVELS: usize = 7;
 
+/// A memtable with so many range deletes is full: who reads beside them looks through all piles of them.
+pub(crate) const MOST_RANGE_DELETES: u64 = 4096;
+
 /// A compaction of level 0 starts at this many runs.
 pub(crate) const L0_COMPACT: usize = 4;
 

@@ -239,6 +239,22 @@ bugs! {
     ClockGoesBack: "docs/decisions/0025",
     /// The expiry of an entry is lost on its way from a memtable into a table.
     ExpiryNotFlushed: "docs/decisions/0025",
+    /// What a batch deletes with a range hides nothing that the batch has written before.
+    RangeDeletedBehindWrites: "SPEC.md, chapter 11",
+    /// What was deleted with its range goes although a snapshot sees it.
+    RangeDeletedForSnapshots: "CockroachDB #70886, Pebble #1285",
+    /// A whole table goes because its keys were deleted with their ranges, although a snapshot sees them.
+    DeletedForSnapshots: "CockroachDB #70886, Pebble #1285",
+    /// A range delete is forgotten while a table still holds what it deletes.
+    RangeDeleteForgotten: "RocksDB PR #3059",
+    /// A range delete is forgotten because a newer one deletes the same keys, which a snapshot does not see.
+    SurpassedForSnapshots: "CockroachDB #70886, Pebble #1285",
+    /// A range delete is lost on its way from a memtable into the manifest.
+    RangeDeleteNotFlushed: "RocksDB #3039",
+    /// Entries that are newer than a range delete are passed over with those that it deletes.
+    SkippedNewerTable: "RocksDB PR #7317",
+    /// Entries that follow each other are taken together although a deleted range lies in between.
+    RunPastRangeDelete: "RocksDB PR #7317",
     /// The entries of a dropped database go although a snapshot sees them.
     DropIgnoresSnapshots: "surrealkv PR #326",
     /// A snapshot's look-ups see what was committed after it.

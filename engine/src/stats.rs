@@ -81,6 +81,10 @@ pub struct Stats {
     pub memtable_entries: u64,
     /// Bytes in the active and sealed memtables, bookkeeping included.
     pub memtable_bytes: u64,
+    /// Range deletes in the active and sealed memtables.
+    pub memtable_range_deletes: u64,
+    /// Range deletes that may delete something in sstables. When nothing is left that they could delete, they go.
+    pub range_deletes: u64,
     /// Memtables that wait for their flush.
     pub sealed_memtables: u64,
     /// The levels that hold sstables, from level 0 down to the last one in use.

@@ -356,7 +356,7 @@ impl Store {
 
 fn stats(shared: &Shared) -> Stats {
     let view = shared.view.pin();
-    let memtables = || std::iter::once(&view.active).chain(&view.sealed);
+    let memtables = || view.memtables();
     let log_path = shared.dir.env.log_path();
     let [segment_fallback, stage_fallback] = shared.ways.reasons();
     let state = shared.background.lock();
@@ -383,6 +383,8 @@ fn stats(shared: &Shared) -> Stats {
         snapshots: shared.snapshots.count() as u64,
         memtable_entries: memtables().map(|memtable| memtable.entries()).sum(),
         memtable_bytes: memtables().map(|memtable| memtable.live_bytes() as u64).sum(),
+        memtable_range_deletes: memtables().map(|memtable| memtable.range_deletes()).sum(),
+        range_deletes: view.version.range_deletes().all().len() as u64,
         sealed_memtables: view.sealed.len() as u64,
         background_error,
         poisoned: shared.poison.get().cloned(),

@@ -2,7 +2,7 @@
 //! all, and have one sequence number: the group's first, plus the batch's place in the group.
 
 use crate::error::{DecodeError, Result};
-use crate::ids::{DatabaseId, Kind};
+use crate::ids::{DatabaseId, Kind, SYSTEM_DATABASE};
 use crate::layout::{Field, Layout, field, set};
 use crate::limits::{MAX_BATCH_LEN, MAX_KEY_LEN, MAX_VALUE_LEN};
 use crate::varint::{self, u32_at, u64_at};
@@ -33,7 +33,8 @@ pub struct Op<'a> {
     pub database: DatabaseId,
     /// The key, at most [`MAX_KEY_LEN`] bytes.
     pub key: &'a [u8],
-    /// The value, at most [`MAX_VALUE_LEN`] bytes; empty for a delete.
+    /// The value, at most [`MAX_VALUE_LEN`] bytes; empty for a delete. Of a range delete it is the end: a greater key, or
+    /// empty.
     pub value: &'a [u8],
     /// When the entry expires, in milliseconds since 1970; at least 1.
     pub expiry: Option<u64>,
@@ -216,6 +217,25 @@ impl<'a> Ops<'a> {
         v.ok_or_else(|| self.corrupt(start, expected, "a greater one"))
     }
 
+    /// What holds for the head of a range delete.
+    fn check_range_delete(
+        &self,
+        start: usize,
+        flags: u8,
+        (database, end_at, end_len): (usize, usize, usize),
+    ) -> Result<()> {
+        if flags != 0 {
+            return Err(self.corrupt(start + 1, "flags 0 of a range delete", flags.to_string()));
+        }
+        if database == SYSTEM_DATABASE.0 as usize {
+            return Err(self.corrupt(start + 2, "a database other than the catalog", "0"));
+        }
+        if end_len > MAX_KEY_LEN {
+            return Err(self.corrupt(end_at, "the length of a key", end_len.to_string()));
+        }
+        Ok(())
+    }
+
     fn read(&mut self) -> Result<Op<'a>> {
         let start = self.at;
         let head = self.bytes.get(start..).and_then(|rest| rest.first_chunk::<2>());
@@ -236,6 +256,9 @@ impl<'a> Ops<'a> {
         if kind == Kind::Delete && value_len > 0 {
             return Err(self.corrupt(value_at, "no value of a delete", value_len.to_string()));
         }
+        if kind == Kind::RangeDelete {
+            self.check_range_delete(start, flags, (database, value_at, value_len))?;
+        }
         let mut expiry = None;
         if flags & EXPIRY != 0 {
             expiry = u64_at(self.bytes, at).filter(|expiry| *expiry > 0);
@@ -251,6 +274,9 @@ impl<'a> Ops<'a> {
             let found = format!("{} bytes are left", rest.len());
             return Err(self.corrupt(at, "a key and a value inside the batch", found));
         };
+        if kind == Kind::RangeDelete && !value.is_empty() && value <= key {
+            return Err(self.corrupt(at + key_len, "an end behind the start", "another order"));
+        }
         self.at = at + key_len + value_len;
         self.left -= 1;
         Ok(Op { kind, database: DatabaseId(database as u32), key, value, expiry })

@@ -54,7 +54,8 @@ pub enum Kind {
     Delete = 2,
     /// The key has a value that lies in a blob file; the entry's value is the pointer. Reserved.
     PutBlob = 3,
-    /// Every key from this one up to, and without, the entry's value is deleted. Reserved.
+    /// Every key from this one up to, and without, the entry's value is deleted; to the end of the database, if the value
+    /// is empty. In batches only: of tables the manifest knows them.
     RangeDelete = 4,
     /// The entry's value is an operand to combine with older values. Reserved.
     Merge = 5,

@@ -44,6 +44,7 @@ pub const LAYOUTS: &[&Layout] = &[
     &crate::sstable::FOOTER_LAYOUT,
     &crate::manifest::TABLE_LAYOUT,
     &crate::manifest::SEGMENT_END_LAYOUT,
+    &crate::manifest::RANGE_DELETE_LAYOUT,
     &crate::catalog::LAYOUT,
 ];
 
@@ -95,6 +96,7 @@ impl<'a> Fixed<'a> {
     }
 
     /// Refuses bytes other than zero in a reserved range.
+    #[inline]
     pub(crate) fn zeros(&self, range: Range<usize>) -> Result<()> {
         zeros(self.layout.name, &self.bytes[range.clone()], range.start as u64)
     }
@@ -111,6 +113,7 @@ impl<'a> Fixed<'a> {
 }
 
 /// Refuses bytes other than zero; `base` is the offset of `bytes`.
+#[inline]
 pub(crate) fn zeros(what: &'static str, bytes: &[u8], base: u64) -> Result<()> {
     // A few bytes are looked at as one number.
     let is_zero = bytes.as_array().map(|four: &[u8; 4]| u32::from_ne_bytes(*four) == 0);

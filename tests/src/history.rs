@@ -4,6 +4,7 @@
 //! After a crash the store must equal the state after one commit `k`: at least the last one whose
 //! durability promised to survive that kind of crash, at most the last one that was begun.
 
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,6 +74,8 @@ pub enum Change {
     Gone(String, Vec<u8>, Vec<u8>),
     /// A delete in a database.
     Delete(String, Vec<u8>),
+    /// A delete of all keys from one on and, if there is one, before another.
+    DeleteRange(String, Vec<u8>, Option<Vec<u8>>),
     /// The drop of a database, if it exists.
     Drop(String),
     /// The removal of everything in a database.
@@ -88,6 +91,7 @@ impl Change {
             | Change::Until(name, ..)
             | Change::Gone(name, ..)
             | Change::Delete(name, _)
+            | Change::DeleteRange(name, ..)
             | Change::Drop(name)
             | Change::Clear(name) => vec![name],
             Change::Swap(first, second) => vec![first, second],
@@ -103,6 +107,13 @@ impl Change {
             Change::Delete(name, key) | Change::Gone(name, key, _) => {
                 // Any write creates its database.
                 model.entry(name.clone()).or_default().remove(key);
+            }
+            Change::DeleteRange(name, start, end) => {
+                let is_in =
+                    |key: &Vec<u8>| start <= key && end.as_ref().is_none_or(|end| key < end);
+                if end.as_ref().is_none_or(|end| start < end) {
+                    model.entry(name.clone()).or_default().retain(|key, _| !is_in(key));
+                }
             }
             Change::Drop(name) => {
                 model.remove(name);
@@ -503,6 +514,13 @@ pub fn batch(store: &Store, changes: &[Change], model: &mut Model) -> orlop::Res
                 batch.put_expiring(&store.database(name)?, key, value, Expiry::At(1))?;
             }
             Change::Delete(name, key) => batch.delete(&store.database(name)?, key)?,
+            Change::DeleteRange(name, start, end) => {
+                let end = end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                batch.delete_range::<Vec<u8>>(
+                    &store.database(name)?,
+                    (Bound::Included(start), end),
+                )?;
+            }
             Change::Drop(name) if model.contains_key(name) => {
                 batch.drop_database(name)?;
                 dropped.push(name);

@@ -11,7 +11,7 @@
 //! | bug | why not |
 //! |---|---|
 //! | RocksDB 6.11: two compactions with the same inputs | one step of the background at a time, under a lock; the suites of schedules look at that |
-//! | CockroachDB #89777, Pebble #2042: range tombstones | there are none |
+//! | CockroachDB #89777, Pebble #2042: range tombstones beyond the bounds of their files | the manifest has them, not files |
 //! | Pebble #3865: a dirty buffer of the log's reader | a segment is read whole, a frame is never split |
 //! | RocksDB PR #14158, #8894, #11242: completions of a shared ring | below the simulated disk; the tests of `engine/src/env/uring` |
 //! | RocksDB 5.15.0, py-lmdb #269: mappings that change | a mapped file is never written again |

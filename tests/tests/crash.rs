@@ -92,6 +92,11 @@ fn change() -> impl Strategy<Value = Change> {
         12 => (name(), strategies::key(), strategies::value())
             .prop_map(|(name, key, value)| Change::Put(name, key, value)),
         2 => (name(), strategies::key()).prop_map(|(name, key)| Change::Delete(name, key)),
+        2 => (name(), strategies::key(), strategies::key()).prop_map(|(name, a, b)| {
+            let (start, end) = (a.clone().min(b.clone()), a.max(b));
+            let end = (start < end).then_some(end);
+            Change::DeleteRange(name, start, end)
+        }),
         1 => name().prop_map(Change::Drop),
         1 => name().prop_map(Change::Clear),
         1 => Just(Change::Swap("a".to_owned(), "b".to_owned())),

@@ -51,6 +51,12 @@ fn change() -> impl Strategy<Value = Change> {
         }),
         1 => (name(), key(), value()).prop_map(|(n, k, v)| Change::Gone(n.clone(), key_in(&n, k), v)),
         8 => (name(), key()).prop_map(|(n, k)| Change::Delete(n.clone(), key_in(&n, k))),
+        3 => (name(), key(), key(), 0..8_u32).prop_map(|(n, a, b, open)| {
+            let (a, b) = (key_in(&n, a), key_in(&n, b));
+            let (start, end) = (a.clone().min(b.clone()), a.max(b));
+            let end = (open > 0 && start < end).then_some(end);
+            Change::DeleteRange(n, start, end)
+        }),
         1 => name().prop_map(Change::Drop),
         1 => name().prop_map(Change::Clear),
         1 => (name(), name())

@@ -549,7 +549,6 @@ fn entries_of_a_later_version_are_refused() {
     let id = FileId([9; 16]);
     let later = [
         (16, Kind::PutBlob, None),
-        (16, Kind::RangeDelete, None),
         (16, Kind::Merge, None),
         (16, Kind::Merge, Some(5)),
         (16, Kind::Delete, Some(5)),

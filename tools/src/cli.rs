@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Put(Put),
     /// Print the value of a key, byte for byte; exit 1 if there is none
     Get(Get),
-    /// Delete a key; it is no error if it is not there
+    /// Delete a key, or a range of keys; it is no error if they are not there
     Delete(Delete),
     /// List the databases of a store
     Databases(Databases),
@@ -184,7 +184,17 @@ pub(crate) struct Delete {
     /// The database
     pub(crate) database: String,
     /// The key
-    pub(crate) key: OsString,
+    #[arg(required_unless_present_any = ["prefix", "from", "to"], conflicts_with_all = ["prefix", "from", "to"])]
+    pub(crate) key: Option<OsString>,
+    /// All keys that begin with this
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) prefix: Option<OsString>,
+    /// This key and all greater ones
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) from: Option<OsString>,
+    /// All keys less than this one
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) to: Option<OsString>,
     #[command(flatten)]
     pub(crate) notation: Notation,
     /// What the commit is worth before the final sync [default: that of the database]

@@ -1,6 +1,6 @@
 //! Keys and bounds as they are typed, and the range that bounds make together.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -80,6 +80,18 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
+    /// What lies inside all three, as they are typed.
+    pub(crate) fn parse(
+        [prefix, from, to]: [&Option<OsString>; 3],
+        notation: Notation,
+    ) -> Result<Self, Failure> {
+        let bound = |typed: &Option<OsString>, what| {
+            typed.as_ref().map(|typed| parse(typed, notation, what)).transpose()
+        };
+        let (prefix, from) = (bound(prefix, "--prefix")?, bound(from, "--from")?);
+        Ok(Self::intersect(prefix, from, bound(to, "--to")?))
+    }
+
     /// What lies inside all three.
     pub(crate) fn intersect(
         prefix: Option<Vec<u8>>,

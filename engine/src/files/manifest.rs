@@ -14,6 +14,7 @@
 //! Each later edit is one frame, synced before anything that depends on it happens, and then
 //! followed by an empty edit as a witness of that sync.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use orlop_formats::error::DecodeError;
@@ -22,7 +23,7 @@ use orlop_formats::filename::FileName;
 use orlop_formats::frame::{self, Fields, FrameKind, Walk};
 use orlop_formats::ids::{FileId, FileNumber, Seqno};
 use orlop_formats::limits::{MAX_FILE_NUMBER, MAX_FRAMED_FILE_LEN, MAX_SEQNO, SECTOR};
-use orlop_formats::manifest::{PROLOGUE_LEN, SegmentEnd, TableMeta, VersionEdit};
+use orlop_formats::manifest::{PROLOGUE_LEN, RangeDelete, SegmentEnd, TableMeta, VersionEdit};
 use orlop_formats::superblock::Superblock;
 
 use crate::env::{Env, WriteFile};
@@ -31,7 +32,7 @@ use crate::files::directory::Directory;
 use crate::files::{read, superblock};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// A manifest that has grown over this many bytes is replaced by a fresh one.
+/// A manifest that has grown over this many bytes, and over twice what it began with, is replaced by a fresh one.
 const ROTATE_BYTES: u64 = 1 << 20;
 
 /// Everything a manifest says, edits folded together.
@@ -45,6 +46,8 @@ pub(crate) struct State {
     pub(crate) next_database_id: u32,
     pub(crate) clock_ms: u64,
     pub(crate) segment_ends: Vec<SegmentEnd>,
+    /// Those that may delete something in tables.
+    pub(crate) range_deletes: Arc<BTreeSet<Arc<RangeDelete>>>,
 }
 
 impl State {
@@ -84,9 +87,35 @@ impl State {
             let next = self.next_file_number;
             return Err(format!("log number {} beyond the next file, {next}", self.log_number));
         }
+        self.apply_range_deletes(edit.added_range_deletes, &edit.removed_range_deletes)?;
         self.segment_ends.extend(edit.segment_ends);
         let log_number = self.log_number;
         self.segment_ends.retain(|end| end.number >= log_number);
+        Ok(())
+    }
+
+    fn apply_range_deletes(
+        &mut self,
+        added: Vec<RangeDelete>,
+        removed: &[RangeDelete],
+    ) -> Result<(), String> {
+        if added.is_empty() && removed.is_empty() {
+            return Ok(());
+        }
+        let all = Arc::make_mut(&mut self.range_deletes);
+        if let Some(range) = removed.iter().find(|range| !all.remove(*range)) {
+            return Err(format!("an edit removes {}, which is not there", told(range)));
+        }
+        for range in added {
+            let is_in_log = range.seqno > self.flushed_seqno;
+            let range = Arc::new(range);
+            if is_in_log || !all.insert(Arc::clone(&range)) {
+                return Err(format!(
+                    "an edit adds {}, which is there, or in the log",
+                    told(&range)
+                ));
+            }
+        }
         Ok(())
     }
 
@@ -103,8 +132,16 @@ impl State {
             added: self.tables.clone(),
             removed: Vec::new(),
             segment_ends: self.segment_ends.clone(),
+            added_range_deletes: self.range_deletes.iter().map(|of| (**of).clone()).collect(),
+            removed_range_deletes: Vec::new(),
         }
     }
+}
+
+fn told(range: &RangeDelete) -> String {
+    let RangeDelete { seqno, database, start, .. } = range;
+    let start = start.get(..start.len().min(32)).unwrap_or_default().escape_ascii();
+    format!("the range delete of commit {seqno} in database {database} from \"{start}\" on")
 }
 
 /// Reads the manifest that the superblock names.
@@ -184,6 +221,8 @@ struct Tail {
     file: Box<dyn WriteFile>,
     end: u64,
     edits: u64,
+    /// It is replaced once it ends behind this.
+    rotate_at: u64,
 }
 
 impl Manifest {
@@ -234,7 +273,7 @@ impl Manifest {
         let mut next = self.state.clone();
         next.apply(edit.clone()).map_err(|found| self.corrupt(found))?;
         match &mut self.tail {
-            Some(tail) if tail.end < ROTATE_BYTES => {
+            Some(tail) if tail.end < tail.rotate_at => {
                 let written = append_edit(tail, &edit);
                 self.guard(written)?;
                 self.state = next;
@@ -357,8 +396,10 @@ impl Manifest {
         };
         let mut file = self.dir.env.create(&path).map_err(fail("create"))?;
         let written = file.write_at(0, &header.encode()).map_err(fail("write")).and_then(|()| {
-            let mut tail = Tail { path: path.clone(), id, file, end: PROLOGUE_LEN, edits: 0 };
+            let path = path.clone();
+            let mut tail = Tail { path, id, file, end: PROLOGUE_LEN, edits: 0, rotate_at: 0 };
             append_edit(&mut tail, &self.state.snapshot())?;
+            tail.rotate_at = ROTATE_BYTES.max((2 * tail.end).min(MAX_FRAMED_FILE_LEN / 4));
             seeded!(ManifestDirectoryUnsynced => return Ok(tail));
             self.dir.sync()?;
             Ok(tail)
@@ -424,6 +465,7 @@ impl Tail {
         let id = superblock.manifest_id;
         let mut walk = Walk::new(&bytes, PROLOGUE_LEN, u64::MAX, id).expecting(1);
         let edits = walk.by_ref().count() as u64;
-        Some(Tail { file: dir.env.open_write(&path).ok()?, path, id, end: walk.end(), edits })
+        let (file, end) = (dir.env.open_write(&path).ok()?, walk.end());
+        Some(Tail { file, path, id, end, edits, rotate_at: ROTATE_BYTES })
     }
 }

@@ -377,10 +377,11 @@ fn check_group(frame: &Frame<'_>, expected: Seqno) -> Result<(), DecodeError> {
         for op in ops.map_err(|source| source.at(base))? {
             let op = op.map_err(|source| source.at(base))?;
             let may_expire = op.kind == Kind::Put && op.database != SYSTEM_DATABASE;
-            let is_known = matches!(op.kind, Kind::Put | Kind::Delete);
+            let is_known = matches!(op.kind, Kind::Put | Kind::Delete | Kind::RangeDelete);
             if !is_known || op.expiry.is_some() && !may_expire {
                 let found = format!("{:?} in {}, expiry {:?}", op.kind, op.database, op.expiry);
-                let expected = "puts, and deletes and changes of the catalog without an expiry";
+                let expected =
+                    "puts, range deletes, and deletes and changes of the catalog without an expiry";
                 return Err(DecodeError::new(Reason::TooNew, "op", base, expected, found));
             }
         }

@@ -175,11 +175,13 @@ fn clear_up(shared: &Shared, rested: Duration, settle: bool) -> Result<Option<Pr
         return done.map(|()| Some(Progress::Compacted));
     }
     let now = shared.clock.now();
-    let is_worth_it = shared.view.with(|view| match Memory::of(view, now) {
+    let view = shared.view.pin();
+    let is_worth_it = match Memory::of(&view, now) {
         Memory::Fresh { .. } => false,
         Memory::Worn => rested >= QUIET.0,
         Memory::WornSmall => rested >= QUIET.1 && view.version.tables().next().is_some(),
-    });
+    };
+    drop(view);
     let is_flushed = is_worth_it && collect::flush_early(shared)?;
     Ok(is_flushed.then_some(Progress::Collected))
 }

@@ -23,6 +23,7 @@ use crate::state::bulk::Bulk;
 use crate::state::catalog::Target;
 use crate::state::lead::Lead;
 use crate::state::memtable::{self, Active};
+use crate::state::shadows::Shadows;
 use crate::state::shared::Shared;
 use crate::state::write_set::WriteSet;
 use crate::sync::{Arc, Ordering, read};
@@ -55,11 +56,19 @@ fn write_apart(
     writes: &WriteSet,
     ids: &[DatabaseId],
 ) -> Result<(wal::Bulk, Active)> {
-    let len = writes.writes_to(ids).map(|op| batch::op_len(&op)).sum();
+    let shadows = match writes.has_range_deletes {
+        true => Shadows::of(writes.writes_to(ids)),
+        false => Shadows::default(),
+    };
+    let left = || {
+        let ops = writes.writes_to(ids).zip(0..);
+        ops.filter(|(op, at)| !shadows.have(*at, op)).map(|(op, _)| op)
+    };
+    let len = left().map(|op| batch::op_len(&op)).sum();
     let mut segment = BulkWriter::new(spares, len)?;
     let mut memtable = Active::with_memory(0, Arc::clone(&shared.memory));
     let mut writer = memtable.writer();
-    for op in writes.writes_to(ids) {
+    for op in left() {
         segment.push(&op)?;
         writer.insert(&op, memtable::APART);
     }

@@ -11,6 +11,7 @@ use crate::files::wal;
 use crate::options::Durability;
 use crate::state::catalog::{Staged, SystemWrites, Target};
 use crate::state::memtable::Writer;
+use crate::state::shadows::Shadows;
 use crate::state::shared::Shared;
 use crate::state::ticket::{self, Ticket};
 use crate::state::write_set::{Item, Lifetime, OneWrite, Write, WriteSet};
@@ -28,6 +29,7 @@ pub(super) struct Commit<'a> {
     pub(super) done: bool,
     system: SystemWrites,
     ids: Ids,
+    shadows: Shadows,
 }
 
 /// What a commit carries.
@@ -84,8 +86,8 @@ impl<'a> Commit<'a> {
         durability: Durability,
         ticket: Option<Arc<Ticket>>,
     ) -> Self {
-        let (system, ids) = (SystemWrites::new(), Ids::NONE);
-        Self { writes, durability, ticket, outcome: Ok(0), done: false, system, ids }
+        let (system, ids, shadows) = (SystemWrites::new(), Ids::NONE, Shadows::default());
+        Self { writes, durability, ticket, outcome: Ok(0), done: false, system, ids, shadows }
     }
 }
 
@@ -137,6 +139,9 @@ pub(super) fn encode(shared: &Shared, commit: &mut Commit<'_>, frame: &mut wal::
         // Such as the clear of a database that does not exist.
         commit.outcome = Ok(seqno - 1);
         return;
+    }
+    if let Carried::Set(WriteSet { has_range_deletes: true, .. }) = commit.writes {
+        commit.shadows = shadows(commit);
     }
     let start = format::begin(&mut frame.bytes);
     let mut count = 0;
@@ -246,7 +251,10 @@ fn each_operation<'a>(commit: &'a Commit<'_>, mut hand_over: impl FnMut(Op<'a>))
         Carried::Set(set) => {
             for (write, at) in set.writes().zip(0..) {
                 let Some(database) = commit.ids.get(at) else { break };
-                hand_over(write.to(database));
+                let op = write.to(database);
+                if !commit.shadows.have(at, &op) {
+                    hand_over(op);
+                }
             }
         }
     }
@@ -257,6 +265,14 @@ fn each_operation<'a>(commit: &'a Commit<'_>, mut hand_over: impl FnMut(Op<'a>))
         };
         hand_over(write.to(SYSTEM_DATABASE));
     }
+}
+
+/// What a resolved commit deletes again itself.
+#[cold]
+fn shadows(commit: &Commit<'_>) -> Shadows {
+    let mut ops = Vec::new();
+    each_operation(commit, |op| ops.push(op));
+    Shadows::of(ops.into_iter())
 }
 
 /// Puts its entries into the memtable.

@@ -9,7 +9,7 @@
 
 use orlop_formats::filename::FileName;
 use orlop_formats::ids::{DatabaseId, FileNumber, Seqno};
-use orlop_formats::manifest::VersionEdit;
+use orlop_formats::manifest::{RangeDelete, VersionEdit};
 
 use crate::error::{Error, Result};
 use crate::files::manifest::State;
@@ -21,6 +21,7 @@ use crate::flow::write;
 use crate::options::Background;
 use crate::state::iter::{Merge, Source};
 use crate::state::memtable::{MemCursor, Memtable};
+use crate::state::range_deletes::{Cover, RangeDeletes};
 use crate::state::shared::Shared;
 use crate::state::view::View;
 use crate::sync::{Arc, Ordering, join, read};
@@ -35,8 +36,10 @@ pub(crate) fn run(shared: &Shared) -> Result<bool> {
     let next = behind.and_then(|at| view.sealed.get(at)).unwrap_or(&view.active);
     let sources =
         memtables.iter().map(|memtable| Source::Memory(MemCursor::over_all(Arc::clone(memtable))));
-    let output = write_tables(shared, &view, &mut Merge::new(sources.collect()), None)?;
-    let done = Flushed { last_seqno: newest.last_seqno(), log_number: next.log_floor() };
+    let range_deletes = range_deletes(memtables);
+    let done =
+        Flushed { last_seqno: newest.last_seqno(), log_number: next.log_floor(), range_deletes };
+    let output = write_tables(shared, &view, &mut Merge::new(sources.collect()), &done, None)?;
     finish(shared, output, &done, memtables)?;
     remove_segments(shared, done.log_number)?;
     let let_go = write::try_with_log(shared, |lead| {
@@ -58,10 +61,12 @@ pub(crate) fn run_of_tail(shared: &Shared, tail: &Tail, log_number: FileNumber) 
     let view = shared.view.pin();
     let in_two = tail.bytes() >= TWO_TABLES.min(shared.options.memtable_size / 2);
     let run = shared.next_number();
+    let range_deletes = Arc::new(RangeDeletes::of(tail.range_deletes().to_vec()));
+    let done = Flushed { last_seqno: tail.last_seqno(), log_number, range_deletes };
     let mut parts = tail
         .parts(in_two)
         .into_iter()
-        .map(|part| || write_tables(shared, &view, &mut part.sorted(), Some(run)));
+        .map(|part| || write_tables(shared, &view, &mut part.sorted(), &done, Some(run)));
     let output = match (parts.next(), parts.next()) {
         (Some(lower), Some(upper)) => {
             let (lower, upper) = match shared.options.background {
@@ -73,7 +78,7 @@ pub(crate) fn run_of_tail(shared: &Shared, tail: &Tail, log_number: FileNumber) 
         (Some(all), None) => all()?,
         (None, _) => Output::default(),
     };
-    finish(shared, output, &Flushed { last_seqno: tail.last_seqno(), log_number }, &[])?;
+    finish(shared, output, &done, &[])?;
     vouch_for_the_last(shared, &segments(shared)?, log_number)?;
     // The tables went past the page cache, and whoever opens the store waits.
     shared.view.with(|view| {
@@ -104,22 +109,40 @@ struct Flushed {
     last_seqno: Seqno,
     /// No segment below this number has any other.
     log_number: FileNumber,
+    /// The manifest takes these over.
+    range_deletes: Arc<RangeDeletes>,
+}
+
+/// All that memtables have.
+fn range_deletes(memtables: &[Arc<Memtable>]) -> Arc<RangeDeletes> {
+    let mut all = Vec::new();
+    for memtable in memtables.iter().filter(|memtable| memtable.has_range_deletes()) {
+        let (piles, base) = memtable.range_delete_piles();
+        let of_piles = piles.iter().flat_map(|pile| pile.all());
+        all.extend(of_piles.map(|range| match base {
+            0 => Arc::clone(range),
+            _ => Arc::new(RangeDelete { seqno: base + range.seqno, ..(**range).clone() }),
+        }));
+    }
+    Arc::new(RangeDeletes::of(all))
 }
 
 /// Steps 2 and 3.
 fn finish(
     shared: &Shared,
     output: Output,
-    &Flushed { last_seqno, log_number }: &Flushed,
+    &Flushed { last_seqno, log_number, ref range_deletes }: &Flushed,
     memtables: &[Arc<Memtable>],
 ) -> Result<()> {
     let bytes = output.bytes();
+    seeded!(RangeDeleteNotFlushed: range_deletes = &Arc::default());
     seeded!(SegmentsTooEarly: log_number = shared.numbers.load(Ordering::Relaxed));
     let edit = |state: &State| VersionEdit {
         log_number: Some(log_number),
         flushed_seqno: Some(state.flushed_seqno.max(last_seqno)),
         next_database_id: Some(read(&shared.catalog).next_id()),
         clock_ms: Some(state.clock_ms.max(shared.clock.now())),
+        added_range_deletes: range_deletes.all().iter().map(|range| (**range).clone()).collect(),
         ..VersionEdit::default()
     };
     seeded!(SegmentsBeforeEdit => remove_segments(shared, log_number)?);
@@ -135,16 +158,22 @@ fn write_tables(
     shared: &Shared,
     view: &View,
     input: &mut impl Input,
+    done: &Flushed,
     run: Option<u64>,
 ) -> Result<Output> {
     let bottom = |database: DatabaseId, key: &[u8]| {
         view.version.runs().all(|run| run.table_for(database, key).is_none())
     };
+    let mut cover = Cover::default();
+    if !done.range_deletes.is_empty() {
+        cover.add(Arc::clone(&done.range_deletes), 0);
+    }
     let plan = Plan {
         level: 0,
         run,
         is_lowest: view.version.lowest() == 0,
         fold: Fold::new(shared.boundaries()),
+        cover: (cover, done.last_seqno),
         liveness: shared.liveness(),
         bottom: &bottom,
         warm: run.is_none(),

@@ -121,8 +121,9 @@ impl<'v, 'k> Lookup<'v, 'k> {
         loop {
             match std::mem::replace(&mut self.state, State::Nowhere) {
                 State::Found(place) => {
-                    let is_there = place.is_there(Now::At(self.now))?;
-                    return Ok(is_there.then(|| place.into_value()));
+                    let is_left = place.is_there(Now::At(self.now))?
+                        && !read::is_deleted(self.view, &self.asked, place.seqno());
+                    return Ok(is_left.then(|| place.into_value()));
                 }
                 State::May(Candidate { number, table, at }) => {
                     match table.get(at, self.asked.key, self.asked.seqno, pins)? {

@@ -35,6 +35,15 @@ impl Place<'_> {
         Ok(is_live(kind, expiry)? && !now.has_passed(expiry))
     }
 
+    /// The commit that wrote it.
+    #[inline]
+    pub(super) fn seqno(&self) -> Seqno {
+        match self {
+            Place::Memory(version) => version.seqno(),
+            Place::Table(_, found) => found.seqno,
+        }
+    }
+
     /// When it expires.
     fn expiry(&self) -> Option<u64> {
         match self {
@@ -146,15 +155,18 @@ fn find<'a>(
     let asked = Asked::new(database, key, seqno);
     if let Some(version) = in_memory(view, &asked) {
         let place = Place::Memory(version);
-        return Ok(place.is_there(now)?.then_some(place));
+        let is_left = place.is_there(now)? && !is_deleted(view, &asked, version.seqno());
+        return Ok(is_left.then_some(place));
     }
     let mut runs = view.version.runs();
     let mut tables = Ahead::default();
     loop {
         let is_last = !tables.fill(&mut runs, &asked);
         if let Some((table, found)) = tables.search(&asked, pins)? {
+            let seqno = found.seqno;
             let place = Place::Table(table, found);
-            return Ok(place.is_there(now)?.then_some(place));
+            let is_left = place.is_there(now)? && !is_deleted(view, &asked, seqno);
+            return Ok(is_left.then_some(place));
         }
         if is_last {
             return Ok(None);
@@ -162,11 +174,21 @@ fn find<'a>(
     }
 }
 
+/// Whether what a commit wrote under the key was deleted with its range, for the reader of the view.
+#[inline]
+pub(super) fn is_deleted(view: &View, asked: &Asked<'_>, seqno: Seqno) -> bool {
+    view.has_range_deletes() && is_covered(view, asked, seqno)
+}
+
+#[cold]
+fn is_covered(view: &View, asked: &Asked<'_>, seqno: Seqno) -> bool {
+    view.newest_range_delete(asked.database, asked.key, asked.seqno) > seqno
+}
+
 /// The newest version in memtables.
 #[inline]
 pub(super) fn in_memory<'a>(view: &'a View, asked: &Asked<'_>) -> Option<memtable::Found<'a>> {
     let Asked { database, key, hash, seqno } = *asked;
-    let memtables = std::iter::once(&view.active).chain(&view.sealed);
-    let mut memtables = memtables.filter(|memtable| !memtable.is_empty());
+    let mut memtables = view.memtables().filter(|memtable| memtable.entries() > 0);
     memtables.find_map(|memtable| memtable.get(database, (key, hash), seqno))
 }

@@ -43,6 +43,7 @@ use crate::state::clock::Clock;
 use crate::state::lead::{Behind, Lead};
 use crate::state::memtable::{Active, Chunks};
 use crate::state::queue::CommitQueue;
+use crate::state::range_deletes::RangeDeletes;
 use crate::state::shared::{BackgroundState, Shared};
 use crate::state::snapshots::Snapshots;
 use crate::state::version::{Run, Version};
@@ -258,6 +259,8 @@ pub(super) fn load(env: &dyn Env, dir: &Path, options: &Options) -> Result<Loade
         let path = dir.join(FileName::Manifest(superblock.manifest_number).to_string());
         Error::corrupt(&path, "manifest", 0, "a valid version", found)
     })?;
+    let range_deletes = RangeDeletes::of(state.range_deletes.iter().cloned().collect());
+    let version = version.with_range_deletes(Arc::new(range_deletes));
     let at_once = options.background == Background::Thread;
     let scan = segments::scan(env, dir, superblock.store, &state, at_once)?;
     // New commits are numbered behind these: they must not sort below what tables hold.
@@ -265,6 +268,12 @@ pub(super) fn load(env: &dyn Env, dir: &Path, options: &Options) -> Result<Loade
     if let Some(table) = tables.iter().find(|table| table.meta().max_seqno > known) {
         let found = table.meta().max_seqno.to_string();
         let expected = format!("sequence numbers up to {known}");
+        return Err(Error::corrupt(table.path(), "sstable", 0, expected, found));
+    }
+    let flushed = state.flushed_seqno;
+    if let Some(table) = tables.iter().find(|table| table.properties().cleared_to > flushed) {
+        let found = table.properties().cleared_to.to_string();
+        let expected = format!("a cleared sequence number up to {flushed}");
         return Err(Error::corrupt(table.path(), "sstable", 0, expected, found));
     }
     Ok(Loaded { superblock, state, version, tables: context, scan })

@@ -1,6 +1,6 @@
 //! Room for writes: when a memtable is sealed, and when a writer waits.
 //!
-//! A memtable is sealed by its size, or by that of the log that feeds it; and before its time when a large
+//! A memtable is sealed by its size, by its number of range deletes, or by the size of the log that feeds it; and before its time when a large
 //! batch brings a memtable of its own. Such ones count together, with the active one: when all have the size of
 //! one, they are due. A writer waits while too many that are due wait for their flush, or too many runs for
 //! their compaction; when the background cannot go on, because the disk is full for one, the writer is told why
@@ -13,7 +13,8 @@ use orlop_formats::ids::{FileNumber, Seqno};
 use crate::error::{Error, Result};
 use crate::flow::background::{self, Progress};
 use crate::options::{
-    BEHIND_LIMIT, Background, L0_STALL, LOG_SEGMENTS, LOG_SIZES, Options, SEALED_LIMIT,
+    BEHIND_LIMIT, Background, L0_STALL, LOG_SEGMENTS, LOG_SIZES, MOST_RANGE_DELETES, Options,
+    SEALED_LIMIT,
 };
 use crate::state::lead::{Behind, Lead};
 use crate::state::memtable::{Active, Memtable};
@@ -41,7 +42,8 @@ pub(crate) fn is_full(shared: &Shared, lead: &Lead) -> bool {
         segments >= LOG_SEGMENTS || bytes >= longest
     };
     let is_due = || too_long() && !lead.has_nothing() && flushes_due(shared) == 0;
-    lead.unflushed_bytes() >= memtable_size || is_due()
+    let has_many = lead.active.memtable().range_deletes() >= MOST_RANGE_DELETES;
+    lead.unflushed_bytes() >= memtable_size || has_many || is_due()
 }
 
 fn flushes_due(shared: &Shared) -> usize {

@@ -7,6 +7,8 @@
 //!    number, bounds and tombstones are those of the manifest; its filter knows every key
 //! 4. from the newest run to the oldest, the versions of one key descend
 //! 5. no sequence number is above the last that was given out, no file number is at or above the next
+//! 6. the range deletes of the version are those of the manifest; each is needed; none deletes an entry of a table that says
+//!    it is cleared
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +37,7 @@ pub(crate) fn check(shared: &Shared) -> Result<()> {
     let view = shared.view.pin();
     let visible = shared.assigned.load(Ordering::Acquire);
     check_files(shared, &view.version)?;
+    check_range_deletes(shared, &view.version)?;
     let mut oldest = Oldest::new();
     for level in 0..crate::options::LEVELS {
         let runs = view.version.level(level);
@@ -43,7 +46,7 @@ pub(crate) fn check(shared: &Shared) -> Result<()> {
         }
         for run in runs {
             for table in run.tables.iter() {
-                check_table(table, visible, &mut oldest)?;
+                check_table(&view.version, table, visible, &mut oldest)?;
             }
         }
     }
@@ -52,6 +55,24 @@ pub(crate) fn check(shared: &Shared) -> Result<()> {
 
 fn broken(shared: &Shared, what: &'static str, expected: &str, found: String) -> Error {
     Error::corrupt(&shared.dir.path, what, 0, expected, found)
+}
+
+fn check_range_deletes(shared: &Shared, version: &Version) -> Result<()> {
+    let known = version.range_deletes().all();
+    if let Some(manifest) = shared.manifest.lock().as_ref() {
+        let named = &manifest.state().range_deletes;
+        if !known.iter().eq(named.iter()) {
+            let (expected, found) = (named.len().to_string(), known.len().to_string());
+            return Err(broken(shared, "range deletes", &expected, found));
+        }
+    }
+    match known.iter().find(|range| !version.needs(range)) {
+        Some(range) => {
+            let found = format!("that of commit {} in database {}", range.seqno, range.database);
+            Err(broken(shared, "range deletes", "those that delete something", found))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_files(shared: &Shared, version: &Version) -> Result<()> {
@@ -102,7 +123,12 @@ fn check_files(shared: &Shared, version: &Version) -> Result<()> {
     Ok(())
 }
 
-fn check_table(table: &Arc<Table>, visible: Seqno, oldest: &mut Oldest) -> Result<()> {
+fn check_table(
+    of: &Version,
+    table: &Arc<Table>,
+    visible: Seqno,
+    oldest: &mut Oldest,
+) -> Result<()> {
     let wrong = |what, expected: &str, found: String| {
         Err(Error::corrupt(table.path(), what, 0, expected, found))
     };
@@ -121,6 +147,12 @@ fn check_table(table: &Arc<Table>, visible: Seqno, oldest: &mut Oldest) -> Resul
         }
         if !table.may_contain(filter::hash(database, &key))? {
             return wrong("filter", "every key", format!("not {:?}", key.escape_ascii()));
+        }
+        let cleared_to = table.properties().cleared_to;
+        let range_delete = of.range_deletes().newest(database, &key, cleared_to);
+        if range_delete > seqno {
+            let found = format!("{:?} at {seqno}", key.escape_ascii());
+            return wrong("cleared", &format!("nothing that {range_delete} deletes"), found);
         }
         sums.add(database, &key, seqno, cursor.kind());
         let version = oldest.entry((database, key.clone())).or_insert(Seqno::MAX);

@@ -7,12 +7,14 @@
 use std::cmp::Reverse;
 
 use orlop_formats::ids::{DatabaseId, Kind, Seqno};
+use orlop_formats::manifest::RangeDelete;
 
 use crate::error::Result;
 use crate::files::segments::{KEPT, Replayed};
 use crate::files::sstable::Entry;
 use crate::flow::compact::rewrite::Input;
 use crate::prefetch;
+use crate::state::memtable::range_delete;
 use crate::sync::Arc;
 
 /// See the module.
@@ -27,6 +29,7 @@ pub(crate) struct Tail {
     last_seqno: Seqno,
     /// How many bytes all keys have in common, their database in front.
     common: usize,
+    range_deletes: Vec<Arc<RangeDelete>>,
 }
 
 /// A version of a key.
@@ -71,7 +74,7 @@ const MOST_AHEAD: usize = 512;
 impl Tail {
     /// Whether nothing was added.
     pub(crate) fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.items.is_empty() && self.range_deletes.is_empty()
     }
 
     /// Bytes of what was added.
@@ -100,6 +103,11 @@ impl Tail {
         }
         let start = segment.as_ptr().addr();
         for op in ops {
+            if op.kind == Kind::RangeDelete {
+                self.range_deletes.push(Arc::new(range_delete(op, seqno)));
+                self.bytes += op.key.len() + op.value.len() + size_of::<RangeDelete>();
+                continue;
+            }
             let item = Item {
                 seqno,
                 segment: (self.segments.len() - 1) as u32,
@@ -118,6 +126,11 @@ impl Tail {
             self.items.push(item);
         }
         self.last_seqno = seqno;
+    }
+
+    /// The ranges that were deleted.
+    pub(crate) fn range_deletes(&self) -> &[Arc<RangeDelete>] {
+        &self.range_deletes
     }
 
     fn bytes_of(&self, item: &Item, start: u32, len: u32) -> &[u8] {

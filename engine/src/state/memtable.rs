@@ -17,6 +17,8 @@
 //! Sealed memtables are flushed together, up to one that is *due*: a memtable can be sealed while it is small
 //! still, because a large batch came behind it.
 //!
+//! Deletes of whole ranges stand beside the keys ([`range_deletes`](super::range_deletes)).
+//!
 //! A reader finds everything up to the sequence number that was visible when it began; what is newer
 //! it may find or not, and passes over. An overwritten key costs a record, and the tree nothing.
 
@@ -34,6 +36,7 @@ use std::ops::Deref;
 use orlop_formats::batch::Op;
 use orlop_formats::filter::hash as filter_hash;
 use orlop_formats::ids::{DatabaseId, FileNumber, Kind, Seqno};
+use orlop_formats::manifest::RangeDelete;
 
 pub(crate) use self::cursor::MemCursor;
 
@@ -44,6 +47,7 @@ use self::key::Key;
 use self::node::Leaf;
 use self::record::Record;
 use self::tree::{Path, Tree};
+use super::range_deletes::{Growing, RangeDeletes};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// A sorted map of writes; see the module.
@@ -58,8 +62,11 @@ pub(crate) struct Memtable {
     live_bytes: AtomicU64,
     entries: AtomicU64,
     garbage: Garbage,
+    range_deletes: Growing,
     /// The highest sequence number inserted, from the base; 0 while empty.
     last_seqno: AtomicU64,
+    /// The same of entries alone.
+    last_entry: AtomicU64,
     /// No batch of this memtable is in a segment below this number.
     log_floor: AtomicU64,
     /// Later commits are in a successor; the maximum while there is none.
@@ -128,7 +135,9 @@ impl Memtable {
             }),
             entries: AtomicU64::new(0),
             garbage: Garbage { is_watched: AtomicBool::new(true), ..Garbage::default() },
+            range_deletes: Growing::default(),
             last_seqno: AtomicU64::new(0),
+            last_entry: AtomicU64::new(0),
             log_floor: AtomicU64::new(log_floor),
             sealed_at: AtomicU64::new(Seqno::MAX),
             base: AtomicU64::new(0),
@@ -171,7 +180,7 @@ impl Memtable {
 
     /// Bytes of keys, values and their bookkeeping.
     pub(crate) fn live_bytes(&self) -> usize {
-        self.live_bytes.load(Ordering::Relaxed) as usize
+        self.live_bytes.load(Ordering::Relaxed) as usize + self.range_deletes.bytes()
     }
 
     /// Versions of keys.
@@ -190,9 +199,9 @@ impl Memtable {
         (expiring.load(Ordering::Relaxed), latest_expiry.load(Ordering::Relaxed))
     }
 
-    /// Whether it has such entries.
+    /// Whether it has such entries, or deletes of ranges.
     pub(crate) fn has_garbage(&self) -> bool {
-        self.tombstones() > 0 || self.expiring().0 > 0
+        self.tombstones() > 0 || self.expiring().0 > 0 || self.has_range_deletes()
     }
 
     /// From here on the next of them is news. What came before is there for who looks behind this: of this exchange and
@@ -207,8 +216,50 @@ impl Memtable {
         is_news.load(Ordering::Relaxed) && is_news.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether nothing was written into it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries() == 0
+        self.entries() == 0 && !self.has_range_deletes()
+    }
+
+    /// Whether ranges were deleted.
+    #[inline]
+    pub(crate) fn has_range_deletes(&self) -> bool {
+        self.range_deletes.count() > 0
+    }
+
+    /// How many ranges were deleted.
+    pub(crate) fn range_deletes(&self) -> u64 {
+        self.range_deletes.count()
+    }
+
+    /// Where the range deletes are, and what is added to their sequence numbers.
+    pub(crate) fn range_delete_piles(&self) -> (Vec<Arc<RangeDeletes>>, Seqno) {
+        (self.range_deletes.piles(), self.base())
+    }
+
+    /// The newest range delete, up to this commit, that covers a key; 0: none does.
+    pub(crate) fn newest_range_delete(
+        &self,
+        database: DatabaseId,
+        key: &[u8],
+        upto: Seqno,
+    ) -> Seqno {
+        match self.range_deletes.newest(database, key, self.as_seen_from_base(upto)) {
+            0 => 0,
+            newest => self.base() + newest,
+        }
+    }
+
+    /// Whether it has an entry that the range delete of a commit deletes.
+    pub(crate) fn holds_some_of(self: &Arc<Self>, range: &RangeDelete, seqno: Seqno) -> bool {
+        let mut cursor = MemCursor::new(Arc::clone(self), range.database, seqno.saturating_sub(1));
+        cursor.seek_ge(&range.start);
+        cursor.valid() && range.covers(range.database, cursor.key())
+    }
+
+    /// The commit of the newest entry in it, as of now.
+    fn last_entry(&self) -> Seqno {
+        self.base() + self.last_entry.load(Ordering::Relaxed)
     }
 
     /// The highest sequence number in it; 0 while empty.
@@ -287,8 +338,16 @@ impl Active {
         // SAFETY: `with_memory` makes the memtable, and nothing else gives an `Active` of it; this one is
         // borrowed for as long as the writer is there. Nobody else looks into the cell.
         let writing = unsafe { &mut *writing };
-        let (tombstones, expiring) = (0, (0, 0));
-        Writer { memtable: &self.0, writing, entries: 0, tombstones, expiring, last_seqno: 0 }
+        Writer {
+            memtable: &self.0,
+            writing,
+            entries: 0,
+            tombstones: 0,
+            expiring: (0, 0),
+            range_deletes: 0,
+            last_seqno: 0,
+            last_entry: 0,
+        }
     }
 }
 
@@ -301,13 +360,19 @@ pub(crate) struct Writer<'a> {
     tombstones: u64,
     /// Entries with an expiry, and the latest of these.
     expiring: (u64, u64),
+    range_deletes: u64,
     last_seqno: Seqno,
+    last_entry: Seqno,
 }
 
 impl Writer<'_> {
     /// Adds one version, no older than any of the same key that is there. A second write under the same
     /// sequence number (one batch) replaces the first.
     pub(crate) fn insert(&mut self, op: &Op<'_>, seqno: Seqno) {
+        self.last_seqno = self.last_seqno.max(seqno);
+        if op.kind == Kind::RangeDelete {
+            return self.delete_range(op, seqno);
+        }
         let key = Key { database: op.database, bytes: op.key };
         let Memtable { tree, filter, .. } = self.memtable;
         let Writing { arena, last, stays, path, filling } = &mut *self.writing;
@@ -346,7 +411,13 @@ impl Writer<'_> {
         if let Some(expiry) = op.expiry {
             self.expiring = (self.expiring.0 + 1, self.expiring.1.max(expiry));
         }
-        self.last_seqno = self.last_seqno.max(seqno);
+        self.last_entry = self.last_seqno;
+    }
+
+    #[cold]
+    fn delete_range(&mut self, op: &Op<'_>, seqno: Seqno) {
+        self.memtable.range_deletes.add(range_delete(op, seqno));
+        self.range_deletes += 1;
     }
 
     fn count_garbage(&self) {
@@ -366,15 +437,23 @@ impl Writer<'_> {
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        if self.tombstones > 0 || self.expiring.0 > 0 {
+        if self.tombstones > 0 || self.expiring.0 > 0 || self.range_deletes > 0 {
             self.count_garbage();
         }
-        let Memtable { live_bytes, entries, last_seqno, .. } = self.memtable;
+        let Memtable { live_bytes, entries, last_seqno, last_entry, .. } = self.memtable;
         live_bytes.store(self.writing.arena.used() as u64, Ordering::Relaxed);
         entries.store(entries.load(Ordering::Relaxed) + self.entries, Ordering::Relaxed);
         let last = last_seqno.load(Ordering::Relaxed).max(self.last_seqno);
         last_seqno.store(last, Ordering::Relaxed);
+        let last = last_entry.load(Ordering::Relaxed).max(self.last_entry);
+        last_entry.store(last, Ordering::Relaxed);
     }
+}
+
+/// What an operation of that kind deletes, as of a commit.
+pub(crate) fn range_delete(op: &Op<'_>, seqno: Seqno) -> RangeDelete {
+    let end = (!op.value.is_empty()).then(|| op.value.to_vec());
+    RangeDelete { seqno, database: op.database, start: op.key.to_vec(), end }
 }
 
 /// Where a key is in a leaf, or would be; `None`: it may belong into another one.
@@ -406,6 +485,10 @@ impl<'a> Found<'a> {
 
     pub(crate) fn expiry(self) -> Option<u64> {
         self.record.expiry()
+    }
+
+    pub(crate) fn seqno(self) -> Seqno {
+        self.memtable.base() + self.record.seqno()
     }
 
     pub(crate) fn value(self) -> &'a [u8] {

@@ -8,6 +8,8 @@ pub(crate) mod lead;
 pub(crate) mod linger;
 pub(crate) mod memtable;
 pub(crate) mod queue;
+pub(crate) mod range_deletes;
+pub(crate) mod shadows;
 pub(crate) mod shared;
 pub(crate) mod snapshots;
 pub(crate) mod ticket;

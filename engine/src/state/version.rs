@@ -6,9 +6,11 @@
 use std::collections::{HashMap, HashSet};
 
 use orlop_formats::ids::{DatabaseId, FileNumber};
+use orlop_formats::manifest::RangeDelete;
 
 use crate::files::sstable::{Heads, Table};
 use crate::options::LEVELS;
+use crate::state::range_deletes::RangeDeletes;
 use crate::sync::Arc;
 
 /// Sstables that do not overlap, in key order.
@@ -56,6 +58,19 @@ impl Run {
         ((*first_database, first_key.as_slice()) <= (database, key)).then_some(table)
     }
 
+    /// The tables that can hold keys of a range.
+    pub(crate) fn tables_in(&self, range: &RangeDelete) -> impl Iterator<Item = &Arc<Table>> {
+        let first = self.first_up_to(range.database, &range.start);
+        let is_before_end = |table: &&Arc<Table>| {
+            let (database, key) = &table.meta().smallest;
+            match &range.end {
+                Some(end) => (*database, key) < (range.database, end),
+                None => *database <= range.database,
+            }
+        };
+        self.tables.get(first..).unwrap_or_default().iter().take_while(is_before_end)
+    }
+
     /// The tables that can hold keys of a database. No others: who keeps them keeps their files.
     pub(crate) fn tables_of(&self, database: DatabaseId) -> Arc<[Arc<Table>]> {
         if matches!(&self.ends, Some((of, _)) if *of == database) {
@@ -81,6 +96,8 @@ pub(crate) struct Version {
     runs: Vec<Run>,
     /// Where in `runs` each level ends.
     ends: [usize; LEVELS],
+    /// Those that may delete something in the tables.
+    range_deletes: Arc<RangeDeletes>,
 }
 
 impl Version {
@@ -109,10 +126,33 @@ impl Version {
         (0..LEVELS).rev().find(|level| !self.level(*level).is_empty()).unwrap_or_default()
     }
 
+    /// The range deletes that may delete something in the tables.
+    #[inline]
+    pub(crate) fn range_deletes(&self) -> &Arc<RangeDeletes> {
+        &self.range_deletes
+    }
+
+    /// The same tables with these range deletes.
+    pub(crate) fn with_range_deletes(self, range_deletes: Arc<RangeDeletes>) -> Self {
+        Self { range_deletes, ..self }
+    }
+
     /// Every run, newest data first.
     #[inline]
     pub(crate) fn runs(&self) -> std::slice::Iter<'_, Run> {
         self.runs.iter()
+    }
+
+    /// Whether a table has an entry that a range delete may delete.
+    pub(crate) fn needs(&self, range: &RangeDelete) -> bool {
+        let may_hold = |table: &Arc<Table>| {
+            seeded!(RangeDeleteForgotten => return table.meta().level == 0);
+            let cleared_to = table.properties().cleared_to;
+            table.meta().min_seqno < range.seqno
+                && cleared_to < range.seqno
+                && table.holds(range.database)
+        };
+        self.runs().flat_map(|run| run.tables_in(range)).any(may_hold)
     }
 
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
@@ -152,7 +192,8 @@ impl Version {
             seeded!(RunsOutOfOrder => runs.reverse());
             Ok::<_, String>(runs)
         };
-        Ok(Version::of(levels.into_iter().map(in_order).collect::<Result<_, _>>()?))
+        let levels = levels.into_iter().map(in_order).collect::<Result<_, _>>()?;
+        Ok(Version::of(levels).with_range_deletes(Arc::clone(&self.range_deletes)))
     }
 }
 

@@ -4,7 +4,7 @@
 //! view is freed when the last reader that could still see it has left: this module is the only
 //! place that knows how (crossbeam-epoch).
 
-use orlop_formats::ids::Seqno;
+use orlop_formats::ids::{DatabaseId, Seqno};
 
 use crate::state::memtable::Memtable;
 use crate::state::version::Version;
@@ -29,6 +29,32 @@ impl View {
     /// reads at may have been compacted away.
     pub(crate) fn readable(&self, visible: &AtomicU64) -> Seqno {
         visible.load(Ordering::Acquire).min(self.active.sealed_at())
+    }
+
+    /// All memtables, the newest first.
+    #[inline]
+    pub(crate) fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        std::iter::once(&self.active).chain(&self.sealed)
+    }
+
+    /// Whether ranges were deleted, and something that they delete may be there.
+    #[inline]
+    pub(crate) fn has_range_deletes(&self) -> bool {
+        !self.version.range_deletes().is_empty()
+            || self.memtables().any(|memtable| memtable.has_range_deletes())
+    }
+
+    /// The newest range delete, up to this commit, that covers a key; 0: none does.
+    pub(crate) fn newest_range_delete(
+        &self,
+        database: DatabaseId,
+        key: &[u8],
+        upto: Seqno,
+    ) -> Seqno {
+        let with_some = self.memtables().filter(|memtable| memtable.has_range_deletes());
+        let in_memory = with_some.map(|of| of.newest_range_delete(database, key, upto)).max();
+        let of_tables = self.version.range_deletes().newest(database, key, upto);
+        of_tables.max(in_memory.unwrap_or(0))
     }
 
     /// The memtables that are to be flushed next, newest first: the oldest one that is due, and all that are

@@ -31,6 +31,8 @@ pub(crate) struct WriteSet {
     pub(crate) encoded_bound: usize,
     /// Whether any item is a change of the catalog.
     pub(crate) has_catalog_ops: bool,
+    /// … or deletes a range.
+    pub(crate) has_range_deletes: bool,
     /// What was prepared of a large one.
     pub(crate) bulk: Option<Box<Bulk>>,
 }
@@ -81,6 +83,21 @@ impl<'a> Write<'a> {
         Self { kind: Kind::Delete, key, value: b"", lifetime: Lifetime::EVER }
     }
 
+    /// A delete of all keys from `start` on, and before `end`, if there is one: a greater key, then.
+    pub(crate) fn delete_range(start: &'a [u8], end: Option<&'a [u8]>) -> Self {
+        let (kind, value) = (Kind::RangeDelete, end.unwrap_or_default());
+        Self { kind, key: start, value, lifetime: Lifetime::EVER }
+    }
+
+    /// Holds key and value against the limits.
+    fn check(&self) -> Result<()> {
+        check_key(self.key)?;
+        match self.kind {
+            Kind::RangeDelete => check_key(self.value),
+            _ => too_large("value", MAX_VALUE_LEN, self.value.len()),
+        }
+    }
+
     /// The same in this database, its lifetime settled.
     pub(crate) fn to(self, database: DatabaseId) -> Op<'a> {
         let Self { kind, key, value, lifetime } = self;
@@ -101,8 +118,7 @@ pub(crate) struct OneWrite<'a> {
 impl OneWrite<'_> {
     /// Holds it against the limits.
     pub(crate) fn check(&self) -> Result<()> {
-        check_key(self.write.key)?;
-        too_large("value", MAX_VALUE_LEN, self.write.value.len())
+        self.write.check()
     }
 
     /// Bytes that this takes in the log at most.
@@ -202,13 +218,13 @@ impl WriteSet {
     /// Holds an item against the limits; all is as before if it is too large.
     fn make_room(&mut self, write: &Write<'_>, overhead: usize) -> Result<()> {
         let Write { key, value, .. } = write;
-        check_key(key)?;
-        too_large("value", MAX_VALUE_LEN, value.len())?;
+        write.check()?;
         self.grow(key.len() + value.len() + ITEM_OVERHEAD + overhead)
     }
 
     fn add(&mut self, target: usize, write: Write<'_>) {
         let Write { kind, key, value, lifetime } = write;
+        self.has_range_deletes |= kind == Kind::RangeDelete;
         let start = self.data.len();
         self.data.extend_from_slice(key);
         let middle = self.data.len();

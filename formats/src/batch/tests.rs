@@ -7,7 +7,16 @@ type OwnedOp = (u8, u32, Vec<u8>, Vec<u8>, Option<u64>);
 fn op((kind, database, key, value, expiry): &OwnedOp) -> Op<'_> {
     let kind = Kind::from_byte(*kind).unwrap();
     let value = if kind == Kind::Delete { &[][..] } else { value };
-    Op { kind, database: DatabaseId(*database), key, value, expiry: *expiry }
+    let op = Op { kind, database: DatabaseId(*database), key, value, expiry: *expiry };
+    match kind {
+        Kind::RangeDelete => Op {
+            database: DatabaseId((*database).max(1)),
+            value: if value > key { value } else { &[] },
+            expiry: None,
+            ..op
+        },
+        _ => op,
+    }
 }
 
 fn ops() -> impl Strategy<Value = Vec<OwnedOp>> {
@@ -104,6 +113,37 @@ fn hostile_ops() {
         finish(&mut bad, 0, 1);
         assert!(read_all(&bad, 1).is_err());
     }
+}
+
+#[test]
+fn hostile_range_deletes() {
+    let bytes = |database: u8, flags: u8, key: &[u8], end: &[u8]| {
+        let mut out = vec![0; HEADER_LEN];
+        out.extend([4, flags, database]);
+        varint::put(&mut out, key.len() as u64);
+        varint::put(&mut out, end.len() as u64);
+        out.extend([9; 8].iter().take(usize::from(flags) * 8));
+        out.extend([key, end].concat());
+        finish(&mut out, 0, 1);
+        out
+    };
+    for (key, end) in [(&b""[..], &b""[..]), (b"", b"a"), (b"a", b""), (b"a", b"b"), (b"a", b"a\0")]
+    {
+        let good = bytes(16, 0, key, end);
+        let op = read_all(&good, 1).unwrap()[0][0];
+        assert_eq!((op.kind, op.key, op.value), (Kind::RangeDelete, key, end));
+    }
+    let long = vec![b'z'; MAX_KEY_LEN + 1];
+    for (bad, offset) in [
+        (bytes(0, 0, b"a", b"b"), 10),
+        (bytes(16, 1, b"a", b"b"), 9),
+        (bytes(16, 0, b"b", b"b"), 14),
+        (bytes(16, 0, b"b", b"a"), 14),
+        (bytes(16, 0, b"a", &long), 12),
+    ] {
+        assert_eq!(error_at(&bad), offset);
+    }
+    assert!(read_all(&bytes(16, 0, b"a", &long[1..]), 1).is_ok());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One change to a version: tagged fields, of which a reader must know every one.
 
-use super::{SegmentEnd, TableMeta};
+use super::{RangeDelete, SegmentEnd, TableMeta};
 use crate::error::Result;
 use crate::ids::{FileNumber, Seqno};
 use crate::tagged::{self, Field, Fields};
@@ -17,6 +17,8 @@ const ADDED: u64 = 7;
 const REMOVED: u64 = 8;
 const SEGMENT_END: u64 = 9;
 const LAST_SEQNO: u64 = 10;
+const ADDED_RANGE_DELETE: u64 = 11;
+const REMOVED_RANGE_DELETE: u64 = 12;
 
 /// A change to a version. What is `None` or empty stays as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,10 @@ pub struct VersionEdit {
     pub removed: Vec<FileNumber>,
     /// Where a clean close left the segments of the log.
     pub segment_ends: Vec<SegmentEnd>,
+    /// Range deletes that tables may hold entries for from now on.
+    pub added_range_deletes: Vec<RangeDelete>,
+    /// Those for which none holds any more.
+    pub removed_range_deletes: Vec<RangeDelete>,
 }
 
 impl VersionEdit {
@@ -71,6 +77,12 @@ impl VersionEdit {
         for end in &self.segment_ends {
             tagged::put(out, SEGMENT_END, &end.encode());
         }
+        for range in &self.added_range_deletes {
+            tagged::put(out, ADDED_RANGE_DELETE, &range.encode());
+        }
+        for range in &self.removed_range_deletes {
+            tagged::put(out, REMOVED_RANGE_DELETE, &range.encode());
+        }
     }
 
     /// Reads an edit: exactly the payload of its frame.
@@ -100,6 +112,12 @@ impl VersionEdit {
             REMOVED => self.removed.push(field.u64()?),
             SEGMENT_END => {
                 self.segment_ends.push(SegmentEnd::decode(field.bytes).map_err(inside)?);
+            }
+            ADDED_RANGE_DELETE => {
+                self.added_range_deletes.push(RangeDelete::decode(field.bytes).map_err(inside)?);
+            }
+            REMOVED_RANGE_DELETE => {
+                self.removed_range_deletes.push(RangeDelete::decode(field.bytes).map_err(inside)?);
             }
             _ => return Err(field.corrupt("a known tag")),
         }

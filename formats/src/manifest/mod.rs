@@ -5,9 +5,11 @@
 //! nothing older is needed. A version is the snapshot and the edits after it, applied in order.
 
 mod edit;
+mod range_delete;
 mod table;
 
 pub use edit::VersionEdit;
+pub use range_delete::{RANGE_DELETE_LAYOUT, RangeDelete};
 pub use table::{TABLE_LAYOUT, TableMeta};
 
 use crate::error::Result;

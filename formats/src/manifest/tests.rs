@@ -1,5 +1,6 @@
 use super::*;
 use crate::ids::{DatabaseId, FileId};
+use crate::limits::MAX_KEY_LEN;
 use crate::tagged;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -35,8 +36,9 @@ fn edit() -> impl Strategy<Value = VersionEdit> {
         last_seqno,
     });
     let lists = (vec(table(), 0..4), vec(any::<u64>(), 0..4), vec(segment_end, 0..4));
-    (any::<bool>(), any::<[Option<u64>; 5]>(), any::<Option<u32>>(), lists).prop_map(
-        |(snapshot, n, next_database_id, (added, removed, segment_ends))| VersionEdit {
+    let range_deletes = (vec(range_delete(), 0..4), vec(range_delete(), 0..4));
+    (any::<bool>(), any::<[Option<u64>; 5]>(), any::<Option<u32>>(), lists, range_deletes).prop_map(
+        |(snapshot, n, next_database_id, (added, removed, segment_ends), ranges)| VersionEdit {
             snapshot,
             next_file_number: n[0],
             log_number: n[1],
@@ -47,8 +49,19 @@ fn edit() -> impl Strategy<Value = VersionEdit> {
             added,
             removed,
             segment_ends,
+            added_range_deletes: ranges.0,
+            removed_range_deletes: ranges.1,
         },
     )
+}
+
+fn range_delete() -> impl Strategy<Value = RangeDelete> {
+    let key = || vec(any::<u8>(), 0..6);
+    (any::<u64>(), 1u32.., key(), key()).prop_map(|(seqno, database, a, b)| {
+        let (start, end) = (a.clone().min(b.clone()), a.max(b));
+        let end = (end > start).then_some(end);
+        RangeDelete { seqno, database: DatabaseId(database), start, end }
+    })
 }
 
 fn bytes(edit: &VersionEdit) -> Vec<u8> {
@@ -76,7 +89,7 @@ fn sample() -> TableMeta {
 
 #[test]
 fn hostile_edits() {
-    for tag in [0, 11, u64::MAX] {
+    for tag in [0, 13, u64::MAX] {
         let mut out = Vec::new();
         tagged::put(&mut out, tag, &[]);
         assert!(VersionEdit::decode(&out).is_err(), "tag {tag}");
@@ -121,6 +134,34 @@ fn hostile_tables() {
     }
 }
 
+#[test]
+fn hostile_range_deletes() {
+    let good = RangeDelete {
+        seqno: 7,
+        database: DatabaseId(16),
+        start: b"b".to_vec(),
+        end: Some(b"c".to_vec()),
+    };
+    let encoded = good.encode();
+    assert_eq!(RangeDelete::decode(&encoded), Ok(good.clone()));
+    for cut in 0..encoded.len() - 1 {
+        assert!(RangeDelete::decode(&encoded[..cut]).is_err(), "cut at {cut}");
+    }
+    let to_the_end = RangeDelete { end: None, ..good.clone() };
+    assert_eq!(RangeDelete::decode(&encoded[..encoded.len() - 1]), Ok(to_the_end));
+    for bad in [
+        RangeDelete { database: DatabaseId(0), ..good.clone() },
+        RangeDelete { end: Some(b"b".to_vec()), ..good.clone() },
+        RangeDelete { end: Some(b"a".to_vec()), ..good.clone() },
+        RangeDelete { end: Some(vec![b'c'; MAX_KEY_LEN + 1]), ..good.clone() },
+    ] {
+        assert!(RangeDelete::decode(&bad.encode()).is_err());
+    }
+    let of = |key: &[u8]| good.covers(DatabaseId(16), key);
+    assert_eq!([of(b"a"), of(b"b"), of(b"bz"), of(b"c")], [false, true, true, false]);
+    assert!(!good.covers(DatabaseId(17), b"b"));
+}
+
 proptest! {
     #[test]
     fn round_trip(edit in edit()) {
@@ -132,6 +173,7 @@ proptest! {
         let _ = VersionEdit::decode(&bytes);
         let _ = TableMeta::decode(&bytes);
         let _ = SegmentEnd::decode(&bytes);
+        let _ = RangeDelete::decode(&bytes);
     }
 
     #[test]

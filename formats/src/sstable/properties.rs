@@ -23,6 +23,7 @@ const FILTER_BITS: u64 = 9;
 const COMPRESSION: u64 = 10;
 const BLOCKS: u64 = 11;
 const EXPIRIES: u64 = 12;
+const CLEARED_TO: u64 = 13;
 
 /// A database and a key of it.
 type Bound = (DatabaseId, Vec<u8>);
@@ -54,6 +55,8 @@ pub struct Properties {
     pub blocks: u64,
     /// When entries expire; `None`: none does.
     pub expiries: Option<Expiries>,
+    /// No range delete up to this sequence number deletes an entry of the table.
+    pub cleared_to: Seqno,
 }
 
 impl Properties {
@@ -78,13 +81,16 @@ impl Properties {
         if let Some(expiries) = &self.expiries {
             tagged::put(&mut out, EXPIRIES, &expiries.encode());
         }
+        if self.cleared_to > 0 {
+            tagged::put_u64(&mut out, CLEARED_TO, self.cleared_to);
+        }
         out
     }
 
     /// Reads the region, its checksum stripped. Unknown tags are skipped.
     ///
     /// # Errors
-    /// A corruption if a field is malformed, comes twice, or is missing (only the expiries may
+    /// A corruption if a field is malformed, comes twice, or is missing (only the last two may
     /// be).
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut read = Read::default();
@@ -106,6 +112,7 @@ impl Properties {
             compression: required(COMPRESSION, read.compression)?,
             blocks: required(BLOCKS, blocks)?,
             expiries: read.expiries,
+            cleared_to: read.cleared_to.unwrap_or(0),
         };
         let ordered = properties.smallest <= properties.largest
             && properties.min_seqno <= properties.max_seqno
@@ -128,6 +135,7 @@ struct Read {
     filter_bits: Option<u32>,
     compression: Option<Compression>,
     expiries: Option<Expiries>,
+    cleared_to: Option<Seqno>,
 }
 
 impl Read {
@@ -149,6 +157,7 @@ impl Read {
                 field.once(&mut self.compression, compression)
             }
             EXPIRIES => field.once(&mut self.expiries, Expiries::decode(field)?),
+            CLEARED_TO => field.once(&mut self.cleared_to, field.u64()?),
             _ => Ok(()),
         }
     }

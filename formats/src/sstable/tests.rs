@@ -154,7 +154,7 @@ proptest! {
     #[test]
     fn properties_round_trip(
         n: [u64; 5], seqnos: (u64, u64), bounds in (bound(), bound()), filter_bits: u32,
-        snappy: bool, expiring: u64, mut eighths: [u64; 8],
+        snappy: bool, expiring: u64, mut eighths: [u64; 8], cleared_to: u64,
     ) {
         let compression = if snappy { Compression::Snappy } else { Compression::None };
         eighths.sort_unstable();
@@ -166,7 +166,7 @@ proptest! {
             min_seqno: seqnos.0.min(seqnos.1), max_seqno: seqnos.0.max(seqnos.1),
             raw_key_bytes: n[2], raw_value_bytes: n[3],
             smallest: bounds.clone().0.min(bounds.clone().1), largest: bounds.0.max(bounds.1),
-            filter_bits, compression, blocks: n[4], expiries,
+            filter_bits, compression, blocks: n[4], expiries, cleared_to,
         };
         prop_assert_eq!(Properties::decode(&properties.encode()), Ok(properties));
     }

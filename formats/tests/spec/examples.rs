@@ -2,7 +2,7 @@
 
 use crate::samples::{
     FILE, PLACE, SEGMENT, USERS, batch_bytes, batches, block_bytes, block_entries, catalog,
-    edit_bytes, edits, header, log_file, properties, superblock, table,
+    edit_bytes, edits, header, log_file, properties, range_deletes, superblock, table,
 };
 use orlop_formats::block::Compression;
 use orlop_formats::checksum;
@@ -35,6 +35,8 @@ pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
         data_end: 4090,
         id: FILE,
     };
+    let added_range_deletes = range_deletes()[..1].to_vec();
+    let range_delete = VersionEdit { added_range_deletes, ..VersionEdit::default() };
     let (key, record) = &catalog()[0];
     vec![
         ("varint", number),
@@ -51,8 +53,9 @@ pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("partitions", encode_partitions(&[partition])),
         ("properties", properties().encode()),
         ("sstable footer", footer.encode(&PLACE).to_vec()),
-        ("version edit", edit_bytes(&edits()[2])),
+        ("version edit", edit_bytes(&edits()[4])),
         ("table", edit_bytes(&VersionEdit { added: vec![table(10)], ..VersionEdit::default() })),
+        ("range delete", edit_bytes(&range_delete)),
         ("catalog key", key.encode()),
         ("catalog record", record.encode()),
         ("stage", header(FileKind::Stage).encode().to_vec()),

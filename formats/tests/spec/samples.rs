@@ -9,7 +9,7 @@ use orlop_formats::filter::{self, FilterBuilder};
 use orlop_formats::frame::{self, Fields, FrameKind};
 use orlop_formats::ids::{DatabaseId, FileId, Kind, Seqno, StoreId};
 use orlop_formats::log::SegmentHeader;
-use orlop_formats::manifest::{SegmentEnd, TableMeta, VersionEdit};
+use orlop_formats::manifest::{RangeDelete, SegmentEnd, TableMeta, VersionEdit};
 use orlop_formats::sstable::{
     ExpiriesBuilder, FOOTER_LEN, Footer, Handle, Partition, Properties, encode_partitions,
     place_block,
@@ -171,10 +171,33 @@ pub(crate) fn edits() -> Vec<VersionEdit> {
         removed: vec![10, 11],
         ..VersionEdit::default()
     };
+    let flush = VersionEdit {
+        next_file_number: Some(17),
+        log_number: Some(16),
+        flushed_seqno: Some(103),
+        added_range_deletes: range_deletes(),
+        ..VersionEdit::default()
+    };
+    let merge =
+        VersionEdit { removed_range_deletes: range_deletes()[..1].to_vec(), ..flush.clone() };
+    let merge = VersionEdit { added_range_deletes: Vec::new(), ..merge };
     let end = SegmentEnd { number: 12, end: 4300, last_seqno: 103 };
     let close =
         VersionEdit { last_seqno: Some(103), segment_ends: vec![end], ..VersionEdit::default() };
-    vec![snapshot, compaction, close]
+    vec![snapshot, compaction, flush, merge, close]
+}
+
+/// One with an end, and one without.
+pub(crate) fn range_deletes() -> Vec<RangeDelete> {
+    let bounded = RangeDelete {
+        seqno: 102,
+        database: USERS,
+        start: b"user/1".to_vec(),
+        end: Some(b"user/2".to_vec()),
+    };
+    let to_the_end =
+        RangeDelete { seqno: 103, database: EVENTS, start: b"events/2026".to_vec(), end: None };
+    vec![bounded, to_the_end]
 }
 
 pub(crate) fn edit_bytes(edit: &VersionEdit) -> Vec<u8> {
@@ -357,6 +380,7 @@ pub(crate) fn properties() -> Properties {
         compression: Compression::Snappy,
         blocks: blocks.len() as u64,
         expiries: expiries.finish(),
+        cleared_to: 25,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use orlop::Durability::{self, Buffered, Memory, Synced};
 
-use super::workload::{Workload, commit, delete, gone, put, until};
+use super::workload::{Workload, commit, delete, delete_range, gone, put, until};
 use crate::history::{Change, SMALL, Step, Tree};
 
 /// A memtable so large that segments rotate under it.
@@ -27,6 +27,7 @@ pub(super) fn all() -> Vec<Workload> {
     scripts.push(of("bulk".to_owned(), bulk(17 << 10)));
     scripts.push(Workload { tree: WIDE, ..of("bulk-wide".to_owned(), bulk(27 << 10)) });
     scripts.push(of("expiring".to_owned(), expiring()));
+    scripts.push(of("ranges".to_owned(), ranges()));
     scripts
 }
 
@@ -81,6 +82,33 @@ fn expiring() -> Vec<Step> {
     steps.extend([Step::Reopen, Step::Background, Step::Background]);
     steps.push(commit(vec![gone("a", 3, "j", 40), until("b", 5, "x", 40)], Buffered));
     steps.extend([Step::Compact, Step::Background]);
+    steps
+}
+
+/// Ranges that are deleted: from tables, from memory, from their own batch, beside a snapshot, alone in a memtable and in
+/// a large batch.
+fn ranges() -> Vec<Step> {
+    let mut steps = Vec::new();
+    for n in 0..5 {
+        let changes = vec![put("a", n, "r", 60), put("a", 10 + n, "r", 60), put("b", n, "r", 50)];
+        steps.push(commit(changes, if n % 2 == 0 { Synced } else { Buffered }));
+    }
+    steps.extend([Step::Flush, Step::Snapshot]);
+    steps.push(commit(vec![delete_range("a", 2, Some(12))], Buffered));
+    steps.push(commit(vec![put("a", 3, "s", 40), delete_range("b", 0, None)], Memory));
+    steps.extend([Step::Flush, Step::Background, Step::Snapshot]);
+    steps.push(commit(vec![delete_range("a", 0, Some(4))], Synced));
+    steps.extend([Step::Flush, Step::Background, Step::Background]);
+    let inside = vec![put("b", 1, "t", 30), delete_range("b", 0, Some(9)), put("b", 2, "t", 30)];
+    steps.push(commit(inside, Buffered));
+    steps.extend([Step::Snapshot, Step::Reopen]);
+    let large =
+        vec![put("a", 20, "u", 17 << 10), delete_range("a", 10, Some(30)), put("a", 21, "u", 40)];
+    steps.push(commit(large, Buffered));
+    steps.push(commit(vec![put("a", 12, "v", 40)], Buffered));
+    steps.extend([Step::Compact, Step::Background, Step::Snapshot]);
+    steps.push(commit(vec![delete_range("a", 0, None), delete_range("b", 0, None)], Synced));
+    steps.extend([Step::Flush, Step::Background, Step::Background, Step::Reopen]);
     steps
 }
 

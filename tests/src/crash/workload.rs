@@ -33,13 +33,16 @@ pub struct Workload {
 pub type Macro = (&'static str, fn(u32) -> Vec<Step>);
 
 /// What short sequences are made of.
-pub const MACROS: [Macro; 16] = [
+pub const MACROS: [Macro; 17] = [
     ("put", |at| vec![commit(vec![put("a", at, "p", 60)], Synced)]),
     ("pair", |at| vec![commit(vec![put("a", 20 + at, "q", 90), put("b", at, "q", 90)], Synced)]),
     ("buffer", |at| vec![commit(vec![put("a", 30 + at, "r", 50)], Buffered)]),
     ("memory", |at| vec![commit(vec![put("b", 30 + at, "s", 40)], Memory)]),
     ("flight", flight),
     ("delete", |at| vec![commit(vec![delete("a", at), put("c", at, "d", 9)], Buffered)]),
+    ("range", |at| {
+        vec![commit(vec![delete_range("a", at, Some(30)), put("a", 9, "w", 40)], Buffered)]
+    }),
     ("clear", |at| vec![commit(vec![Change::Clear("a".into()), put("a", at, "t", 30)], Synced)]),
     ("drop", |at| vec![commit(vec![Change::Drop("b".into()), put("c", at, "u", 30)], Buffered)]),
     ("swap", |_| vec![commit(vec![Change::Swap("a".into(), "b".into())], Synced)]),
@@ -89,6 +92,11 @@ pub(super) fn gone(name: &str, n: u32, what: &str, len: usize) -> Change {
         Change::Put(name, key, value) => Change::Gone(name, key, value),
         other => other,
     }
+}
+
+/// A delete of all keys from one number on and, if there is one, before another.
+pub(super) fn delete_range(name: &str, from: u32, to: Option<u32>) -> Change {
+    Change::DeleteRange(name.to_owned(), key(from), to.map(key))
 }
 
 pub(super) fn delete(name: &str, n: u32) -> Change {
@@ -237,7 +245,13 @@ fn random_step(dice: &mut Dice, largest: u64, mix: &[Durability]) -> Step {
 fn random_change(dice: &mut Dice, largest: u64) -> Change {
     let name = |dice: &mut Dice| dice.pick(&["a", "b", "c"]).to_owned();
     let key = format!("k{:02}", dice.below(30)).into_bytes();
-    match dice.below(24) {
+    match dice.below(26) {
+        24 | 25 => {
+            let other = format!("k{:02}", dice.below(30)).into_bytes();
+            let (start, end) = (key.clone().min(other.clone()), key.max(other));
+            let end = (dice.below(6) > 0 && end > start).then_some(end);
+            Change::DeleteRange(name(dice), start, end)
+        }
         0 => Change::Drop(name(dice)),
         1 => Change::Clear(name(dice)),
         2 => {

@@ -172,6 +172,12 @@ impl Scribe {
         Change::Put(name.to_owned(), key.to_string().into_bytes(), self.noise(number, len))
     }
 
+    /// One that expires, and not soon.
+    fn put_until(&self, name: &str, key: impl Display, number: u64, len: usize) -> Change {
+        let value = model::until(history::START + 1_000_000, &self.noise(number, len));
+        Change::Until(name.to_owned(), key.to_string().into_bytes(), value)
+    }
+
     fn put_text(&self, name: &str, key: impl Display, number: u64, len: usize) -> Change {
         Change::Put(name.to_owned(), key.to_string().into_bytes(), self.text(number, len))
     }
@@ -179,6 +185,10 @@ impl Scribe {
 
 fn delete(name: &str, key: impl Display) -> Change {
     Change::Delete(name.to_owned(), key.to_string().into_bytes())
+}
+
+fn delete_range(name: &str, start: &str, end: Option<&str>) -> Change {
+    Change::DeleteRange(name.to_owned(), start.into(), end.map(Into::into))
 }
 
 const ALPHA: &str = "alpha";
@@ -276,6 +286,8 @@ fn merged(scribe: &mut Scribe) -> Made<()> {
     scribe.commit(&store, &[Change::Drop(GONE.to_owned())], Durability::Synced)?;
     let changes = [
         scribe.put(ALPHA, "large", 1_400, 5_000),
+        delete_range(ALPHA, "users/020", Some("users/025")),
+        scribe.put_until(BETA, "b7", 1_450, 40),
         delete(ALPHA, "users/007/profile of a person/1"),
         delete(BETA, "b6"),
         scribe.put(PARTED, "left behind", 1_500, 100),
@@ -411,7 +423,8 @@ fn crashed_script(seed: u64) -> Made<Scribe> {
     store.compact().map_err(told("compact"))?;
     scribe.close(store)?;
     let store = scribe.open(SIZES)?;
-    let changes = [scribe.put(BETA, "first", 50, 400), delete(ALPHA, "k03")];
+    let range = delete_range(ALPHA, "k05", Some("k08"));
+    let changes = [scribe.put(BETA, "first", 50, 400), delete(ALPHA, "k03"), range];
     scribe.commit(&store, &changes, Durability::Synced)?;
     scribe.flush(&store)?;
     tail(&mut scribe, &store, 100)?;
@@ -425,6 +438,7 @@ fn crashed_script(seed: u64) -> Made<Scribe> {
     }
     scribe.env.set_full(false);
     tail(&mut scribe, &store, 200)?;
+    scribe.commit(&store, &[delete_range(ALPHA, "k10", None)], Durability::Synced)?;
     let image = scribe.env.kill();
     // What a drop would still write, the killed process did not.
     scribe.env.cut_after(scribe.env.operations());

@@ -1,25 +1,16 @@
 //! `orlop scan`: print the entries of a range, in either direction.
 
-use std::ffi::OsString;
-
 use orlop::{Cursor, Expiry};
 
 use crate::cli::{self, ScanFormat};
 use crate::commands::{open_reading, time_of};
 use crate::failure::{Answer, Failure};
-use crate::keys::{self, Bounds};
+use crate::keys::Bounds;
 use crate::output::Output;
 use crate::text::{self, Written};
 
 pub(crate) fn run(args: &cli::Scan) -> Result<Answer, Failure> {
-    let bound = |typed: &Option<OsString>, what| {
-        typed.as_ref().map(|typed| keys::parse(typed, args.notation, what)).transpose()
-    };
-    let bounds = Bounds::intersect(
-        bound(&args.prefix, "--prefix")?,
-        bound(&args.from, "--from")?,
-        bound(&args.to, "--to")?,
-    );
+    let bounds = Bounds::parse([&args.prefix, &args.from, &args.to], args.notation)?;
     let (_store, database) = open_reading(&args.store, &args.database)?;
     if bounds.is_empty() {
         return Ok(Answer::Yes);

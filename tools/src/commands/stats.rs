@@ -121,6 +121,8 @@ fn as_json(
         "memtable_entries": stats.memtable_entries,
         "memtable_bytes": stats.memtable_bytes,
         "sealed_memtables": stats.sealed_memtables,
+        "memtable_range_deletes": stats.memtable_range_deletes,
+        "range_deletes": stats.range_deletes,
         "levels": levels,
         "commits": stats.commits,
         "commit_groups": stats.commit_groups,
@@ -167,6 +169,8 @@ fn print(
         format!("{} entries, {}", count(stats.memtable_entries), size(stats.memtable_bytes));
     let sealed = format!("{memory}; {} sealed", stats.sealed_memtables);
     row("in memory", format!("{sealed} (replayed from the log)"))?;
+    let ranges = count(stats.memtable_range_deletes + stats.range_deletes);
+    row("range deletes", ranges)?;
     row("snapshots", count(stats.snapshots))?;
     row("log path", format!("{} (this open only reads)", stats.log_path))?;
     let why = log_path.fallback.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();

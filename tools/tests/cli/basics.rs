@@ -72,6 +72,38 @@ fn the_largest_sizes() {
 }
 
 #[test]
+fn ranges_of_keys_are_deleted() {
+    let pairs = ["a", "b", "b1", "b2", "c", "d", "e"].map(|key| (key, "v"));
+    let p = Place::with(&pairs);
+    let s = p.store.as_str();
+    let left = || {
+        let out = run(&["scan", s, "db", "--keys-only"]).fine().to_owned();
+        out.split_whitespace().map(str::to_owned).collect::<String>()
+    };
+    run(&["delete", s, "db", "--prefix", "b"]).fine();
+    assert_eq!(left(), "acde");
+    run(&["delete", s, "db", "--hex", "--from", "63", "--to", "64"]).fine();
+    assert_eq!(left(), "ade");
+    let stats = run(&["stats", s, "--json"]).json();
+    assert_eq!(stats["memtable_range_deletes"], 2);
+    assert!(run(&["stats", s]).fine().contains("range deletes     2"));
+    // Nothing lies between these.
+    run(&["delete", s, "db", "--from", "z", "--to", "a"]).fine();
+    run(&["delete", s, "db", "--to", "b", "--durability", "synced"]).fine();
+    run(&["delete", s, "db", "--from", "e"]).fine();
+    assert_eq!(left(), "d");
+    run(&["compact", s]).fine();
+    assert_eq!(left(), "d");
+    let stats = run(&["stats", s, "--json"]).json();
+    assert_eq!((&stats["range_deletes"], &stats["memtable_range_deletes"]), (&0.into(), &0.into()));
+    run(&["delete", s, "db"]).refused("KEY");
+    run(&["delete", s, "db", "d", "--prefix", "d"]).refused("cannot be used with");
+    run(&["delete", s, "none", "--prefix", "d"]).refused("no database \"none\"");
+    run(&["delete", s, "db", "--hex", "--to", "xy"]).refused("--to is not hexadecimal");
+    assert_eq!(left(), "d");
+}
+
+#[test]
 fn databases_and_drop() {
     let p = Place::new();
     let s = p.store.as_str();

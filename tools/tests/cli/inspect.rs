@@ -12,7 +12,11 @@ fn full() -> Place {
     let p = Place::with(&[("a", "1"), ("k\n", "\u{e4}")]);
     let store = orlop::Store::open(&p.store).unwrap();
     store.compact().unwrap();
-    store.database("db").unwrap().delete("a").unwrap();
+    let db = store.database("db").unwrap();
+    db.delete_range("b".."c").unwrap();
+    store.flush().unwrap();
+    db.delete("a").unwrap();
+    db.delete_range("m".."n\n").unwrap();
     store.close().unwrap();
     p
 }
@@ -24,8 +28,22 @@ fn every_kind_of_file() {
     for (path, words) in [
         (p.path().join("SUPER"), &["superblock", "in force", "generation"][..]),
         (p.path().join("LOCK"), &["lock", "pid "]),
-        (manifests[0].clone(), &["manifest", "snapshot", "segment end", "added"]),
-        (p.files("log")[0].clone(), &["segment header", "group", "kind Delete", "key \"a\""]),
+        (
+            manifests[0].clone(),
+            &[
+                "manifest",
+                "snapshot",
+                "segment end",
+                "added",
+                "range delete",
+                "start \"b\"",
+                "end \"c\"",
+            ],
+        ),
+        (
+            p.files("log")[0].clone(),
+            &["segment header", "kind Delete", "key \"a\"", "kind RangeDelete", "end \"n\\n\""],
+        ),
         (
             p.files("sst")[0].clone(),
             &[
@@ -35,6 +53,7 @@ fn every_kind_of_file() {
                 "partition",
                 "properties",
                 "footer",
+                "cleared seqno",
                 "database 16",
             ],
         ),

@@ -54,6 +54,7 @@ fn full() -> Place {
     store.compact().unwrap();
     let one = store.database("one").unwrap();
     one.put("late", "x".repeat(10_000)).unwrap();
+    one.delete_range("key/000100".."key/000120").unwrap();
     one.delete("key/000001").unwrap();
     store.flush().unwrap();
     one.put("latest", "y").unwrap();

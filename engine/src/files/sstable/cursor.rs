@@ -5,6 +5,8 @@
 //! where it lies unless its block is compressed, then the block's values are decompressed once and kept until the
 //! block is left.
 
+mod skip;
+
 use std::ops::Range;
 
 use orlop_formats::block::{Parsed, Rows};

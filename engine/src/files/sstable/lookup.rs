@@ -13,6 +13,7 @@ use super::context::Context;
 use super::fences::Fences;
 use super::numbers::Place;
 use super::reader::Table;
+use crate::env::faults;
 use crate::error::{Error, Result};
 use crate::prefetch;
 use crate::sync::Arc;
@@ -42,6 +43,7 @@ pub(crate) struct Found<'a> {
     pub(crate) kind: Kind,
     /// In one word: what is found is handed on a few times.
     expiry: Option<NonZeroU64>,
+    pub(crate) seqno: Seqno,
     pub(crate) value: Payload<'a>,
 }
 
@@ -116,6 +118,16 @@ impl Table {
         }
     }
 
+    /// About how many blocks hold keys from one on and, if there is one, before another; 0 where that cannot be read.
+    pub(crate) fn blocks_in(&self, database: DatabaseId, from: &[u8], to: Option<&[u8]>) -> usize {
+        let Some(part) = self.part_index(database) else { return 0 };
+        let at = |key: &[u8]| {
+            let place = self.fences(part).and_then(|fences| self.find_block(part, fences, key));
+            place.map_or(0, |place| place.at)
+        };
+        faults::inside(|| to.map_or(self.blocks(part), at).saturating_sub(at(from)))
+    }
+
     /// The same, for a seek. The processor is asked for what will be read there.
     pub(super) fn seek_block(&self, part: usize, key: &[u8], wanted: Wanted) -> Result<usize> {
         let fences = self.fences(part)?;
@@ -174,13 +186,14 @@ impl Table {
                 if entry > first && found.compare(entry, key).is_ne() {
                     return Ok(None);
                 }
-                if found.seqno(entry) <= seqno {
+                let of_entry = found.seqno(entry);
+                if of_entry <= seqno {
                     let fail = |source: DecodeError| self.corrupt(source.at(body.start as u64));
                     let kind = found.kind(entry).map_err(fail)?;
                     let range = found.value_range(entry).map_err(fail)?;
                     let value = self.value(&found, (part, block), range, pins)?;
                     let expiry = found.expiry(entry).and_then(NonZeroU64::new);
-                    return Ok(Some(Found { kind, expiry, value }));
+                    return Ok(Some(Found { kind, expiry, seqno: of_entry, value }));
                 }
             }
             // Versions of one key can go on in the next block.

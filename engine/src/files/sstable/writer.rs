@@ -54,6 +54,8 @@ pub(crate) struct TableFormat {
     pub(crate) compression: Compression,
     /// Bits of the filter for each key; 0: no filter.
     pub(crate) filter_bits: u32,
+    /// No range delete up to this commit deletes an entry.
+    pub(crate) cleared_to: Seqno,
 }
 
 /// A data block that is written, and whose fence waits for the next block's first key.
@@ -103,7 +105,7 @@ impl TableWriter {
         let id = FileId(env.random());
         let header =
             FileHeader { kind: FileKind::Sstable, store: place.store, number: place.file, id };
-        let TableFormat { block_size, compression, filter_bits: bits } = format;
+        let TableFormat { block_size, compression, filter_bits: bits, cleared_to } = format;
         Ok(Self {
             path,
             place,
@@ -126,6 +128,7 @@ impl TableWriter {
                 min_seqno: Seqno::MAX,
                 filter_bits: bits,
                 compression,
+                cleared_to,
                 ..Properties::default()
             },
             last_hash: None,

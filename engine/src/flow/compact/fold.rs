@@ -3,7 +3,8 @@
 //! The sequence numbers that somebody reads at cut the versions of a key into stripes; of each
 //! stripe only the newest version can be seen. A tombstone is dropped when it is the oldest stripe's
 //! and nothing lies below: then there is nothing left for it to hide. A value that has expired for
-//! everybody who can see it is a tombstone.
+//! everybody who can see it is a tombstone. What a range delete of the same stripe covers is dropped: that hides all that is
+//! older, wherever it lies, for as long as there is any.
 
 use orlop_formats::ids::{AsOf, Kind, Seqno};
 
@@ -14,6 +15,14 @@ pub(crate) struct Fold {
     boundaries: Vec<AsOf>,
     /// The stripe of the version kept or dropped last, of the current key.
     last_stripe: Option<usize>,
+}
+
+/// A version of a key, as far as its fate depends on that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Judged {
+    pub(crate) seqno: Seqno,
+    pub(crate) kind: Kind,
+    pub(crate) expiry: Option<u64>,
 }
 
 /// What becomes of a version.
@@ -36,13 +45,18 @@ impl Fold {
         self.last_stripe = None;
     }
 
-    /// What becomes of a version. `bottom`: no older version of the key exists outside of this
-    /// merge.
+    /// The first who reads everything up to which range deletes are known: no entry is left that one up to there deletes,
+    /// if `known` is the last commit of which they are.
+    pub(crate) fn clears_to(&self, known: Seqno) -> Seqno {
+        self.boundaries.first().map_or(0, |oldest| oldest.seqno.min(known))
+    }
+
+    /// What becomes of a version. `range_delete`: the newest one up to a commit that covers the key, 0 if none does.
+    /// `bottom`: no older version of the key exists outside of this merge.
     pub(crate) fn judge(
         &mut self,
-        seqno: Seqno,
-        kind: Kind,
-        expiry: Option<u64>,
+        Judged { seqno, kind, expiry }: Judged,
+        range_delete: impl FnOnce(Seqno) -> Seqno,
         bottom: impl FnOnce() -> bool,
     ) -> Fate {
         let stripe = self.boundaries.partition_point(|boundary| boundary.seqno < seqno);
@@ -50,6 +64,11 @@ impl Fold {
             return Fate::Drop;
         }
         self.last_stripe = Some(stripe);
+        let end_of_stripe = self.boundaries.get(stripe).map_or(Seqno::MAX, |end| end.seqno);
+        seeded!(RangeDeletedForSnapshots: end_of_stripe = Seqno::MAX);
+        if range_delete(end_of_stripe) > seqno {
+            return Fate::Drop;
+        }
         let has_expired = kind == Kind::Put && self.has_expired(stripe, expiry);
         if kind != Kind::Delete && !has_expired {
             return Fate::Keep;
@@ -77,9 +96,10 @@ mod tests {
     fn kept(boundaries: &[Seqno], bottom: bool, versions: &[(Seqno, Kind)]) -> Vec<Seqno> {
         let boundaries = boundaries.iter().map(|seqno| AsOf { seqno: *seqno, now: 0 }).collect();
         let mut fold = Fold::new(boundaries);
-        let keep = versions
-            .iter()
-            .filter(|(seqno, kind)| fold.judge(*seqno, *kind, None, || bottom) == Fate::Keep);
+        let keep = versions.iter().filter(|(seqno, kind)| {
+            let version = Judged { seqno: *seqno, kind: *kind, expiry: None };
+            fold.judge(version, |_| 0, || bottom) == Fate::Keep
+        });
         keep.map(|(seqno, _)| *seqno).collect()
     }
 
@@ -120,9 +140,40 @@ mod tests {
         let as_of = |(seqno, now): &(Seqno, u64)| AsOf { seqno: *seqno, now: *now };
         let mut fold = Fold::new(boundaries.iter().map(as_of).collect());
         let judge = |(seqno, expiry): &(Seqno, Option<u64>)| {
-            fold.judge(*seqno, Kind::Put, *expiry, || bottom)
+            let version = Judged { seqno: *seqno, kind: Kind::Put, expiry: *expiry };
+            fold.judge(version, |_| 0, || bottom)
         };
         versions.iter().map(judge).collect()
+    }
+
+    /// Of versions 9, 7, 5 and 3 those that are left behind range deletes of their key.
+    fn left(boundaries: &[Seqno], range_deletes: &[Seqno]) -> Vec<Seqno> {
+        let boundaries = boundaries.iter().map(|seqno| AsOf { seqno: *seqno, now: 0 }).collect();
+        let mut fold = Fold::new(boundaries);
+        let newest = |upto: Seqno| {
+            range_deletes.iter().copied().filter(|seqno| *seqno <= upto).max().unwrap_or(0)
+        };
+        let keep = PUTS.iter().filter(|(seqno, kind)| {
+            let version = Judged { seqno: *seqno, kind: *kind, expiry: None };
+            fold.judge(version, newest, || false) == Fate::Keep
+        });
+        keep.map(|(seqno, _)| *seqno).collect()
+    }
+
+    #[test]
+    fn what_a_range_delete_covers_goes_for_those_who_see_it() {
+        assert_eq!(left(&[20], &[12]), [] as [Seqno; 0]);
+        assert_eq!(left(&[20], &[9]), [9]);
+        assert_eq!(left(&[20], &[8]), [9]);
+        // A snapshot from before it keeps what it sees, one behind it nothing.
+        assert_eq!(left(&[9, 20], &[12]), [9]);
+        assert_eq!(left(&[6, 8, 20], &[8]), [9, 5]);
+        assert_eq!(left(&[6, 7, 20], &[8]), [9, 7, 5]);
+        assert_eq!(left(&[4, 6, 20], &[4, 12]), [5]);
+        // Nobody sees it yet: whoever will see the entry, will see that, too.
+        assert_eq!(left(&[4], &[12]), [3]);
+        assert_eq!(Fold::new(vec![AsOf { seqno: 5, now: 0 }]).clears_to(9), 5);
+        assert_eq!(Fold::new(vec![AsOf { seqno: 5, now: 0 }]).clears_to(4), 4);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::flow::{background, flush};
 use crate::options::{Compression, FIRST_COMPRESSED_LEVEL, L0_COMPACT};
 use crate::state::catalog::Liveness;
 use crate::state::iter::{Merge, Source};
+use crate::state::range_deletes::Cover;
 use crate::state::shared::Shared;
 use crate::state::version::{Run, Version};
 use crate::sync::Arc;
@@ -46,17 +47,17 @@ pub(crate) enum Search {
 pub(crate) fn next(shared: &Shared, search: Search) -> Option<Job> {
     let version = Arc::clone(&shared.view.pin().version);
     let liveness = matches!(search, Search::Due { dead: true }).then(|| shared.liveness());
-    let look = match search {
-        Search::Due { .. } => None,
-        Search::Worn { .. } => Some(look(shared, &version, None)),
-        Search::Full { asked } => Some(look(shared, &version, Some(asked))),
+    let all_since = match search {
+        Search::Full { asked } => Some(asked),
+        Search::Due { .. } | Search::Worn { .. } => None,
     };
+    let look = look(shared, &version, all_since);
+    let looks_for_worn = !matches!(search, Search::Due { .. });
     let unmergeable = shared.background.lock().unmergeable.clone();
     let is_worn = |table: &Table| {
-        look.as_ref().is_some_and(|look| look.is_worn(table))
-            && !unmergeable.contains(&table.meta().number)
+        looks_for_worn && look.is_worn(table) && !unmergeable.contains(&table.meta().number)
     };
-    let shape = shape(&version, liveness.as_ref(), is_worn);
+    let shape = shape(&version, liveness.as_ref(), is_worn, |table| look.is_deleted(table));
     let targets = Targets {
         level0_runs: L0_COMPACT,
         level_base: shared.options.level_base,
@@ -65,6 +66,9 @@ pub(crate) fn next(shared: &Shared, search: Search) -> Option<Job> {
         compressed_from: (shared.options.compression != Compression::None)
             .then_some(FIRST_COMPRESSED_LEVEL),
     };
+    if let Some(job) = pick::pick_deleted(&shape) {
+        return Some(job);
+    }
     match search {
         Search::Due { .. } => pick::pick(&shape, &targets),
         Search::Worn { worth } => pick::pick_worn(&shape, &targets, worth),
@@ -74,13 +78,19 @@ pub(crate) fn next(shared: &Shared, search: Search) -> Option<Job> {
 
 /// With what eyes tables are looked at.
 pub(crate) fn look(shared: &Shared, version: &Version, all_since: Option<u64>) -> Look {
-    Look { boundaries: shared.boundaries(), lowest: version.lowest(), all_since }
+    Look {
+        boundaries: shared.boundaries(),
+        lowest: version.lowest(),
+        all_since,
+        range_deletes: Arc::clone(version.range_deletes()),
+    }
 }
 
 fn shape(
     version: &Version,
     liveness: Option<&Liveness>,
     is_worn: impl Fn(&Table) -> bool,
+    is_deleted: impl Fn(&Table) -> bool,
 ) -> Shape {
     let candidate = |table: &Arc<Table>| {
         let (dead, all) = match liveness {
@@ -92,6 +102,7 @@ fn shape(
             compressed: table.properties().compression != Compression::None,
             stale: dead > 0 && dead * STALE_SHARE >= all,
             worn: is_worn(table),
+            deleted: is_deleted(table),
         }
     };
     let tables = |run: &Run| run.tables.iter().map(candidate).collect();
@@ -107,6 +118,7 @@ pub(crate) fn run(shared: &Shared, job: &Job) -> Result<()> {
         version.tables().filter(|table| inputs.contains(&table.meta().number)).collect();
     let output = match job.action {
         Action::Move => moved(&tables, job),
+        Action::Drop => Output::default(),
         Action::Merge => {
             // Asked before the merge reads them all.
             let were_resident = tables.iter().all(|table| table.mapping().is_resident());
@@ -124,7 +136,7 @@ pub(crate) fn run(shared: &Shared, job: &Job) -> Result<()> {
     };
     seeded!(InputsBeforeEdit => if job.action == Action::Merge { remove_inputs(shared, &tables) });
     install(shared, output, edit, &[])?;
-    if job.action == Action::Merge {
+    if job.action != Action::Move {
         tables.iter().for_each(|table| table.mark_obsolete());
     }
     shared.counters.count_compaction(job.bytes, bytes_out);
@@ -149,6 +161,12 @@ fn merge(
     warm: bool,
 ) -> Result<Output> {
     let _inside = Inside::enter();
+    // No flush has come since the version was loaded: this is a step.
+    let known = shared.manifest.lock().as_ref().map_or(0, |of| of.state().flushed_seqno);
+    let mut cover = Cover::default();
+    if !version.range_deletes().is_empty() {
+        cover.add(Arc::clone(version.range_deletes()), 0);
+    }
     let mut sources = Vec::new();
     let mut read = Vec::new();
     for run in version.runs() {
@@ -169,6 +187,7 @@ fn merge(
         run: Some(job.run),
         is_lowest: version.lowest() <= usize::from(job.level),
         fold: Fold::new(shared.boundaries()),
+        cover: (cover, known),
         liveness: shared.liveness(),
         bottom: &bottom,
         warm,

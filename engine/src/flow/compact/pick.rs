@@ -6,6 +6,8 @@
 //!    overlaps least there
 //! 3. a table full of dropped databases is rewritten where it is
 //!
+//! Before all that, tables go of which nothing is left, because all their keys were deleted with their ranges.
+//!
 //! Apart from that, when nothing else is to be done: one that is worn goes into the next level; of the lowest, it is
 //! rewritten where it is.
 
@@ -24,6 +26,8 @@ pub(crate) struct Candidate {
     pub(crate) stale: bool,
     /// Whether so much of it has expired, or is tombstones, that a merge is worth it; if that is asked for.
     pub(crate) worn: bool,
+    /// Whether range deletes that everybody sees delete all of it.
+    pub(crate) deleted: bool,
 }
 
 /// Levels, each a list of runs, newest first, each a list of tables in key order.
@@ -54,6 +58,8 @@ pub(crate) enum Action {
     Merge,
     /// Name them on the new level; nothing overlaps there.
     Move,
+    /// Name them no more.
+    Drop,
 }
 
 /// One compaction.
@@ -70,6 +76,15 @@ pub(crate) struct Job {
 
 /// The id of the only run of a level below 0.
 pub(crate) const LEVELED_RUN: u64 = 0;
+
+/// The tables of which nothing is left, if there are any.
+pub(crate) fn pick_deleted(shape: &Shape) -> Option<Job> {
+    let all = (0..shape.levels.len()).flat_map(|level| shape.tables(level));
+    let inputs: Vec<FileNumber> =
+        all.filter(|table| table.deleted).map(|table| table.meta.number).collect();
+    let job = Job { action: Action::Drop, inputs, level: 0, run: LEVELED_RUN, bytes: 0 };
+    (!job.inputs.is_empty()).then_some(job)
+}
 
 /// The most urgent compaction, if any is due.
 pub(crate) fn pick(shape: &Shape, targets: &Targets) -> Option<Job> {

@@ -1,21 +1,23 @@
 //! From sorted sources to new tables: what a flush and a compaction have in common.
 //!
-//! 1. drop entries of dead databases, and versions that nobody can see; of what has expired, the value
+//! 1. drop entries of dead databases, what was deleted with its range, and versions that nobody can see; of what has
+//!    expired, the value
 //! 2. write the rest; cut a table when it is large enough, but never between versions of one key
 //! 3. sync each file; then their directory
 
 use std::path::PathBuf;
 
 use orlop_formats::filename::FileName;
-use orlop_formats::ids::DatabaseId;
+use orlop_formats::ids::{DatabaseId, Seqno};
 use orlop_formats::manifest::TableMeta;
 
 use crate::error::{Error, Result};
 use crate::files::sstable::{Entry, TableFormat, TableWriter};
-use crate::flow::compact::fold::{Fate, Fold};
+use crate::flow::compact::fold::{Fate, Fold, Judged};
 use crate::options::Background;
 use crate::state::catalog::Liveness;
 use crate::state::iter::{Merge, is_live};
+use crate::state::range_deletes::Cover;
 use crate::state::shared::Shared;
 use crate::sync::Ordering;
 
@@ -59,6 +61,8 @@ pub(crate) struct Plan<'a> {
     /// `None`: each table of level 0 opens the run with its own number; the first one's counts.
     pub(crate) run: Option<u64>,
     pub(crate) fold: Fold,
+    /// Range deletes that may delete something in the sources; all up to this commit that do.
+    pub(crate) cover: (Cover, Seqno),
     pub(crate) liveness: Liveness,
     /// No level below holds anything: a table here has most of what there is, or will.
     pub(crate) is_lowest: bool,
@@ -166,7 +170,7 @@ fn fill(
         is_live(kind, expiry)?;
         let fate = match plan.liveness.is_dead(database) {
             true => Fate::Drop,
-            false => plan.fold.judge(seqno, kind, expiry, || (plan.bottom)(database, key)),
+            false => judge(plan, (database, key), Judged { seqno, kind, expiry }),
         };
         if fate == Fate::Drop {
             input.next()?;
@@ -190,6 +194,15 @@ fn fill(
         return Ok(());
     }
     sync_names(shared)
+}
+
+fn judge(plan: &mut Plan<'_>, (database, key): (DatabaseId, &[u8]), version: Judged) -> Fate {
+    let Plan { fold, cover: (cover, _), bottom, .. } = plan;
+    let range_delete = |upto| match cover.is_empty() {
+        true => 0,
+        false => cover.newest(database, key, upto),
+    };
+    fold.judge(version, range_delete, || bottom(database, key))
 }
 
 fn sync_names(shared: &Shared) -> Result<()> {
@@ -219,6 +232,7 @@ fn begin(shared: &Shared, plan: &Plan<'_>, output: &mut Output) -> Result<TableW
         block_size: options.block_size,
         compression: options.compression_of(plan.level),
         filter_bits: options.filter_bits_of(plan.is_lowest),
+        cleared_to: plan.fold.clears_to(plan.cover.1),
     };
     TableWriter::create(&*shared.dir.env, path, shared.place(number), format)
 }

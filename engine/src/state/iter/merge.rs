@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::files::sstable::RunCursor;
 use crate::state::iter::Source;
 use crate::state::iter::losers::Losers;
+use crate::state::range_deletes::Covering;
 
 /// Stands on the first (going forward) or last (going back) of its sources' entries.
 ///
@@ -60,6 +61,22 @@ impl Merge {
         Ok(())
     }
 
+    /// Steps over the entry, which is covered, and over what follows it in its source as far as that is.
+    pub(crate) fn skip_covered(&mut self, by: Covering<'_>) -> Result<()> {
+        self.step(|source| source.skip_covered(by), Ordering::Less)
+    }
+
+    /// The same going back, if all that its source has there is covered; whether it is.
+    pub(crate) fn skip_covered_back(&mut self, by: Covering<'_>) -> Result<bool> {
+        let mut is_covered = false;
+        let skip = |source: &mut Source| {
+            is_covered = source.skip_covered_back(by)?;
+            Ok(())
+        };
+        self.step(skip, Ordering::Greater)?;
+        Ok(is_covered)
+    }
+
     pub(crate) fn next(&mut self) -> Result<()> {
         self.step(Source::next, Ordering::Less)
     }
@@ -69,19 +86,24 @@ impl Merge {
     }
 
     /// How many entries of the current source follow that nobody need compare: values that a reader sees, the
-    /// only versions of their keys. It may be said to be fewer. The value of the entry that it stands on must be
-    /// available.
-    pub(crate) fn plain_run(&mut self, as_of: AsOf) -> usize {
+    /// only versions of their keys; all before `limit`, if there is one. It may be said to be fewer. The value of the entry
+    /// that it stands on must be available.
+    pub(crate) fn plain_run(&mut self, limit: Option<&[u8]>, as_of: AsOf) -> usize {
         let (run, rival) = self.unrivalled();
         seeded!(RunPastRival: rival = None);
-        run.map_or(0, |cursor| cursor.plain_run(rival, as_of))
+        seeded!(RunPastRangeDelete: limit = None);
+        let limit = match (rival, limit) {
+            (Some(rival), Some(limit)) => Some(rival.min(limit)),
+            (rival, limit) => rival.or(limit),
+        };
+        run.map_or(0, |cursor| cursor.plain_run(limit, as_of))
     }
 
-    /// The same going back; `None` where the entry that it stands on is none of them.
-    pub(crate) fn plain_run_back(&mut self, as_of: AsOf) -> Option<usize> {
+    /// The same going back, all behind `limit`; `None` where the entry that it stands on is none of them.
+    pub(crate) fn plain_run_back(&mut self, limit: Option<&[u8]>, as_of: AsOf) -> Option<usize> {
         let (run, rival) = self.unrivalled();
         seeded!(RunBackPastRival: rival = None);
-        run?.plain_run_back(rival, as_of)
+        run?.plain_run_back(rival.max(limit), as_of)
     }
 
     /// The current source if it is a run that comes first again and again, and the key that it will come to be behind.

@@ -5,6 +5,7 @@ use orlop_formats::ids::{DatabaseId, Kind, Seqno};
 use crate::error::Result;
 use crate::files::sstable::RunCursor;
 use crate::state::memtable::MemCursor;
+use crate::state::range_deletes::{Covering, End};
 
 /// See the module. Order: database, key ascending; sequence number descending.
 pub(crate) enum Source {
@@ -50,6 +51,34 @@ impl Source {
                 Ok(())
             }
             Source::Run(cursor) => cursor.prev(),
+        }
+    }
+
+    /// Steps over the entry that it stands on, which is covered, and over what follows as far as all that it has there is.
+    pub(crate) fn skip_covered(&mut self, by: Covering<'_>) -> Result<()> {
+        let database = self.database();
+        match self {
+            Source::Memory(cursor) => {
+                cursor.skip_covered(by);
+                Ok(())
+            }
+            Source::Run(cursor) => cursor.skip_covered(&|key, after| {
+                by.covered_to(database, key, after).map(|end| match end {
+                    End::Before(key) => Some(key),
+                    End::Last => None,
+                })
+            }),
+        }
+    }
+
+    /// The same going back, if all that it has there is covered; whether it is.
+    pub(crate) fn skip_covered_back(&mut self, by: Covering<'_>) -> Result<bool> {
+        let database = self.database();
+        match self {
+            Source::Memory(cursor) => Ok(cursor.skip_covered_back(by)),
+            Source::Run(cursor) => {
+                cursor.skip_covered_back(&|key, after| by.covered_from(database, key, after))
+            }
         }
     }
 

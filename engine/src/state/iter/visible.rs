@@ -4,14 +4,18 @@
 //! greater. `next` returns the entry behind the gap and steps over it, `prev` the one before. So
 //! turning around returns the same entry again.
 //!
+//! Where ranges were deleted, what is covered is passed over: a source that comes to a covered entry goes on to where it
+//! may have one that is not.
+//!
 //! A step looks at maps inside of the engine, but for one in a plain run; behind it one comparison tells whether anything
 //! mapped has failed since the cursor was made ([`faults`]). Then its own files are asked.
 
-use orlop_formats::ids::{AsOf, Kind};
+use orlop_formats::ids::{AsOf, Kind, Seqno};
 
 use crate::env::faults::{self, Inside};
 use crate::error::{Error, Result};
 use crate::state::iter::{Merge, Source};
+use crate::state::range_deletes::{Cover, Covering};
 
 /// Where the gap is.
 #[derive(Clone, Copy)]
@@ -38,6 +42,8 @@ enum Direction {
 pub(crate) struct Visible {
     merge: Merge,
     as_of: AsOf,
+    /// Deletes of ranges, if there are any.
+    cover: Option<Box<Cover>>,
     gap: Gap,
     /// See [`Gap::Bound`]; `None` is behind every key.
     bound: Option<Vec<u8>>,
@@ -60,10 +66,11 @@ pub(crate) struct Visible {
 }
 
 impl Visible {
-    pub(crate) fn new(merge: Merge, as_of: AsOf) -> Self {
+    pub(crate) fn new(merge: Merge, as_of: AsOf, cover: Cover) -> Self {
         Self {
             merge,
             as_of,
+            cover: (!cover.is_empty()).then(|| Box::new(cover)),
             gap: Gap::Bound,
             bound: Some(Vec::new()),
             direction: Direction::None,
@@ -215,19 +222,65 @@ impl Visible {
             // The newest version that we can see decides.
             self.key.clear();
             self.key.extend_from_slice(source.key());
-            let expiry = source.expiry();
-            if is_live(source.kind(), expiry)? && !self.as_of.has_passed(expiry) {
+            let (seqno, expiry) = (source.seqno(), source.expiry());
+            let is_live = is_live(source.kind(), expiry)? && !self.as_of.has_passed(expiry);
+            let range_delete = self.range_delete();
+            if is_live && range_delete <= seqno {
                 self.expiry = expiry;
                 self.merge.load_value()?;
                 (self.value_in_merge, self.on_returned) = (true, true);
-                self.run = self.merge.plain_run(self.as_of);
+                self.run = match &self.cover {
+                    None => self.merge.plain_run(None, self.as_of),
+                    Some(_) if range_delete > 0 => 0,
+                    Some(cover) => self.merge.plain_run(cover.stretch().1, self.as_of),
+                };
                 self.gap = Gap::BehindKey;
                 return Ok(true);
             }
-            self.skip_key_forward()?;
+            if range_delete > seqno {
+                self.skip_covered(range_delete)?;
+            } else {
+                self.skip_key_forward()?;
+            }
         }
         self.set_bound(None);
         Ok(false)
+    }
+
+    /// The newest range delete that covers `key` for us; 0: none does.
+    #[inline]
+    fn range_delete(&mut self) -> Seqno {
+        match (&mut self.cover, self.merge.entry()) {
+            (Some(cover), Some(source)) => {
+                cover.newest(source.database(), &self.key, self.as_of.seqno)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Steps over the entry that the merge stands on, which a range delete covers, and over what follows it in its source,
+    /// as far as all of it is covered.
+    #[cold]
+    fn skip_covered(&mut self, range_delete: Seqno) -> Result<()> {
+        match &self.cover {
+            Some(cover) => {
+                let by = Covering { cover, newest: range_delete, upto: self.as_of.seqno };
+                self.merge.skip_covered(by)
+            }
+            None => self.merge.next(),
+        }
+    }
+
+    /// The same going back, if all that the source of the entry has there is covered; whether it is.
+    #[cold]
+    fn skip_covered_back(&mut self, range_delete: Seqno) -> Result<bool> {
+        match &self.cover {
+            Some(cover) => {
+                let by = Covering { cover, newest: range_delete, upto: self.as_of.seqno };
+                self.merge.skip_covered_back(by)
+            }
+            None => Ok(false),
+        }
     }
 
     /// Leaves the remaining versions of `key` behind.
@@ -256,7 +309,11 @@ impl Visible {
         while let Some(source) = self.merge.entry() {
             self.key.clear();
             self.key.extend_from_slice(source.key());
-            if self.take_key_backward()? {
+            let range_delete = self.range_delete();
+            if range_delete > 0 && self.skip_covered_back(range_delete)? {
+                continue;
+            }
+            if self.take_key_backward(range_delete)? {
                 self.gap = Gap::BeforeKey;
                 return Ok(true);
             }
@@ -267,7 +324,16 @@ impl Visible {
 
     /// Returns the entry of the merge as it is, and says how many more will be; false where none can.
     fn begin_run_back(&mut self) -> Result<bool> {
-        let Some(more) = self.merge.plain_run_back(self.as_of) else { return Ok(false) };
+        let limit = match (&mut self.cover, self.merge.entry()) {
+            (Some(cover), Some(source)) => {
+                if cover.newest(source.database(), source.key(), self.as_of.seqno) > 0 {
+                    return Ok(false);
+                }
+                Some(cover.stretch().0)
+            }
+            _ => None,
+        };
+        let Some(more) = self.merge.plain_run_back(limit, self.as_of) else { return Ok(false) };
         self.merge.load_value()?;
         (self.value_in_merge, self.key_in_merge, self.on_returned) = (true, true, true);
         (self.run, self.gap) = (more, Gap::BeforeKey);
@@ -275,14 +341,16 @@ impl Visible {
     }
 
     /// Walks over all versions of `key`; whether the key is there for us.
-    fn take_key_backward(&mut self) -> Result<bool> {
+    fn take_key_backward(&mut self, range_delete: Seqno) -> Result<bool> {
         let mut live = false;
         while let Some(source) = self.merge.entry()
             && source.key() == self.key
         {
             if source.seqno() <= self.as_of.seqno {
                 let expiry = source.expiry();
-                live = is_live(source.kind(), expiry)? && !self.as_of.has_passed(expiry);
+                live = is_live(source.kind(), expiry)?
+                    && !self.as_of.has_passed(expiry)
+                    && range_delete <= source.seqno();
                 if live {
                     self.expiry = expiry;
                     self.merge.load_value()?;

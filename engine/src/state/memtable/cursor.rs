@@ -7,6 +7,7 @@ use super::arena::Placed;
 use super::key::Key;
 use super::node::{Leaf, Order};
 use super::record::Record;
+use crate::state::range_deletes::{Covering, End};
 use crate::sync::Arc;
 
 /// Walks over one database as of one sequence number, in both directions, or forward over all versions
@@ -22,6 +23,8 @@ pub(crate) struct MemCursor {
     rank: usize,
     /// The version that it shows.
     version: Option<Record>,
+    /// The range delete whose entries were stepped over last.
+    stepped_over: Seqno,
     /// Holds the arena that all of these lie in.
     memtable: Arc<Memtable>,
 }
@@ -52,7 +55,8 @@ impl MemCursor {
     ) -> Self {
         let order = Order::default();
         let seqno = seqno.map(|seqno| memtable.as_seen_from_base(seqno));
-        Self { database, seqno, leaf: None, order, rank: 0, version: None, memtable }
+        let (leaf, version) = (None, None);
+        Self { database, seqno, leaf, order, rank: 0, version, stepped_over: 0, memtable }
     }
 
     fn enter(&mut self, leaf: Option<Placed<Leaf>>) {
@@ -152,6 +156,36 @@ impl MemCursor {
 
     pub(crate) fn prev(&mut self) {
         self.go_back();
+    }
+
+    /// Steps over the entry that it stands on, which is covered, and over what follows as far as all that it has there is.
+    pub(crate) fn skip_covered(&mut self, by: Covering<'_>) {
+        match by.covered_to(self.database(), self.key(), self.memtable.last_entry()) {
+            Some(End::Before(key)) => self.seek_ge(key),
+            Some(End::Last) => self.end(),
+            // Something in it is newer, somewhere.
+            None => self.step_over(by),
+        }
+    }
+
+    /// Steps over the entry, and over those behind it that the same range delete covers: to the end of the stretch, or, if
+    /// that went on behind the last one, as far as it goes on.
+    fn step_over(&mut self, by: Covering<'_>) {
+        let of_stretch = by.cover.stretch().1.map_or(End::Last, End::Before);
+        let goes_on = self.stepped_over == by.newest;
+        let further = || by.covered_to(self.database(), self.key(), by.newest.saturating_sub(1));
+        let end = goes_on.then(further).flatten().unwrap_or(of_stretch);
+        self.stepped_over = by.newest;
+        self.next();
+        while self.valid() && self.seqno() < by.newest && End::Before(self.key()) < end {
+            self.next();
+        }
+    }
+
+    /// The same going back, if all that it has there is covered; whether it is.
+    pub(crate) fn skip_covered_back(&mut self, by: Covering<'_>) -> bool {
+        let from = by.covered_from(self.database(), self.key(), self.memtable.last_entry());
+        from.inspect(|from| self.seek_lt(Some(from))).is_some()
     }
 
     pub(crate) fn valid(&self) -> bool {

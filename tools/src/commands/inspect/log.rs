@@ -4,7 +4,7 @@ use orlop_formats::batch::{self, Op};
 use orlop_formats::error::DecodeError;
 use orlop_formats::file_header::{self, FileHeader};
 use orlop_formats::frame::{self, Frame, FrameKind, Walk};
-use orlop_formats::ids::FileId;
+use orlop_formats::ids::{FileId, Kind};
 use orlop_formats::log::{self, PROLOGUE_LEN};
 use orlop_formats::varint;
 
@@ -100,8 +100,11 @@ fn op_record<'a>(offset: u64, len: u64, op: &Op<'a>) -> Record<'a> {
         Field::number("database", u64::from(op.database.0)),
         Field::bytes("key", op.key),
     ];
-    if op.kind != orlop_formats::ids::Kind::Delete {
-        fields.push(Field::bytes("value", op.value));
+    match op.kind {
+        Kind::Delete => {}
+        Kind::RangeDelete if op.value.is_empty() => {}
+        Kind::RangeDelete => fields.push(Field::bytes("end", op.value)),
+        _ => fields.push(Field::bytes("value", op.value)),
     }
     fields.extend(op.expiry.map(|expiry| Field::number("expiry ms", expiry)));
     Record::new(offset, len, "op", fields).inside(2)

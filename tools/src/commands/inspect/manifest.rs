@@ -2,7 +2,7 @@
 
 use orlop_formats::file_header::FileHeader;
 use orlop_formats::frame::{self, Walk};
-use orlop_formats::manifest::{PROLOGUE_LEN, TableMeta, VersionEdit};
+use orlop_formats::manifest::{PROLOGUE_LEN, RangeDelete, TableMeta, VersionEdit};
 
 use super::Inspected;
 use super::log::tail;
@@ -24,6 +24,12 @@ pub(super) fn inspect(sink: &mut Sink, bytes: &[u8], header: &FileHeader) -> Ins
                 for number in &edit.removed {
                     let number = vec![Field::number("number", *number)];
                     sink.record(Record::new(frame.offset, 0, "removed", number).inside(1))?;
+                }
+                let added = ("range delete", &edit.added_range_deletes);
+                for (what, ranges) in [added, ("range delete gone", &edit.removed_range_deletes)] {
+                    for range in ranges {
+                        sink.record(range_record(frame.offset, what, range))?;
+                    }
                 }
                 for end in &edit.segment_ends {
                     let fields = vec![
@@ -57,12 +63,28 @@ fn fields(number: u64, edit: &VersionEdit) -> Vec<Field<'static>> {
     for (name, number) in numbers {
         fields.extend(number.map(|number| Field::number(name, number)));
     }
-    for (name, count) in [("added", edit.added.len()), ("removed", edit.removed.len())] {
+    let counts = [
+        ("added", edit.added.len()),
+        ("removed", edit.removed.len()),
+        ("range deletes", edit.added_range_deletes.len()),
+        ("range deletes gone", edit.removed_range_deletes.len()),
+    ];
+    for (name, count) in counts {
         if count > 0 {
             fields.push(Field::number(name, count as u64));
         }
     }
     fields
+}
+
+fn range_record<'a>(offset: u64, what: &'static str, range: &'a RangeDelete) -> Record<'a> {
+    let mut fields = vec![
+        Field::number("seqno", range.seqno),
+        Field::number("database", u64::from(range.database.0)),
+        Field::bytes("start", range.start.as_slice()),
+    ];
+    fields.extend(range.end.as_deref().map(|end| Field::bytes("end", end)));
+    Record::new(offset, 0, what, fields).inside(1)
 }
 
 fn table_record(offset: u64, table: &TableMeta) -> Record<'_> {

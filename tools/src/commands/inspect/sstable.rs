@@ -235,5 +235,6 @@ fn properties_record((offset, len): (u64, u64), properties: &Properties) -> Reco
         fields.push(Field::number("an eighth has expired ms", first));
         fields.push(Field::number("all have expired ms", last));
     }
+    fields.push(Field::number("cleared seqno", properties.cleared_to));
     Record::new(offset, len, "properties", fields)
 }

@@ -23,7 +23,7 @@ pub(super) struct Entry<'a> {
     pub(super) value: &'a [u8],
 }
 
-/// Entries that this version knows.
+/// Entries that this version knows, beside range deletes in the log.
 pub(super) const KNOWN: &str = "puts, and deletes and changes of the catalog without an expiry";
 
 /// Whether an entry is one of these.

@@ -13,7 +13,7 @@ use orlop_formats::error::DecodeError;
 use orlop_formats::filename::FileName;
 use orlop_formats::frame::{self, Frame, FrameKind, Walk};
 use orlop_formats::ids::{
-    FIRST_USER_DATABASE, FileId, FileNumber, SYSTEM_DATABASE, Seqno, StoreId,
+    FIRST_USER_DATABASE, FileId, FileNumber, Kind, SYSTEM_DATABASE, Seqno, StoreId,
 };
 use orlop_formats::log::{self, SegmentHeader};
 use orlop_formats::stage;
@@ -284,7 +284,8 @@ fn check_group(report: &mut Report, catalog: &mut Catalog, path: &Path, frame: &
                     break;
                 }
             };
-            if !may_be(op.database, op.kind, op.expiry) {
+            let is_range_delete = op.kind == Kind::RangeDelete;
+            if !is_range_delete && !may_be(op.database, op.kind, op.expiry) {
                 let found = format!("{:?} in {}, expiry {:?}", op.kind, op.database, op.expiry);
                 report.finding(path, at, "op", KNOWN, found);
             }

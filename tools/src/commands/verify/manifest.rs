@@ -1,6 +1,6 @@
 //! The manifest: its edits one by one, and the version they add up to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use orlop_formats::error::DecodeError;
@@ -8,7 +8,7 @@ use orlop_formats::file_header::{FileHeader, FileKind};
 use orlop_formats::frame::{self, Frame, FrameKind, Walk};
 use orlop_formats::ids::{FileId, FileNumber, Seqno, StoreId};
 use orlop_formats::limits::{MAX_FILE_NUMBER, MAX_SEQNO, SECTOR};
-use orlop_formats::manifest::{PROLOGUE_LEN, SegmentEnd, TableMeta, VersionEdit};
+use orlop_formats::manifest::{PROLOGUE_LEN, RangeDelete, SegmentEnd, TableMeta, VersionEdit};
 
 use super::report::Report;
 
@@ -23,6 +23,7 @@ pub(super) struct Version {
     pub(super) flushed_seqno: Seqno,
     pub(super) next_database_id: u32,
     pub(super) segment_ends: Vec<SegmentEnd>,
+    pub(super) range_deletes: BTreeSet<RangeDelete>,
     next_file_number: FileNumber,
     pub(super) last_seqno: Seqno,
     clock_ms: u64,
@@ -174,10 +175,34 @@ impl Version {
             let expected = format!("at most the next file number, {}", self.next_file_number);
             report.finding(path, offset, "log number", expected, self.log_number.to_string());
         }
+        for range in edit.removed_range_deletes {
+            if !self.range_deletes.remove(&range) {
+                report.finding(path, offset, what, "a range delete to remove", told(&range));
+            }
+        }
+        for range in edit.added_range_deletes {
+            if range.seqno > self.flushed_seqno || self.range_deletes.contains(&range) {
+                let expected =
+                    format!("a new range delete of a commit up to {}", self.flushed_seqno);
+                report.finding(path, offset, what, expected, told(&range));
+            }
+            self.range_deletes.insert(range);
+        }
         self.segment_ends.extend(edit.segment_ends);
         let log_number = self.log_number;
         self.segment_ends.retain(|end| end.number >= log_number);
     }
+}
+
+/// A range delete in one line.
+pub(super) fn told(range: &RangeDelete) -> String {
+    let RangeDelete { seqno, database, start, end } = range;
+    let end = match end {
+        Some(end) => format!("\"{}\"", crate::text::escape(end)),
+        None => "the end".to_owned(),
+    };
+    let start = crate::text::escape(start);
+    format!("that of commit {seqno} in database {database}, \"{start}\" to {end}")
 }
 
 /// The rules that the version as a whole keeps.

@@ -5,6 +5,7 @@
 //! while it reads, it reads again.
 
 mod catalog;
+mod cleared;
 mod log;
 mod manifest;
 mod report;

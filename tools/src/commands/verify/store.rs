@@ -220,7 +220,7 @@ impl Check<'_> {
             let path = self.path(FileName::Sstable(number));
             let meta = version.and_then(|version| version.tables.get(&number));
             let Some(bytes) = self.read(&path, "sstable")? else { continue };
-            let belongs = Belongs { path: &path, number, store, meta };
+            let belongs = Belongs { path: &path, number, store, meta, version };
             table::verify(&mut self.report, &mut self.catalog, &belongs, &bytes);
         }
         Ok(())

@@ -11,11 +11,13 @@ use std::path::Path;
 use orlop_formats::checksum::{self, Place};
 use orlop_formats::error::DecodeError;
 use orlop_formats::file_header::{FileHeader, FileKind};
-use orlop_formats::ids::{FileNumber, StoreId};
+use orlop_formats::ids::{FileNumber, Seqno, StoreId};
 use orlop_formats::manifest::TableMeta;
 use orlop_formats::sstable::{ALIGN, FOOTER_LEN, Footer, Partition, Properties, decode_partitions};
 
 use super::catalog::Catalog;
+use super::cleared::Cleared;
+use super::manifest::Version;
 use super::report::Report;
 use super::table_blocks::{Blocks, Totals};
 
@@ -25,6 +27,7 @@ pub(super) struct Belongs<'a> {
     pub(super) number: FileNumber,
     pub(super) store: Option<StoreId>,
     pub(super) meta: Option<&'a TableMeta>,
+    pub(super) version: Option<&'a Version>,
 }
 
 /// Checks a table; its entries of the system database go to the catalog.
@@ -70,12 +73,21 @@ pub(super) fn verify(
 
     // 3. to 5.
     let mut blocks = Blocks::new(report, catalog, path, place, bytes, footer.data_end, filter);
+    let cleared_to = properties.as_ref().map_or(0, |properties| properties.cleared_to);
+    let ranges = belongs.version.iter().flat_map(|version| &version.range_deletes);
+    blocks.cleared = Cleared::of(ranges, cleared_to);
     let totals = blocks.check(&partitions, footer.filter.0);
     check_order(report, path, bytes, &footer, &partitions);
     if let Some(properties) = properties {
         check_properties(report, path, footer.properties.0, &properties, totals.as_ref());
         check_filter(report, path, footer.filter.0, &properties, filter);
         check_meta(report, path, footer.properties.0, &properties, belongs.meta);
+        let flushed = belongs.version.map_or(Seqno::MAX, |version| version.flushed_seqno);
+        if properties.cleared_to > flushed {
+            let (expected, found) = (format!("at most {flushed}"), properties.cleared_to);
+            let offset = footer.properties.0;
+            report.finding(path, offset, "cleared seqno", expected, found.to_string());
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use orlop_formats::ids::{DatabaseId, FIRST_USER_DATABASE, Kind, SYSTEM_DATABASE,
 use orlop_formats::sstable::{Handle, Partition, place_block};
 
 use super::catalog::{Catalog, Entry, KNOWN, Origin, may_be};
+use super::cleared::Cleared;
+use super::manifest::told;
 use super::report::Report;
 
 /// What the entries of a table add up to.
@@ -61,6 +63,8 @@ pub(super) struct Blocks<'a, 'r> {
     totals: Totals,
     /// Whether every block could be read.
     complete: bool,
+    /// What must have deleted nothing of what is here.
+    pub(super) cleared: Cleared<'a>,
 }
 
 impl<'a, 'r> Blocks<'a, 'r> {
@@ -75,8 +79,21 @@ impl<'a, 'r> Blocks<'a, 'r> {
     ) -> Self {
         let totals = Totals { min_seqno: Seqno::MAX, ..Totals::default() };
         let at = Some(HEADER_LEN as u64);
-        let (last, complete) = (None, true);
-        Self { report, catalog, path, place, bytes, data_end, filter, at, last, totals, complete }
+        let (last, complete, cleared) = (None, true, Cleared::default());
+        Self {
+            report,
+            catalog,
+            path,
+            place,
+            bytes,
+            data_end,
+            filter,
+            at,
+            last,
+            totals,
+            complete,
+            cleared,
+        }
     }
 
     /// Checks the blocks of all partitions. Gives the sums if all of them could be read.
@@ -244,6 +261,10 @@ impl<'a, 'r> Blocks<'a, 'r> {
             if !may_be(database, kind, expiry) {
                 let found = format!("{kind:?} in {database}, expiry {expiry:?}");
                 self.report.finding(self.path, offset, "entry", KNOWN, found);
+            }
+            if let Some(range) = self.cleared.that_deletes(database, &key, seqno) {
+                let expected = format!("nothing that a range delete deletes, {}", told(range));
+                self.mismatch(offset, "cleared seqno", expected, &key);
             }
             self.count(database, &key, seqno, kind, value.len() as u64, expiry);
             if database == SYSTEM_DATABASE {
