@@ -226,8 +226,8 @@ impl Database {
 
     /// Deletes all keys in `bounds`, with the database's default durability. Bounds are those of [`Database::range`].
     ///
-    /// It is one small write, whatever the range holds: reads pass over what was deleted, and its space comes back without
-    /// further writes. Bounds between which no key can lie delete nothing, and write nothing.
+    /// It is one small write, whatever the range holds: reads pass over what was deleted, and where it is a fair part of a
+    /// table its space comes back without further writes. Bounds between which no key can lie delete nothing, and write nothing.
     ///
     /// ```
     /// # fn main() -> orlop::Result<()> {

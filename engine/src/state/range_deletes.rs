@@ -6,12 +6,15 @@
 //! places, however they lie inside of each other. What covers a key is noted on the way up from its stretch.
 //!
 //! How far everything is covered that is older than a commit, which is what a scan passes over and a whole table is held
-//! against, a way up and down tells: each node knows the *floor* of its stretches, the oldest of what is newest over each.
+//! against, a way down and up tells: each node knows the *floor* of its stretches, the oldest of what is newest over each. It
+//! holds for readers who see all that is noted there.
 //!
 //! [`RangeDeletes`] never changes. [`Growing`] are those of a memtable. [`Cover`] goes over keys in order.
 
 mod cover;
 mod growing;
+
+use std::ops::Range;
 
 use orlop_formats::ids::{DatabaseId, Seqno};
 use orlop_formats::manifest::RangeDelete;
@@ -33,8 +36,6 @@ pub(crate) struct RangeDeletes {
 #[derive(Debug)]
 struct OfDatabase {
     database: DatabaseId,
-    /// The newest of them.
-    newest: Seqno,
     /// Every start and end, each once, ascending. Stretch number n ends before cut number n, and the last one with the
     /// database.
     cuts: Vec<Cut>,
@@ -47,6 +48,8 @@ struct OfDatabase {
     seqnos: Vec<Seqno>,
     /// Of each node: every stretch below it is covered by one that is noted there, or below, and no older than this.
     floors: Vec<Seqno>,
+    /// Of each node the newest that is noted there, or below.
+    newest_below: Vec<Seqno>,
 }
 
 /// Where something ends, in the order of keys.
@@ -114,38 +117,18 @@ impl<'a> Stretch<'a> {
         self.newest(upto) > after
     }
 
-    /// The first one from here on that no range delete of these covers.
-    fn next_uncovered(self, between: Between) -> Option<Self> {
-        let mut next = Some(self);
-        while let Some(stretch) = next.filter(|stretch| stretch.is_covered(between)) {
-            next = match self.of.newest <= between.upto {
-                true => return self.of.climb(stretch.number, between.after, Side::Behind),
-                false => stretch.next(),
-            };
-        }
-        next
-    }
-
-    /// The last one up to here that no range delete of these covers.
-    fn last_uncovered(self, between: Between) -> Option<Self> {
-        let mut before = Some(self);
-        while let Some(stretch) = before.filter(|stretch| stretch.is_covered(between)) {
-            before = match self.of.newest <= between.upto {
-                true => return self.of.climb(stretch.number, between.after, Side::Before),
-                false => stretch.before(),
-            };
-        }
-        before
+    /// The next one on a side, itself included, that no range delete of these covers.
+    fn uncovered(self, side: Side, between: Between) -> Option<Self> {
+        let all = 0..self.of.leaves;
+        let number = self.of.uncovered((1, all), (self.number, side), between)?;
+        (number <= self.of.cuts.len()).then_some(Self { number, ..self })
     }
 
     /// The newest range delete, up to this one, that covers it; 0: none does.
     fn newest(&self, upto: Seqno) -> Seqno {
         let (mut node, mut newest) = (self.of.leaves + self.number, 0);
         while node > 0 {
-            let noted = self.of.noted(node);
-            let behind = noted.partition_point(|seqno| *seqno <= upto);
-            let last = behind.checked_sub(1).and_then(|last| noted.get(last));
-            newest = last.copied().unwrap_or(0).max(newest);
+            newest = self.of.newest_noted(node, upto).max(newest);
             node /= 2;
         }
         newest
@@ -157,12 +140,13 @@ impl OfDatabase {
     /// to begin with.
     fn of(database: DatabaseId, all: &[Arc<RangeDelete>], mut cuts: Vec<Cut>) -> Self {
         // What has come in order is found to be so: two piles are merged.
-        cuts.sort_by(|a, b| a.key().cmp(b.key()));
+        // Of several at a key the newest stays, which says whether one of them may still delete something.
+        cuts.sort_by(|a, b| a.key().cmp(b.key()).then(b.of.seqno.cmp(&a.of.seqno)));
         cuts.dedup_by(|a, b| a.key() == b.key());
         let leaves = (cuts.len() + 1).next_power_of_two();
-        let newest = all.last().map_or(0, |newest| newest.seqno);
-        let (nodes, seqnos, floors) = (Vec::new(), Vec::new(), Vec::new());
-        let mut of = Self { database, newest, cuts, leaves, nodes, seqnos, floors };
+        let (nodes, seqnos) = (Vec::new(), Vec::new());
+        let (floors, newest_below) = (Vec::new(), Vec::new());
+        let mut of = Self { database, cuts, leaves, nodes, seqnos, floors, newest_below };
         // How many each node has; then where they begin.
         let mut nodes = vec![0_u32; 2 * leaves + 1];
         let (mut places, mut sum) = (Vec::new(), 0);
@@ -182,57 +166,66 @@ impl OfDatabase {
             free[node] += 1;
         }
         of.nodes = nodes;
-        of.floors = vec![0; 2 * leaves];
+        (of.floors, of.newest_below) = (vec![0; 2 * leaves], vec![0; 2 * leaves]);
         for node in (1..2 * leaves).rev() {
             let noted = of.noted(node).last().copied().unwrap_or(0);
-            let below =
-                if node < leaves { of.floors[2 * node].min(of.floors[2 * node + 1]) } else { 0 };
-            of.floors[node] = noted.max(below);
+            let (mut floor, mut newest) = (0, 0);
+            if node < leaves {
+                let (low, high) = (2 * node, 2 * node + 1);
+                floor = of.floors[low].min(of.floors[high]);
+                newest = of.newest_below[low].max(of.newest_below[high]);
+            }
+            (of.floors[node], of.newest_below[node]) = (noted.max(floor), noted.max(newest));
         }
         of
     }
 
-    /// The next stretch on a side of a covered one that none newer than `after` covers; all range deletes count.
-    fn climb(&self, from: usize, after: Seqno, side: Side) -> Option<Stretch<'_>> {
-        let mut node = self.leaves + from;
-        loop {
-            // What is noted further up covers both sides of it.
-            let is_last = match side {
-                Side::Behind => (node + 1).is_power_of_two(),
-                Side::Before => node.is_power_of_two(),
-            };
-            if is_last {
-                return None;
-            }
-            node = if side == Side::Behind { node + 1 } else { node - 1 };
-            if self.floors[node] <= after && !self.is_noted_above(node, after) {
-                break;
-            }
-            // The same for the parent, whose other half lies behind.
-            while node > 1 && node % 2 == usize::from(side == Side::Behind) {
-                node /= 2;
-            }
+    /// The number of the next stretch on a side of one, itself included, that none of these covers: below a node with these
+    /// stretches, above which none does.
+    fn uncovered(
+        &self,
+        (node, stretches): (usize, Range<usize>),
+        (from, side): (usize, Side),
+        between: Between,
+    ) -> Option<usize> {
+        let Between { after, upto } = between;
+        let is_beside = match side {
+            Side::Before => stretches.start <= from,
+            Side::Behind => from < stretches.end,
+        };
+        let is_covered = || {
+            let by_floor = self.newest_below[node] <= upto && self.floors[node] > after;
+            by_floor || self.newest_noted(node, upto) > after
+        };
+        if !is_beside || is_covered() {
+            return None;
         }
-        while node < self.leaves {
-            let (near, far) = match side {
-                Side::Behind => (2 * node, 2 * node + 1),
-                Side::Before => (2 * node + 1, 2 * node),
-            };
-            node = if self.floors[near] <= after { near } else { far };
+        if node >= self.leaves {
+            return Some(stretches.start);
         }
-        let number = node - self.leaves;
-        (number <= self.cuts.len()).then_some(Stretch { of: self, number })
+        let middle = stretches.start.midpoint(stretches.end);
+        let low = (2 * node, stretches.start..middle);
+        let high = (2 * node + 1, middle..stretches.end);
+        let (near, far) = match side {
+            Side::Before => (high, low),
+            Side::Behind => (low, high),
+        };
+        let uncovered = |of| self.uncovered(of, (from, side), between);
+        uncovered(near).or_else(|| uncovered(far))
     }
 
-    /// Whether one newer than `after` is noted above a node.
-    fn is_noted_above(&self, mut node: usize, after: Seqno) -> bool {
-        while node > 1 {
-            node /= 2;
-            if self.noted(node).last().is_some_and(|newest| *newest > after) {
-                return true;
+    /// The newest that is noted at a node, up to a commit; 0: none is.
+    fn newest_noted(&self, node: usize, upto: Seqno) -> Seqno {
+        let noted = self.noted(node);
+        match noted.last() {
+            Some(last) if *last <= upto => *last,
+            None => 0,
+            Some(_) => {
+                let behind = noted.partition_point(|seqno| *seqno <= upto);
+                let last = behind.checked_sub(1).and_then(|last| noted.get(last));
+                last.copied().unwrap_or(0)
             }
         }
-        false
     }
 
     fn stretches(&self) -> usize {
@@ -370,7 +363,7 @@ impl RangeDeletes {
         between: Between,
     ) -> Option<End<'_>> {
         let stretch = self.stretch(database, key).filter(|stretch| stretch.is_covered(between))?;
-        let uncovered = stretch.next_uncovered(between);
+        let uncovered = stretch.uncovered(Side::Behind, between);
         Some(uncovered.map_or(End::Last, |stretch| End::Before(stretch.start())))
     }
 
@@ -382,7 +375,7 @@ impl RangeDeletes {
         between: Between,
     ) -> Option<&[u8]> {
         let stretch = self.stretch(database, key).filter(|stretch| stretch.is_covered(between))?;
-        let uncovered = stretch.last_uncovered(between);
+        let uncovered = stretch.uncovered(Side::Before, between);
         Some(uncovered.and_then(|stretch| stretch.end()).unwrap_or_default())
     }
 
@@ -393,7 +386,8 @@ impl RangeDeletes {
             true => stretch.before()?,
             false => stretch,
         };
-        let uncovered = before.is_covered(between).then(|| before.last_uncovered(between))?;
+        let uncovered =
+            before.is_covered(between).then(|| before.uncovered(Side::Before, between))?;
         let start = uncovered.and_then(|stretch| stretch.end()).unwrap_or_default();
         (start < key).then_some(start)
     }
@@ -428,7 +422,7 @@ impl RangeDeletes {
         let mut next = self.stretch(database, first);
         while let Some(stretch) = next.filter(touches) {
             if stretch.is_covered(between) {
-                next = stretch.next_uncovered(between);
+                next = stretch.uncovered(Side::Behind, between);
                 each(stretch.start(), next.map(|next| next.start()));
             } else {
                 next = stretch.next();

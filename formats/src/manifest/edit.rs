@@ -45,7 +45,7 @@ pub struct VersionEdit {
     pub segment_ends: Vec<SegmentEnd>,
     /// Range deletes that tables may hold entries for from now on.
     pub added_range_deletes: Vec<RangeDelete>,
-    /// Those for which none holds any more.
+    /// Those that are not needed any more.
     pub removed_range_deletes: Vec<RangeDelete>,
 }
 

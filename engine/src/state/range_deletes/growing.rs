@@ -1,7 +1,7 @@
 //! The range deletes of a memtable: one writer, any number of readers.
 //!
 //! Piles of them, none of which ever changes. A new one is a pile of its own; four piles of about the same size become one,
-//! up to a size, for whoever adds one waits for that. So each range delete is moved a few times, and there are a few dozen
+//! up to a size, for whoever adds one waits for that: or to a share of all, where one batch has brought very many. So each range delete is moved a few times, and there are a few dozen
 //! piles when the memtable has as many as it [takes](crate::options::MOST_RANGE_DELETES).
 
 use orlop_formats::ids::{DatabaseId, Seqno};
@@ -29,24 +29,18 @@ const OVERHEAD: usize = 400;
 /// Piles that become one.
 const AT_ONCE: usize = 4;
 
-/// A pile of so many stays as it is.
+/// A pile of so many stays as it is, …
 const LARGEST: usize = 1024;
+
+/// … unless it is less than one part in so many of all.
+const PARTS: usize = 16;
 
 impl Growing {
     /// Adds one, no older than any that is there. There is one writer.
     pub(crate) fn add(&self, range: RangeDelete) {
         let bytes = range.start.len() + range.end.as_ref().map_or(0, Vec::len) + OVERHEAD;
         let pile = Arc::new(RangeDeletes::of(vec![Arc::new(range)]));
-        self.piles.get_or_init(|| ViewCell::new(Piles::new())).update(|piles| {
-            let mut piles = piles.clone();
-            piles.push(pile);
-            while let Some(last) = last_of_a_size(&piles) {
-                let merge = |a: RangeDeletes, b: &Arc<RangeDeletes>| RangeDeletes::merged(&a, b);
-                let merged = piles.drain(last..).collect::<Piles>();
-                piles.push(Arc::new(merged.iter().fold(RangeDeletes::default(), merge)));
-            }
-            piles
-        });
+        self.piles.get_or_init(|| ViewCell::new(Piles::new())).update(|piles| with(piles, pile));
         // Who has come to see its commit sees these.
         self.count.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -78,10 +72,23 @@ impl Growing {
     }
 }
 
+/// Piles, and one more.
+pub(super) fn with(piles: &Piles, pile: Arc<RangeDeletes>) -> Piles {
+    let mut piles = piles.clone();
+    piles.push(pile);
+    while let Some(last) = last_of_a_size(&piles) {
+        let merge = |a: RangeDeletes, b: &Arc<RangeDeletes>| RangeDeletes::merged(&a, b);
+        let merged = piles.drain(last..).collect::<Piles>();
+        piles.push(Arc::new(merged.iter().fold(RangeDeletes::default(), merge)));
+    }
+    piles
+}
+
 /// Where the last piles begin, if they are of about the same size, and not the largest.
 fn last_of_a_size(piles: &Piles) -> Option<usize> {
     let from = piles.len().checked_sub(AT_ONCE)?;
     let size = |pile: &Arc<RangeDeletes>| pile.all().len();
     let (first, last) = (piles.get(from).map(size)?, piles.last().map(size)?);
-    (first < LARGEST && first < AT_ONCE * last.max(1)).then_some(from)
+    let largest = LARGEST.max(piles.iter().map(size).sum::<usize>() / PARTS);
+    (first < largest && first < AT_ONCE * last.max(1)).then_some(from)
 }

@@ -55,8 +55,12 @@ impl RunCursor {
             return self.read_entry();
         }
         let ahead = std::mem::take(&mut self.ahead);
+        let here = self.standing.block().map(|block| block.table);
         let gone = self.seek_ge(key);
         self.ahead = ReadAhead { walked: ahead.walked + 1, ..ahead };
+        if self.standing.block().map(|block| block.table) != here {
+            self.ahead.table_left();
+        }
         gone
     }
 
