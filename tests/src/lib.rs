@@ -18,3 +18,4 @@ pub mod seeded;
 pub mod soak;
 pub mod tally;
 pub mod watched;
+pub mod ways;

@@ -177,6 +177,20 @@ pub(crate) struct Get {
     pub(crate) notation: Notation,
 }
 
+/// Bounds of keys as they are typed.
+#[derive(Debug, Args)]
+pub(crate) struct TypedBounds {
+    /// Only keys that begin with this
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) prefix: Option<OsString>,
+    /// Only this key and greater ones
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) from: Option<OsString>,
+    /// Only keys less than this one
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) to: Option<OsString>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
     /// The store's directory
@@ -186,15 +200,8 @@ pub(crate) struct Delete {
     /// The key
     #[arg(required_unless_present_any = ["prefix", "from", "to"], conflicts_with_all = ["prefix", "from", "to"])]
     pub(crate) key: Option<OsString>,
-    /// All keys that begin with this
-    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
-    pub(crate) prefix: Option<OsString>,
-    /// This key and all greater ones
-    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
-    pub(crate) from: Option<OsString>,
-    /// All keys less than this one
-    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
-    pub(crate) to: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) bounds: TypedBounds,
     #[command(flatten)]
     pub(crate) notation: Notation,
     /// What the commit is worth before the final sync [default: that of the database]
@@ -225,15 +232,8 @@ pub(crate) struct Scan {
     pub(crate) store: PathBuf,
     /// The database
     pub(crate) database: String,
-    /// Only keys that begin with this
-    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
-    pub(crate) prefix: Option<OsString>,
-    /// Only this key and greater ones
-    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
-    pub(crate) from: Option<OsString>,
-    /// Only keys less than this one
-    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
-    pub(crate) to: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) bounds: TypedBounds,
     #[command(flatten)]
     pub(crate) notation: Notation,
     /// From the greatest key down

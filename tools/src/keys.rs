@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use orlop_formats::catalog;
 use orlop_formats::limits::{MAX_KEY_LEN, MAX_NAME_LEN, MAX_VALUE_LEN};
 
-use crate::cli::Notation;
+use crate::cli::{Notation, TypedBounds};
 use crate::failure::Failure;
 
 /// The bytes of a key or bound. `what` names the argument in an error.
@@ -82,7 +82,7 @@ pub(crate) struct Bounds {
 impl Bounds {
     /// What lies inside all three, as they are typed.
     pub(crate) fn parse(
-        [prefix, from, to]: [&Option<OsString>; 3],
+        TypedBounds { prefix, from, to }: &TypedBounds,
         notation: Notation,
     ) -> Result<Self, Failure> {
         let bound = |typed: &Option<OsString>, what| {

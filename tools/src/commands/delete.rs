@@ -10,7 +10,7 @@ use crate::keys::{self, Bounds};
 pub(crate) fn run(args: &cli::Delete) -> Result<Answer, Failure> {
     keys::check_name(&args.database)?;
     let key = args.key.as_ref().map(|key| keys::parse(key, args.notation, "KEY")).transpose()?;
-    let bounds = Bounds::parse([&args.prefix, &args.from, &args.to], args.notation)?;
+    let bounds = Bounds::parse(&args.bounds, args.notation)?;
     let store = open_writing(&args.store)?;
     let database = existing(&store, &args.store, &args.database)?;
     let durability = args.durability.map_or_else(|| database.durability(), Into::into);

@@ -10,7 +10,7 @@ use crate::output::Output;
 use crate::text::{self, Written};
 
 pub(crate) fn run(args: &cli::Scan) -> Result<Answer, Failure> {
-    let bounds = Bounds::parse([&args.prefix, &args.from, &args.to], args.notation)?;
+    let bounds = Bounds::parse(&args.bounds, args.notation)?;
     let (_store, database) = open_reading(&args.store, &args.database)?;
     if bounds.is_empty() {
         return Ok(Answer::Yes);

@@ -45,8 +45,8 @@ impl Fold {
         self.last_stripe = None;
     }
 
-    /// The first who reads everything up to which range deletes are known: no entry is left that one up to there deletes,
-    /// if `known` is the last commit of which they are.
+    /// Up to which commit no range delete deletes anything of what is kept, where all of them up to `known` are judged by:
+    /// those that the oldest reader sees, everybody does.
     pub(crate) fn clears_to(&self, known: Seqno) -> Seqno {
         self.boundaries.first().map_or(0, |oldest| oldest.seqno.min(known))
     }
