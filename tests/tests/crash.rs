@@ -5,8 +5,11 @@
 //! command that reproduces it.
 
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use orlop::Store;
 use orlop::env::SimEnv;
 use orlop::sim::strategies;
 use orlop_tests::crash::enumerate::{self, Depth, Seen};
@@ -83,7 +86,27 @@ fn the_same_workload_does_the_same_operations() {
         history::run(&env, SMALL, Model::new(), &Workload::random(5).steps);
         (env.trace(), env.fingerprint())
     };
-    assert_eq!(trace(), trace());
+    let first = trace();
+    assert_eq!(first, trace());
+    assert_eq!(first, beside_a_reader_that_sleeps(trace), "what others do makes no difference");
+}
+
+/// Runs something while a thread is nearly always inside a point read of another store.
+fn beside_a_reader_that_sleeps<T>(run: impl FnOnce() -> T) -> T {
+    let store = Store::builder().in_memory().unwrap();
+    let others = store.database("others").unwrap();
+    others.put("key", "value").unwrap();
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Acquire) {
+                others.get_with("key", |_| thread::sleep(Duration::from_millis(20))).unwrap();
+            }
+        });
+        let result = run();
+        is_done.store(true, Ordering::Release);
+        result
+    })
 }
 
 fn change() -> impl Strategy<Value = Change> {

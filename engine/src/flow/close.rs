@@ -10,8 +10,6 @@
 //!
 //! A poisoned store skips 3 to 5: what it left is for recovery to judge.
 
-use std::time::Duration;
-
 use orlop_formats::manifest::VersionEdit;
 
 use crate::error::{Error, Result};
@@ -20,10 +18,7 @@ use crate::flow::{collect, flush, room, write};
 use crate::options::{CLOSE_COMPACT_BYTES, CLOSE_FLUSH_BYTES, CLOSE_FLUSH_SEGMENTS};
 use crate::state::lead::Lead;
 use crate::state::shared::Shared;
-use crate::sync::{JoinHandle, Mutex, Ordering, is_this_thread, yield_until};
-
-/// How long replaced views are waited for, so that the files that only they name can be removed.
-const LET_GO: Duration = Duration::from_millis(100);
+use crate::sync::{JoinHandle, Mutex, Ordering, is_this_thread};
 
 /// Closes a store. The second and later calls do nothing.
 pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Result<()> {
@@ -48,10 +43,7 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
     let result = last_steps(shared, &mut lead);
     drop(lead);
     shared.chores.close();
-    if !shared.view.reclaim(1_000) {
-        // Who is in the way may be a thread of another store that has no processor just now.
-        yield_until(LET_GO, || shared.view.reclaim(1));
-    }
+    collect::let_go(shared);
     shared.memory.clear();
     collect::remove_orphans(shared);
     collect::remove_buried(shared);

@@ -4,15 +4,20 @@
 //! itself is on the device. Tables that hold much of it are then found by the compaction picker.
 //! What it left in memtables and log goes with a flush, which this asks for.
 
+use std::time::Duration;
+
 use crate::error::Result;
 use crate::flow::{room, write};
-use crate::options::SEGMENT_MIN;
+use crate::options::{Background, SEGMENT_MIN};
 use crate::state::lead::Lead;
 use crate::state::shared::Shared;
-use crate::sync::{self, Ordering, read};
+use crate::sync::{self, Ordering, read, yield_until};
 
 /// How often old views are asked for before the background comes back later.
 const RECLAIM_ROUNDS: usize = 100;
+
+/// How long they are waited for where the background does not come back.
+const LET_GO: Duration = Duration::from_secs(1);
 
 /// Does one piece; false when there is nothing to do now.
 pub(crate) fn run(shared: &Shared) -> Result<bool> {
@@ -40,13 +45,26 @@ pub(crate) fn remove_buried(shared: &Shared) -> bool {
     if !shared.tables.graveyard.expects() {
         return false;
     }
-    shared.view.reclaim(RECLAIM_ROUNDS);
+    if shared.options.background == Background::Manual {
+        // What a step does depends on the steps before it, not on what other threads do.
+        let_go(shared);
+    } else {
+        shared.view.reclaim(RECLAIM_ROUNDS);
+    }
     let paths = shared.tables.graveyard.empty();
     for path in &paths {
         // What cannot be removed now is an orphan that the next open removes.
         let _ = shared.dir.env.remove(path);
     }
     !paths.is_empty()
+}
+
+/// Waits until replaced views are freed, so that the files that only they name can be removed.
+pub(crate) fn let_go(shared: &Shared) {
+    if !shared.view.reclaim(RECLAIM_ROUNDS) {
+        // Who is in the way may be a thread of another store that has no processor just now.
+        yield_until(LET_GO, || shared.view.reclaim(1));
+    }
 }
 
 /// Brings dropped databases closer to their end; true when tables should be searched again.
