@@ -4,6 +4,8 @@
 //! More of it: `cargo run --release -p orlop-tests -- crash --seconds 600`. A failure names the
 //! command that reproduces it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
