@@ -7,12 +7,14 @@ use orlop_formats::catalog;
 use orlop_formats::ids::{AsOf, DatabaseId, Seqno};
 use orlop_formats::limits::MAX_KEY_LEN;
 
+use crate::bulk_load::BulkLoad;
 use crate::cursor::{Cursor, Pin, Range};
 use crate::error::{Error, Result};
 use crate::expiry::Expiry;
+use crate::flow::load::{Earlier, Load};
 use crate::flow::{multi, read, write};
 use crate::options::{Background, Durability};
-use crate::state::catalog::{Binding, CatalogOp, Slot, Target};
+use crate::state::catalog::{Binding, CatalogOp, DatabaseOptions, Slot, Target};
 use crate::state::clock::Now;
 use crate::state::value::Value;
 use crate::state::view::View;
@@ -282,6 +284,73 @@ impl Database {
         durability: Durability,
     ) -> Result<()> {
         self.delete_range_with(prefix_bounds(prefix.as_ref()), durability)
+    }
+
+    /// Begins a load of sorted entries, which go past log and memtable: see [`BulkLoad`]. Creates the database if it does not
+    /// exist. What an unfinished load has left goes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] while another load into the database goes on, [`Error::DatabaseDropped`],
+    /// [`Error::ReadOnly`], [`Error::Closed`], [`Error::Poisoned`], [`Error::DiskFull`], [`Error::Io`].
+    pub fn bulk_load(&self) -> Result<BulkLoad> {
+        self.begin_load(Earlier::Discard)
+    }
+
+    /// Goes on with a load that was not finished, from behind [`BulkLoad::last_key`]. Where there was none it begins one.
+    ///
+    /// ```
+    /// # fn main() -> orlop::Result<()> {
+    /// let store = orlop::Store::in_memory()?;
+    /// let events = store.database("events")?;
+    /// let mut load = events.bulk_load()?;
+    /// load.put("2026-11-29", "rain")?;
+    /// load.checkpoint()?;
+    /// drop(load); // or a crash
+    ///
+    /// let mut load = events.resume_bulk_load()?;
+    /// let last = load.last_key().map(<[u8]>::to_vec);
+    /// for (day, weather) in [("2026-11-29", "rain"), ("2026-11-30", "snow")] {
+    ///     if Some(day.as_bytes()) > last.as_deref() {
+    ///         load.put(day, weather)?;
+    ///     }
+    /// }
+    /// load.finish()?;
+    /// assert_eq!(events.iter().count(), 2);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Database::bulk_load`].
+    pub fn resume_bulk_load(&self) -> Result<BulkLoad> {
+        self.begin_load(Earlier::GoOn)
+    }
+
+    fn begin_load(&self, earlier: Earlier) -> Result<BulkLoad> {
+        self.core.check_open()?;
+        if self.core.shared.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let slot = self.slot_or_create()?;
+        let load = Load::begin(&self.core.shared, &slot, earlier)?;
+        Ok(BulkLoad::new(Arc::clone(&self.core), load))
+    }
+
+    fn slot_or_create(&self) -> Result<Arc<Slot>> {
+        self.bind();
+        // What it stood for may have another name now.
+        let is_vacant = |slot: &Arc<Slot>| slot.latest().is_none() && !slot.dropped();
+        if self.slot().is_none_or(is_vacant) {
+            let (name, options) = (Arc::clone(&self.name), DatabaseOptions::default());
+            let mut writes = WriteSet::default();
+            writes.catalog(CatalogOp::Create { name, options })?;
+            match self.commit(writes, self.durability()) {
+                // Somebody else was faster.
+                Ok(()) | Err(Error::DatabaseExists { .. }) => self.bind(),
+                Err(error) => return Err(error),
+            }
+        }
+        let gone = || Error::DatabaseDropped { name: self.name.to_string() };
+        self.slot().cloned().ok_or_else(gone)
     }
 
     /// Removes everything in the database, whose handles stay good.

@@ -68,6 +68,7 @@ mod state;
 mod flow;
 
 mod batch;
+mod bulk_load;
 mod cursor;
 mod database;
 mod pending;
@@ -78,6 +79,7 @@ mod store;
 pub mod sim;
 
 pub use batch::Batch;
+pub use bulk_load::BulkLoad;
 pub use cursor::{Cursor, Entry, ExpiringEntry, Range};
 pub use database::Database;
 pub use env::catch_faults;

@@ -255,6 +255,16 @@ bugs! {
     SkippedNewerTable: "RocksDB PR #7317",
     /// Entries that follow each other are taken together although a deleted range lies in between.
     RunPastRangeDelete: "RocksDB PR #7317",
+    /// The entries of a loaded table have the sequence numbers that its blocks say.
+    LoadedUnnumbered: "RocksDB #6245",
+    /// What is loaded lies below older entries of the same keys.
+    LoadedTooLow: "RocksDB PR #12257",
+    /// What is loaded is in tables while older entries of the same keys are in a memtable.
+    LoadBehindMemtable: "Pebble #2196",
+    /// The manifest names the table of a load whose name in the directory was not synced.
+    LoadingUnsynced: "RocksDB #5287, PR #5435",
+    /// The commit of a load is not among those that a flush vouches for.
+    LoadNotNoted: "RocksDB PR #12918, a table that is ahead of the log",
     /// The entries of a dropped database go although a snapshot sees them.
     DropIgnoresSnapshots: "surrealkv PR #326",
     /// A snapshot's look-ups see what was committed after it.

@@ -85,6 +85,10 @@ pub struct Stats {
     pub memtable_range_deletes: u64,
     /// Range deletes that may delete something in sstables. When nothing is left that they could delete, they go.
     pub range_deletes: u64,
+    /// Sstables of bulk loads that are not finished: those that the next open finds, too.
+    pub loading_tables: u64,
+    /// Their bytes.
+    pub loading_bytes: u64,
     /// Memtables that wait for their flush.
     pub sealed_memtables: u64,
     /// The levels that hold sstables, from level 0 down to the last one in use.

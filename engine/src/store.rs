@@ -365,6 +365,7 @@ fn stats(shared: &Shared) -> Stats {
     let (cache_bytes, cache_misses) = shared.tables.cache.figures();
     let (pinned_memtables, pinned_memtable_bytes) = shared.pinned_memtables();
     let (pinned_tables, pinned_table_bytes) = shared.tables.graveyard.waiting();
+    let (loading_tables, loading_bytes) = shared.loads.figures();
     let mut stats = Stats {
         cache_bytes,
         cache_misses,
@@ -372,6 +373,8 @@ fn stats(shared: &Shared) -> Stats {
         pinned_memtable_bytes,
         pinned_tables,
         pinned_table_bytes,
+        loading_tables,
+        loading_bytes,
         scrub: shared.scrub.lock().clone(),
         log_path: if shared.read_only { "none".to_owned() } else { log_path.name.to_owned() },
         log_path_fallback: log_path.fallback,

@@ -198,9 +198,6 @@ impl<'a> Ops<'a> {
             let found = format!("{len} bytes, and {} are left", bytes.len() - HEADER_LEN);
             return corrupt(LEN, "a batch inside the group", found);
         };
-        if count == 0 {
-            return corrupt(COUNT, "one op or more", "0".into());
-        }
         let ops = Self { bytes: ops, at: 0, left: count, base: HEADER_LEN, done: false };
         Ok((ops, HEADER_LEN + len))
     }

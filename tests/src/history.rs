@@ -4,16 +4,16 @@
 //! After a crash the store must equal the state after one commit `k`: at least the last one whose
 //! durability promised to survive that kind of crash, at most the last one that was begun.
 
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
 use orlop::env::{Env, SimEnv};
 use orlop::sim::History;
-use orlop::{Background, Batch, Durability, Error, Expiry, Progress, Snapshot, Store};
+use orlop::{Background, DatabaseOptions, Durability, Error, Progress, Snapshot, Store};
 
+pub use crate::changes::{Change, batch, load};
 use crate::held::Gate;
-use crate::model::{self, Model};
+use crate::model::{self, Contents, Model};
 
 /// The time of every simulated disk, unless it is told another: in milliseconds since 1970.
 pub const START: u64 = 1_700_000_000_000;
@@ -31,6 +31,9 @@ pub enum Step {
     /// A large batch to databases that exist, and others that are committed while it is written: they come
     /// first.
     Beside(Vec<Change>, Durability, Vec<(Vec<Change>, Durability)>),
+    /// A bulk load of changes into a database, which are writes and deletes of keys. One that is not finished is left where a
+    /// checkpoint has brought it.
+    Load(String, Vec<Change>, bool),
     /// `Store::sync`.
     Sync,
     /// `Store::flush`.
@@ -61,75 +64,6 @@ pub fn one_by_one(steps: &[Step]) -> Vec<Step> {
         step => vec![step.clone()],
     };
     steps.iter().flat_map(apart).collect()
-}
-
-/// One change inside a batch.
-#[derive(Debug, Clone)]
-pub enum Change {
-    /// A write to a database, by name.
-    Put(String, Vec<u8>, Vec<u8>),
-    /// A write that expires at the time that its value begins with ([`model::until`]).
-    Until(String, Vec<u8>, Vec<u8>),
-    /// A write that has expired already: a delete in every respect.
-    Gone(String, Vec<u8>, Vec<u8>),
-    /// A delete in a database.
-    Delete(String, Vec<u8>),
-    /// A delete of all keys from one on and, if there is one, before another.
-    DeleteRange(String, Vec<u8>, Option<Vec<u8>>),
-    /// The drop of a database, if it exists.
-    Drop(String),
-    /// The removal of everything in a database.
-    Clear(String),
-    /// The exchange of two databases' contents.
-    Swap(String, String),
-}
-
-impl Change {
-    fn names(&self) -> Vec<&str> {
-        match self {
-            Change::Put(name, ..)
-            | Change::Until(name, ..)
-            | Change::Gone(name, ..)
-            | Change::Delete(name, _)
-            | Change::DeleteRange(name, ..)
-            | Change::Drop(name)
-            | Change::Clear(name) => vec![name],
-            Change::Swap(first, second) => vec![first, second],
-        }
-    }
-
-    /// What the change does to the model.
-    pub fn apply(&self, model: &mut Model) {
-        match self {
-            Change::Put(name, key, value) | Change::Until(name, key, value) => {
-                model.entry(name.clone()).or_default().insert(key.clone(), value.clone());
-            }
-            Change::Delete(name, key) | Change::Gone(name, key, _) => {
-                // Any write creates its database.
-                model.entry(name.clone()).or_default().remove(key);
-            }
-            Change::DeleteRange(name, start, end) => {
-                let is_in =
-                    |key: &Vec<u8>| start <= key && end.as_ref().is_none_or(|end| key < end);
-                if end.as_ref().is_none_or(|end| start < end) {
-                    model.entry(name.clone()).or_default().retain(|key, _| !is_in(key));
-                }
-            }
-            Change::Drop(name) => {
-                model.remove(name);
-            }
-            Change::Clear(name) => {
-                if let Some(contents) = model.get_mut(name) {
-                    contents.clear();
-                }
-            }
-            Change::Swap(first, second) => {
-                let (a, b) = (model.remove(first), model.remove(second));
-                model.extend(a.map(|contents| (second.clone(), contents)));
-                model.extend(b.map(|contents| (first.clone(), contents)));
-            }
-        }
-    }
 }
 
 /// The sizes of the tree.
@@ -209,6 +143,8 @@ pub enum Activity {
     Compact,
     /// Removing what nobody names.
     Collect,
+    /// A bulk load.
+    Load,
     /// Closing.
     Close,
 }
@@ -347,6 +283,7 @@ impl<'a> Runner<'a> {
             Step::Commit(changes, durability) => self.commit(changes, *durability),
             Step::Flight(synced, others) => self.flight(synced, others),
             Step::Beside(large, of, others) => self.beside((large, *of), others),
+            Step::Load(name, changes, is_finished) => self.load(name, changes, *is_finished),
             Step::Sync => self.synced(Activity::Sync, Store::sync),
             Step::Flush => self.synced(Activity::Flush, Store::flush),
             Step::Compact => self.synced(Activity::Compact, Store::compact),
@@ -458,6 +395,29 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
+    fn load(&mut self, name: &str, changes: &[Change], is_finished: bool) -> orlop::Result<()> {
+        let mut next = self.history.latest();
+        if !next.contains_key(name) {
+            next.insert(name.to_owned(), Contents::new());
+            self.history.begin(next.clone());
+            let created = self.store()?.create_database(name, DatabaseOptions::default());
+            self.did(Activity::Commit);
+            created?;
+            self.history.acknowledge(Durability::Synced);
+        }
+        if is_finished {
+            changes.iter().for_each(|change| change.apply(&mut next));
+            self.history.begin(next);
+        }
+        let loaded = load(self.store()?, name, changes, is_finished);
+        self.did(Activity::Load);
+        loaded?;
+        if is_finished {
+            self.history.acknowledge(Durability::Synced);
+        }
+        Ok(())
+    }
+
     fn snapshot(&mut self) -> orlop::Result<()> {
         match self.held.take() {
             None => self.held = Some((self.store()?.snapshot(), self.history.latest())),
@@ -490,48 +450,4 @@ fn after(
         return Ok(());
     }
     history.commit(next, durability, || batch.commit_with(durability))
-}
-
-/// A batch of changes; those that the store would refuse are left out: of databases that do not
-/// exist, or that this batch has dropped.
-///
-/// # Errors
-/// As the functions of [`Batch`].
-pub fn batch(store: &Store, changes: &[Change], model: &mut Model) -> orlop::Result<Batch> {
-    let mut batch = store.batch();
-    let mut dropped: Vec<&str> = Vec::new();
-    for change in changes {
-        if change.names().iter().any(|name| dropped.contains(name)) {
-            continue;
-        }
-        match change {
-            Change::Put(name, key, value) => batch.put(&store.database(name)?, key, value)?,
-            Change::Until(name, key, value) => {
-                let expiry = model::expiry_of(value);
-                batch.put_expiring(&store.database(name)?, key, value, expiry)?;
-            }
-            Change::Gone(name, key, value) => {
-                batch.put_expiring(&store.database(name)?, key, value, Expiry::At(1))?;
-            }
-            Change::Delete(name, key) => batch.delete(&store.database(name)?, key)?,
-            Change::DeleteRange(name, start, end) => {
-                let end = end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-                batch.delete_range::<Vec<u8>>(
-                    &store.database(name)?,
-                    (Bound::Included(start), end),
-                )?;
-            }
-            Change::Drop(name) if model.contains_key(name) => {
-                batch.drop_database(name)?;
-                dropped.push(name);
-            }
-            Change::Clear(name) => batch.clear(&store.database(name)?)?,
-            Change::Swap(a, b) if model.contains_key(a) || model.contains_key(b) => {
-                batch.swap_databases(a, b)?;
-            }
-            Change::Drop(_) | Change::Swap(..) => continue,
-        }
-        change.apply(model);
-    }
-    Ok(batch)
 }

@@ -13,6 +13,7 @@
 mod actors;
 mod afterlife;
 mod journal;
+pub mod loads;
 mod plan;
 mod scheduler;
 

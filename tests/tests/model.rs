@@ -71,6 +71,12 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => (proptest::collection::vec(change(), 1..6), durability)
             .prop_map(|(changes, durability)| Step::Commit(changes, durability)),
+        2 => (name(), proptest::collection::vec(change(), 1..20), any::<bool>())
+            .prop_map(|(name, changes, is_finished)| {
+                let into = changes.into_iter().filter_map(|change| change.loaded_into(&name));
+                let changes = into.collect();
+                Step::Load(name, changes, is_finished)
+            }),
         1 => Just(Step::Sync),
         2 => Just(Step::Flush),
         1 => Just(Step::Compact),
@@ -148,6 +154,13 @@ proptest! {
                     batch.commit_with(*durability).unwrap();
                 }
                 Step::Snapshot | Step::Flight(..) | Step::Beside(..) => {} // taken below, more of them; not among these
+                Step::Load(name, changes, is_finished) => {
+                    history::load(&store, name, changes, *is_finished).unwrap();
+                    model.entry(name.clone()).or_default();
+                    if *is_finished {
+                        changes.iter().for_each(|change| change.apply(&mut model));
+                    }
+                }
                 Step::Sync => store.sync().unwrap(),
                 Step::Flush => store.flush().unwrap(),
                 Step::Compact => store.compact().unwrap(),

@@ -29,6 +29,11 @@ fn every_schedule_keeps_every_promise() {
     }
 }
 
+#[test]
+fn loads_keep_their_promises_in_every_order() {
+    schedules::loads::run(number("ORLOP_SEED", 1), number("ORLOP_SCHEDULES", 1000) as usize);
+}
+
 /// Bugs that need a second thread, or are seen by one: within a few hundred schedules each.
 #[cfg(feature = "seeded-bugs")]
 #[test]

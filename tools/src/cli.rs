@@ -261,6 +261,9 @@ pub(crate) struct Load {
     /// How entries are written in the file
     #[arg(long, default_value = "tsv")]
     pub(crate) format: TextFormat,
+    /// The lines are in the order of their keys, of which no two are alike: all are one commit, and go straight into tables
+    #[arg(long, conflicts_with_all = ["durability", "batch"])]
+    pub(crate) sorted: bool,
     /// What each commit is worth; the end syncs in any case
     #[arg(long, default_value = "buffered")]
     pub(crate) durability: Durability,

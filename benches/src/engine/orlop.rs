@@ -26,9 +26,6 @@ pub(super) const KIND: Kind = Kind {
     answers: true,
 };
 
-/// Entries of one commit of a bulk load: no call for sorted input yet, so large batches.
-const BULK_BATCH: usize = 1000;
-
 /// The size of level 1, above which nothing is compressed, in the table with compression. As shipped
 /// it is 256 MiB, and a store of that size would be measured without any.
 const COMPRESSED_LEVEL_BASE: u64 = 32 << 20;
@@ -67,15 +64,11 @@ impl Engine for Orlop {
     }
 
     fn bulk_load(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<()> {
-        let mut entries = entries.peekable();
-        while entries.peek().is_some() {
-            let mut batch = self.store.batch();
-            for (key, value) in entries.by_ref().take(BULK_BATCH) {
-                batch.put(&self.spaces[0], key, value)?;
-            }
-            batch.commit()?;
+        let mut load = self.spaces[0].bulk_load()?;
+        for (key, value) in entries {
+            load.put(key, value)?;
         }
-        Ok(())
+        Ok(load.finish()?)
     }
 
     fn settle(&self) -> Result<()> {

@@ -134,6 +134,13 @@ impl DirectFile {
         self.file.write_all_at(bytes, offset)
     }
 
+    /// Writes all of `bytes` the common way, and has the system begin to bring them to the device.
+    pub(super) fn stream(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_through_cache(bytes, offset)?;
+        begin_writeback(&self.file, offset, bytes.len());
+        Ok(())
+    }
+
     /// Writes all of `bytes` through the page cache, where they outlive the process, without waiting for the device;
     /// then goes on past it. Nothing else of this file may be under way, nor come there before these are synced.
     pub(super) fn write_aside(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -199,6 +206,20 @@ fn set_direct(file: &File, on: bool) -> io::Result<()> {
 fn set_direct(_: &File, on: bool) -> io::Result<()> {
     if on { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
 }
+
+/// Has the system begin to write a range back. A hint: a sync does what this has not done, and meets what it has met.
+#[cfg(target_os = "linux")]
+fn begin_writeback(file: &File, start: u64, len: usize) {
+    use std::os::fd::AsRawFd;
+
+    let range = libc::off64_t::try_from(start).ok().zip(libc::off64_t::try_from(len).ok());
+    let Some((start, len)) = range else { return };
+    // SAFETY: the descriptor is open for as long as `file` is borrowed, and no memory is handed over.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), start, len, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn begin_writeback(_: &File, _: u64, _: usize) {}
 
 #[cfg(test)]
 mod tests {

@@ -161,6 +161,10 @@ pub trait WriteFile: Send {
 
     /// Cuts the file or extends it with zeros.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
+
+    /// Says that the file is written as fast as the device takes it, and is wanted in memory afterwards: then its bytes are
+    /// on their way to the device while more are written. Changes nothing of what is promised.
+    fn stream(&mut self) {}
 }
 
 /// A log segment being written. One write is in flight at most. What is written in whole

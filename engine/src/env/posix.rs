@@ -325,16 +325,21 @@ struct PosixFile {
     file: DirectFile,
     /// Space for the copy that a write goes out of.
     spare: Pages,
+    is_streamed: bool,
 }
 
 impl PosixFile {
     fn of(file: File) -> PosixFile {
-        PosixFile { file: DirectFile::through_the_cache(file), spare: Pages::default() }
+        let (file, spare) = (DirectFile::through_the_cache(file), Pages::default());
+        PosixFile { file, spare, is_streamed: false }
     }
 }
 
 impl WriteFile for PosixFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.is_streamed {
+            return self.file.stream(bytes, offset);
+        }
         if offset == 0 && bytes.len() >= LARGE {
             self.file.take_up();
         }
@@ -347,6 +352,10 @@ impl WriteFile for PosixFile {
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         self.file.file().set_len(len)
+    }
+
+    fn stream(&mut self) {
+        self.is_streamed = true;
     }
 }
 

@@ -48,6 +48,10 @@ pub(crate) struct State {
     pub(crate) segment_ends: Vec<SegmentEnd>,
     /// Those that may delete something in tables.
     pub(crate) range_deletes: Arc<BTreeSet<Arc<RangeDelete>>>,
+    /// Tables of bulk loads that are not finished.
+    pub(crate) loading: Vec<TableMeta>,
+    /// The commit of the last one that was.
+    pub(crate) loaded_seqno: Seqno,
 }
 
 impl State {
@@ -64,16 +68,20 @@ impl State {
             let at = at.ok_or(format!("an edit removes table {number}, which is not live"))?;
             self.tables.swap_remove(at);
         }
+        self.forget_loading(&edit.loaded)?;
         for table in edit.added {
-            if self.tables.iter().any(|other| other.number == table.number) {
-                return Err(format!("an edit adds table {} twice", table.number));
-            }
+            self.check_new(&table)?;
             self.tables.push(table);
+        }
+        for table in edit.loading {
+            self.check_new(&table)?;
+            self.loading.push(table);
         }
         self.next_file_number = edit.next_file_number.unwrap_or(self.next_file_number);
         self.log_number = edit.log_number.unwrap_or(self.log_number);
         self.flushed_seqno = edit.flushed_seqno.unwrap_or(self.flushed_seqno);
         self.last_seqno = edit.last_seqno.unwrap_or(self.last_seqno);
+        self.loaded_seqno = edit.loaded_seqno.unwrap_or(self.loaded_seqno);
         self.next_database_id = edit.next_database_id.unwrap_or(self.next_database_id);
         self.clock_ms = edit.clock_ms.unwrap_or(self.clock_ms);
         if self.last_seqno.max(self.flushed_seqno) > MAX_SEQNO {
@@ -91,6 +99,24 @@ impl State {
         self.segment_ends.extend(edit.segment_ends);
         let log_number = self.log_number;
         self.segment_ends.retain(|end| end.number >= log_number);
+        Ok(())
+    }
+
+    /// Refuses a table that there is already, in the version or on its way there.
+    fn check_new(&self, table: &TableMeta) -> Result<(), String> {
+        match self.tables.iter().chain(&self.loading).any(|other| other.number == table.number) {
+            true => Err(format!("an edit adds table {} twice", table.number)),
+            false => Ok(()),
+        }
+    }
+
+    fn forget_loading(&mut self, loaded: &[FileNumber]) -> Result<(), String> {
+        for number in loaded {
+            let at = self.loading.iter().position(|table| table.number == *number);
+            let at =
+                at.ok_or(format!("an edit ends the load of table {number}, which has none"))?;
+            self.loading.swap_remove(at);
+        }
         Ok(())
     }
 
@@ -119,6 +145,12 @@ impl State {
         Ok(())
     }
 
+    /// Number and bytes of the tables that are loading.
+    pub(crate) fn loading_figures(&self) -> (u64, u64) {
+        let bytes = self.loading.iter().map(|table| table.size);
+        (self.loading.len() as u64, bytes.fold(0, u64::saturating_add))
+    }
+
     /// The whole state as one edit.
     fn snapshot(&self) -> VersionEdit {
         VersionEdit {
@@ -134,6 +166,9 @@ impl State {
             segment_ends: self.segment_ends.clone(),
             added_range_deletes: self.range_deletes.iter().map(|of| (**of).clone()).collect(),
             removed_range_deletes: Vec::new(),
+            loading: self.loading.clone(),
+            loaded: Vec::new(),
+            loaded_seqno: Some(self.loaded_seqno),
         }
     }
 }

@@ -79,13 +79,16 @@ fn attach(dir: Arc<Directory>, options: &Options) -> Result<Option<Arc<Shared>>>
         next_database_id: state.next_database_id,
         log_number: state.log_number,
         clock_ms: state.clock_ms,
+        loading: state.loading_figures(),
     };
     let mut active = Active::new(0);
     let shared = assemble(Arc::clone(&dir), options.clone(), parts, &active, None);
     replay(&shared, &mut scan, state.flushed_seqno, |batch| insert(&mut active, batch))?;
     load_catalog(&shared)?;
-    // The segments were listed after the manifest was read: none of them may have gone between.
+    // The segments were listed after the manifest was read: none of them may have gone between, and of what they have
+    // nothing may follow a load that the manifest had not.
     let (env, path) = (&*dir.env, &dir.path);
     let now = manifest::load(env, path, &superblock::read(env, path)?)?;
-    Ok((now.log_number == state.log_number).then(|| Arc::new(shared)))
+    let is_same = (now.log_number, now.loaded_seqno) == (state.log_number, state.loaded_seqno);
+    Ok(is_same.then(|| Arc::new(shared)))
 }

@@ -29,6 +29,8 @@ pub(crate) fn run(shared: &Shared, worker: &Mutex<Option<JoinHandle<()>>>) -> Re
         // It ends by itself, and panics are not ours to pass on inside a drop.
         let _ = worker.join();
     }
+    // Who loads something is refused from now on, and done with what it has begun.
+    shared.loads.close();
     if let Some(spares) = &shared.spares {
         spares.close();
         // Who writes a large batch still is refused; then nobody touches the directory any more.

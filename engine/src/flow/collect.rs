@@ -4,10 +4,16 @@
 //! itself is on the device. Tables that hold much of it are then found by the compaction picker.
 //! What it left in memtables and log goes with a flush, which this asks for.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use orlop_formats::filename::FileName;
+use orlop_formats::ids::FileNumber;
+
 use crate::error::Result;
-use crate::flow::{room, write};
+use crate::files::manifest::State;
+use crate::flow::{load, room, write};
 use crate::options::{Background, SEGMENT_MIN};
 use crate::state::lead::Lead;
 use crate::state::shared::Shared;
@@ -28,6 +34,31 @@ pub(crate) fn run(shared: &Shared) -> Result<bool> {
         return Ok(false);
     }
     advance_ends(shared)
+}
+
+/// Files of ours that nothing names.
+pub(crate) fn orphans(shared: &Shared) -> Result<Vec<PathBuf>> {
+    let live: HashSet<FileNumber> =
+        shared.view.with(|view| view.version.tables().map(|table| table.meta().number).collect());
+    let guard = shared.manifest.lock();
+    let Some(manifest) = guard.as_ref() else { return Ok(Vec::new()) };
+    let current = manifest.superblock().manifest_number;
+    let State { log_number, loading, .. } = manifest.state();
+    let live: HashSet<FileNumber> =
+        live.into_iter().chain(loading.iter().map(|table| table.number)).collect();
+    let entries = shared.dir.list()?;
+    let is_orphan = |name: &str| match FileName::parse(name) {
+        Some(FileName::Superblock | FileName::Lock) => false,
+        Some(FileName::Log(number)) => number < *log_number,
+        // What an earlier open has staged was replayed, or is in its segment.
+        Some(FileName::Stage(_)) => true,
+        Some(FileName::Manifest(number)) => number != current,
+        Some(FileName::Sstable(number)) => !live.contains(&number),
+        Some(FileName::Blob(_)) => false,
+        None => FileName::is_temporary(name),
+    };
+    let names = entries.into_iter().map(|entry| entry.name).filter(|name| is_orphan(name));
+    Ok(names.map(|name| shared.dir.path.join(name)).collect())
 }
 
 /// Removes what the open has found that nobody names.
@@ -71,7 +102,7 @@ pub(crate) fn let_go(shared: &Shared) {
 ///
 /// 1. what they left in the active memtable and its segment is flushed away, if that is worth it
 /// 2. a drop that is not on the device yet is synced
-/// 3. once no snapshot sees them either, there is nothing more to look for
+/// 3. once no snapshot sees them either, what was being loaded into them goes, and there is nothing more to look for
 fn advance_ends(shared: &Shared) -> Result<bool> {
     if shared.background.lock().trim_log {
         let done = write::try_with_log(shared, |lead| trim(shared, lead)).transpose()?;
@@ -96,6 +127,9 @@ fn advance_ends(shared: &Shared) -> Result<bool> {
     }
     catalog.forget_ends(oldest, durable);
     drop(catalog);
+    if load::forget_dead(shared)? {
+        return Ok(true);
+    }
     // A drop that came in between has set it again after its commit; its wake-up follows.
     shared.background.lock().search_dead = false;
     Ok(false)

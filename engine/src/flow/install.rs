@@ -20,7 +20,7 @@ use crate::state::range_deletes::{Between, RangeDeletes};
 use crate::state::shared::Shared;
 use crate::state::version::Version;
 use crate::state::view::View;
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Installs the tables of `output` with an edit made from the manifest's state, and takes `flushed`
 /// out of the view. On an error the tables are gone again, unless it is unknown whether the edit
@@ -31,27 +31,55 @@ pub(crate) fn install(
     edit: impl FnOnce(&State) -> VersionEdit,
     flushed: &[Arc<Memtable>],
 ) -> Result<()> {
-    let mut manifest = shared.manifest.lock();
-    let Some(manifest) = manifest.as_mut() else { return Err(Error::ReadOnly) };
     let opened = open_tables(shared, &output.tables).inspect_err(|_| output.discard(shared))?;
+    install_opened(shared, &opened, edit, flushed).map_err(|failed| {
+        if !failed.in_doubt {
+            output.discard(shared);
+        }
+        failed.error
+    })
+}
+
+/// Why tables are not installed.
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// Whether the edit may be in effect all the same; the store is poisoned then.
+    in_doubt: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, in_doubt: false }
+    }
+}
+
+/// Steps 2 to 4.
+pub(crate) fn install_opened(
+    shared: &Shared,
+    opened: &[Arc<Table>],
+    edit: impl FnOnce(&State) -> VersionEdit,
+    flushed: &[Arc<Memtable>],
+) -> Result<(), Failed> {
+    let mut manifest = shared.manifest.lock();
+    let Some(manifest) = manifest.as_mut() else { return Err(Error::ReadOnly.into()) };
     let mut edit = edit(manifest.state());
     // A log that ends before what is durable now has lost something.
     let durable = seeded!(MarkLeftOut => 0, else shared.durable());
     let last_seqno = manifest.state().last_seqno.max(edit.flushed_seqno.unwrap_or(0)).max(durable);
-    let added = output.tables.clone();
+    let added = opened.iter().map(|table| table.meta().clone()).collect();
     (edit.added, edit.last_seqno) = (added, Some(last_seqno));
-    let next = next_version(shared, &mut edit, &opened).inspect_err(|_| output.discard(shared))?;
-    seeded!(ViewBeforeEdit => replace_view(shared, next.clone(), flushed));
+    let next = next_version(shared, &mut edit, opened)?;
+    let loaded_seqno = edit.loaded_seqno;
+    seeded!(ViewBeforeEdit => replace_view(shared, next.clone(), flushed, loaded_seqno));
     if let Err(error) = manifest.append(edit) {
-        if manifest.failed() {
+        let in_doubt = manifest.failed();
+        if in_doubt {
             shared.poison(&error);
-        } else {
-            output.discard(shared);
         }
-        return Err(error);
+        return Err(Failed { error, in_doubt });
     }
     seeded!(ViewBeforeEdit => return Ok(()));
-    replace_view(shared, next, flushed);
+    replace_view(shared, next, flushed, loaded_seqno);
     Ok(())
 }
 
@@ -134,14 +162,28 @@ fn touches(table: &TableMeta, range: &RangeDelete) -> bool {
     is_before_end && (range.database, &range.start) <= (last.0, &last.1)
 }
 
-fn replace_view(shared: &Shared, version: Arc<Version>, flushed: &[Arc<Memtable>]) {
+/// Step 4. Who reads an older view reads at no commit behind `loaded_seqno`, which is not published yet.
+fn replace_view(
+    shared: &Shared,
+    version: Arc<Version>,
+    flushed: &[Arc<Memtable>],
+    loaded_seqno: Option<Seqno>,
+) {
     let stays =
         |memtable: &&Arc<Memtable>| !flushed.iter().any(|other| Arc::ptr_eq(other, memtable));
+    let until = shared.view.with(|view| Arc::clone(&view.until));
     shared.view.update(|view| View {
         active: Arc::clone(&view.active),
         sealed: view.sealed.iter().filter(stays).cloned().collect(),
         version,
+        until: match loaded_seqno {
+            Some(_) => Arc::new(AtomicU64::new(Seqno::MAX)),
+            None => Arc::clone(&view.until),
+        },
     });
+    if let Some(seqno) = loaded_seqno {
+        until.store(seqno - 1, Ordering::Release);
+    }
     shared.remember_flushed(flushed);
     shared.wake();
 }

@@ -10,6 +10,7 @@ mod commit;
 pub(crate) mod compact;
 pub(crate) mod flush;
 pub(crate) mod install;
+pub(crate) mod load;
 pub(crate) mod multi;
 pub(crate) mod read;
 pub(crate) mod recover;

@@ -16,7 +16,7 @@
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use orlop_formats::batch::Op;
 use orlop_formats::catalog::{CatalogKey, CatalogRecord};
@@ -41,6 +41,7 @@ use crate::options::{Background, Options};
 use crate::state::catalog::Catalog;
 use crate::state::clock::Clock;
 use crate::state::lead::{Behind, Lead};
+use crate::state::loads::Loads;
 use crate::state::memtable::{Active, Chunks};
 use crate::state::queue::CommitQueue;
 use crate::state::range_deletes::RangeDeletes;
@@ -214,6 +215,7 @@ fn create(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         next_database_id: 0,
         log_number,
         clock_ms,
+        loading: (0, 0),
     };
     let active = Active::with_memory(log_number, chunks(&options));
     let shared = assemble(dir, options, parts, &active, Some(manifest));
@@ -301,6 +303,7 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
         next_database_id: state.next_database_id,
         log_number: state.log_number,
         clock_ms: state.clock_ms,
+        loading: state.loading_figures(),
     };
     let manifest = Manifest::resume(Arc::clone(&dir), numbers, superblock, state);
     let mut active = Active::with_memory(old_floor, chunks(&options));
@@ -327,7 +330,7 @@ fn recover(dir: Arc<Directory>, options: Options) -> Result<Arc<Shared>> {
     if let Some(manifest) = shared.manifest.lock().as_mut() {
         manifest.begin_if_new()?;
     }
-    let orphans = orphans(&shared)?;
+    let orphans = collect::orphans(&shared)?;
 
     // 8. Ready.
     let shared = with_log(shared, active, origin);
@@ -352,6 +355,8 @@ pub(super) struct Parts {
     pub(super) log_number: FileNumber,
     /// The time that the manifest has noted.
     pub(super) clock_ms: u64,
+    /// Number and bytes of tables of unfinished loads.
+    pub(super) loading: (u64, u64),
 }
 
 pub(super) fn assemble(
@@ -365,7 +370,7 @@ pub(super) fn assemble(
     let clock = Clock::new(Arc::clone(&dir.env), parts.clock_ms);
     let active = Arc::clone(active.memtable());
     let memory = Arc::clone(active.memory());
-    let view = View { active, sealed: Vec::new(), version: Arc::new(parts.version) };
+    let view = View::of(active, parts.version);
     Shared {
         dir,
         options,
@@ -392,6 +397,8 @@ pub(super) fn assemble(
         manifest: Mutex::new(manifest),
         catalog: RwLock::new(Catalog::new(parts.next_database_id)),
         snapshots: Snapshots::default(),
+        loads: Loads::with(parts.loading),
+        merging: Mutex::default(),
         flushed: Mutex::default(),
         scrub: Mutex::default(),
         background: Mutex::new(BackgroundState::default()),
@@ -463,6 +470,9 @@ pub(super) fn insert(active: &mut Active, batch: Replayed<'_>) -> Result<()> {
     for op in batch.ops {
         writer.insert(op, batch.seqno);
     }
+    drop(writer);
+    seeded!(LoadNotNoted => return Ok(()));
+    active.note(batch.seqno);
     Ok(())
 }
 
@@ -524,30 +534,7 @@ pub(super) fn load_catalog(shared: &Shared) -> Result<()> {
 /// Removes what nobody names.
 #[cfg(feature = "seeded-bugs")]
 fn remove_orphans(shared: &Shared) -> Result<()> {
-    shared.background.lock().orphans = orphans(shared)?;
+    shared.background.lock().orphans = collect::orphans(shared)?;
     collect::remove_orphans(shared);
     Ok(())
-}
-
-/// Files of ours that nothing names.
-fn orphans(shared: &Shared) -> Result<Vec<PathBuf>> {
-    let live: HashSet<FileNumber> =
-        shared.view.with(|view| view.version.tables().map(|table| table.meta().number).collect());
-    let guard = shared.manifest.lock();
-    let Some(manifest) = guard.as_ref() else { return Ok(Vec::new()) };
-    let current = manifest.superblock().manifest_number;
-    let log_number = manifest.state().log_number;
-    let entries = shared.dir.list()?;
-    let is_orphan = |name: &str| match FileName::parse(name) {
-        Some(FileName::Superblock | FileName::Lock) => false,
-        Some(FileName::Log(number)) => number < log_number,
-        // What an earlier open has staged was replayed, or is in its segment.
-        Some(FileName::Stage(_)) => true,
-        Some(FileName::Manifest(number)) => number != current,
-        Some(FileName::Sstable(number)) => !live.contains(&number),
-        Some(FileName::Blob(_)) => false,
-        None => FileName::is_temporary(name),
-    };
-    let names = entries.into_iter().map(|entry| entry.name).filter(|name| is_orphan(name));
-    Ok(names.map(|name| shared.dir.path.join(name)).collect())
 }

@@ -109,7 +109,7 @@ fn replace_active(shared: &Shared, lead: &mut Lead, seqno: Seqno, between: Optio
         sealed.extend(between);
         sealed.extend(Some(&view.active).filter(|before| !before.is_empty()).cloned());
         sealed.extend(view.sealed.iter().cloned());
-        View { active, sealed, version: Arc::clone(&view.version) }
+        View { active, sealed, ..view.clone() }
     });
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn make_for_bulk(shared: &Shared) -> Result<()> {
     wait_while(shared, || stalled(shared))
 }
 
-fn wait_while(shared: &Shared, go_on: impl Fn() -> bool) -> Result<()> {
+pub(super) fn wait_while(shared: &Shared, go_on: impl Fn() -> bool) -> Result<()> {
     while go_on() {
         shared.counters.count_stall();
         wait(shared, &go_on)?;

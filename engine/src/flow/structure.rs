@@ -81,6 +81,9 @@ fn check_files(shared: &Shared, version: &Version) -> Result<()> {
     let log_number = shared.log_number.load(Ordering::Acquire);
     let guard = shared.manifest.lock();
     let manifest = guard.as_ref().map(|manifest| manifest.superblock().manifest_number);
+    let loading = guard.iter().flat_map(|manifest| &manifest.state().loading);
+    // Whether they are what they were is seen by who finishes the load.
+    let loading: BTreeSet<FileNumber> = loading.map(|table| table.number).collect();
     drop(guard);
     let mut tables: BTreeMap<FileNumber, u64> = BTreeMap::new();
     let mut stages = 0;
@@ -113,8 +116,9 @@ fn check_files(shared: &Shared, version: &Version) -> Result<()> {
     let named: BTreeMap<FileNumber, u64> =
         version.tables().map(|table| (table.meta().number, table.meta().size)).collect();
     // The last reader of a table may have let go of it a moment ago.
-    let waiting = shared.tables.graveyard.expects();
-    let extra: BTreeSet<_> = tables.iter().filter(|table| !named.contains_key(table.0)).collect();
+    let waiting = shared.tables.graveyard.expects() || !shared.loads.is_empty();
+    let is_named = |number| named.contains_key(number) || loading.contains(number);
+    let extra: BTreeSet<_> = tables.iter().filter(|table| !is_named(table.0)).collect();
     let missing = named.iter().any(|(number, size)| tables.get(number) != Some(size));
     if missing || !(extra.is_empty() || waiting) {
         let expected = format!("the sstables {named:?}");

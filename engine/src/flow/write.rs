@@ -13,13 +13,12 @@
 use std::any::Any;
 use std::{mem, slice};
 
+use orlop_formats::batch;
 use orlop_formats::ids::Seqno;
 
 use crate::error::{Error, Result};
 use crate::files::wal::{Landing, Log};
-#[cfg(feature = "seeded-bugs")]
-use crate::flow::commit;
-use crate::flow::commit::{Carried, Commit, Group, encode, insert};
+use crate::flow::commit::{self, Carried, Commit, Group, encode, insert};
 use crate::flow::{background, bulk, room};
 use crate::options::Durability;
 use crate::state::lead::Lead;
@@ -325,6 +324,27 @@ fn write_group(mut leading: Leading<'_>, group: &mut [Commit<'_>]) -> Result<()>
     Ok(())
 }
 
+/// A commit without operations: on the device, and not published.
+pub(super) fn commit_nothing(shared: &Shared, lead: &mut Lead) -> Result<Seqno> {
+    let seqno = commit::next_seqno(shared)?;
+    lead.log.forget_flushed(shared.log_number.load(Ordering::Acquire), shared.durable());
+    let reserved = lead.log.reserve(2 * batch::HEADER_LEN, seqno);
+    judge(shared, &lead.log, reserved)?;
+    let mut frame = lead.log.begin();
+    let start = batch::begin(&mut frame.bytes);
+    batch::finish(&mut frame.bytes, start, 0);
+    (frame.first, frame.count) = (seqno, 1);
+    // From here on a failure leaves it indeterminate.
+    shared.assigned.store(seqno, Ordering::Relaxed);
+    let appended = lead.log.append(frame, Durability::Synced);
+    let landing = judge(shared, &lead.log, appended)?;
+    seeded!(LoadNotNoted => (), else lead.active.note(seqno));
+    lead.is_full = room::is_full(shared, lead);
+    shared.counters.count_group(1, true);
+    landing.map_or(Ok(()), |landing| wait_for(shared, &landing))?;
+    Ok(seqno)
+}
+
 /// Steps 1 to 4. Gives what is on its way, and since when if it is to be synced.
 fn append_frame(
     shared: &Shared,
@@ -380,7 +400,7 @@ fn wait_for(shared: &Shared, landing: &Landing) -> Result<()> {
 
 /// Lets readers see everything up to a commit. A weaker group may have been faster, and shown one that is on
 /// its way still: what it promises, that one has reached, too.
-fn publish(shared: &Shared, last: Seqno) {
+pub(super) fn publish(shared: &Shared, last: Seqno) {
     shared.visible.fetch_max(last, Ordering::AcqRel);
 }
 

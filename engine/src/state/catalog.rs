@@ -228,6 +228,11 @@ impl Catalog {
         self.by_name.get(name)
     }
 
+    /// Whether a name stands for this database now.
+    pub(crate) fn is_live(&self, id: DatabaseId) -> bool {
+        self.live.contains(&id)
+    }
+
     /// Number of databases.
     pub(crate) fn len(&self) -> usize {
         self.live.len()

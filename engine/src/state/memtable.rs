@@ -216,9 +216,9 @@ impl Memtable {
         is_news.load(Ordering::Relaxed) && is_news.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether nothing was written into it.
+    /// Whether no commit was written into it, or noted.
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries() == 0 && !self.has_range_deletes()
+        self.last_seqno.load(Ordering::Relaxed) == 0
     }
 
     /// Whether ranges were deleted.
@@ -330,6 +330,13 @@ impl Active {
         memtable.log_floor.store(log_floor, Ordering::Relaxed);
         memtable.seal(seqno);
         memtable
+    }
+
+    /// A commit without entries is part of what this memtable hands over.
+    pub(crate) fn note(&mut self, seqno: Seqno) {
+        let last_seqno = &self.0.last_seqno;
+        let last = last_seqno.load(Ordering::Relaxed).max(seqno - self.0.base());
+        last_seqno.store(last, Ordering::Relaxed);
     }
 
     /// Lets its holder insert.

@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod iter;
 pub(crate) mod lead;
 pub(crate) mod linger;
+pub(crate) mod loads;
 pub(crate) mod memtable;
 pub(crate) mod queue;
 pub(crate) mod range_deletes;

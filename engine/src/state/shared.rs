@@ -17,10 +17,12 @@ use crate::options::Options;
 use crate::state::bulk::Turns;
 use crate::state::catalog::{Catalog, Liveness};
 use crate::state::clock::Clock;
+use crate::state::loads::Loads;
 use crate::state::memtable::{Chunks, Memtable};
 use crate::state::queue::CommitQueue;
 use crate::state::snapshots::Snapshots;
 use crate::state::ticket::Deputy;
+use crate::state::version::Merging;
 use crate::state::view::{View, ViewCell};
 use crate::stats::{Counters, ScrubStats};
 use crate::sync::{
@@ -73,6 +75,10 @@ pub(crate) struct Shared {
     pub(crate) manifest: Mutex<Option<Manifest>>,
     pub(crate) catalog: RwLock<Catalog>,
     pub(crate) snapshots: Snapshots,
+    pub(crate) loads: Loads,
+    /// Where the tables of a compaction will lie that goes on; taken by who finds a place for others, until they are in the
+    /// view.
+    pub(crate) merging: Mutex<Option<Merging>>,
     /// Memtables that were flushed, and may still be read.
     pub(crate) flushed: Mutex<Vec<Weak<Memtable>>>,
     pub(crate) scrub: Mutex<ScrubStats>,

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use orlop_formats::ids::{DatabaseId, FileNumber};
-use orlop_formats::manifest::RangeDelete;
+use orlop_formats::manifest::{RangeDelete, TableMeta};
 
 use crate::files::sstable::{Heads, Table};
 use crate::options::LEVELS;
@@ -71,6 +71,15 @@ impl Run {
         self.tables.get(first..).unwrap_or_default().iter().take_while(is_before_end)
     }
 
+    /// Whether a table can have keys between two of one database, or these.
+    pub(crate) fn overlaps(&self, smallest: &(DatabaseId, Vec<u8>), largest: &[u8]) -> bool {
+        let first = self.tables.get(self.first_up_to(smallest.0, &smallest.1));
+        first.is_some_and(|table| {
+            let (database, key) = &table.meta().smallest;
+            (*database, key.as_slice()) <= (smallest.0, largest)
+        })
+    }
+
     /// The tables that can hold keys of a database. No others: who keeps them keeps their files.
     pub(crate) fn tables_of(&self, database: DatabaseId) -> Arc<[Arc<Table>]> {
         if matches!(&self.ends, Some((of, _)) if *of == database) {
@@ -86,6 +95,23 @@ impl Run {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.tables.iter().map(|table| table.meta().size).sum()
+    }
+}
+
+/// Where the tables of a compaction will lie.
+#[derive(Debug)]
+pub(crate) struct Merging {
+    pub(crate) level: u8,
+    pub(crate) run: u64,
+    /// The bounds of its inputs, and so of its outputs.
+    pub(crate) smallest: (DatabaseId, Vec<u8>),
+    pub(crate) largest: (DatabaseId, Vec<u8>),
+}
+
+impl Merging {
+    /// Whether a table has keys between these bounds, or could have.
+    pub(crate) fn touches(&self, table: &TableMeta) -> bool {
+        self.smallest <= table.largest && table.smallest <= self.largest
     }
 }
 

@@ -18,17 +18,27 @@ pub(crate) struct View {
     /// Newest first.
     pub(crate) sealed: Vec<Arc<Memtable>>,
     pub(crate) version: Arc<Version>,
+    /// Later commits may come behind a load that this version does not have; the maximum while there is none. Shared by all
+    /// views between two loads.
+    pub(crate) until: Arc<AtomicU64>,
 }
 
 impl View {
+    /// The first view of an open.
+    pub(crate) fn of(active: Arc<Memtable>, version: Version) -> Self {
+        let until = Arc::new(AtomicU64::new(Seqno::MAX));
+        Self { active, sealed: Vec::new(), version: Arc::new(version), until }
+    }
+
     /// The commit at which a reader of this view reads: asked for after the view was loaded.
     ///
     /// Not simply the last visible one: when the view's active memtable has been sealed since, a
     /// later commit is in a memtable that the view does not know, while other effects of it, a
-    /// cleared database for one, would be seen. And not an earlier one than the view: what nobody
+    /// cleared database for one, would be seen; and behind a load it would be seen without that. And not an earlier one than the view: what nobody
     /// reads at may have been compacted away.
     pub(crate) fn readable(&self, visible: &AtomicU64) -> Seqno {
-        visible.load(Ordering::Acquire).min(self.active.sealed_at())
+        let visible = visible.load(Ordering::Acquire).min(self.active.sealed_at());
+        visible.min(self.until.load(Ordering::Acquire))
     }
 
     /// All memtables, the newest first.

@@ -90,7 +90,7 @@ impl<'a> Write<'a> {
     }
 
     /// Holds key and value against the limits.
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         check_key(self.key)?;
         match self.kind {
             Kind::RangeDelete => check_key(self.value),

@@ -68,16 +68,25 @@ proptest! {
 }
 
 #[test]
+fn a_batch_without_ops_is_read() {
+    let empty = encode(&[vec![], vec![]]);
+    assert_eq!(read_all(&empty, 2), Ok(vec![vec![], vec![]]));
+}
+
+#[test]
 fn hostile_heads() {
     let good = put(b"key", b"value");
     assert_eq!(read_all(&good, 1).unwrap()[0][0].key, b"key");
     assert!(read_all(&good, 0).is_err(), "bytes behind the last batch");
     assert!(read_all(&good, 2).is_err(), "a batch too few");
-    for (at, value) in [(LEN, u32::MAX), (LEN, good.len() as u32 - 7), (COUNT, 0)] {
+    for (at, value) in [(LEN, u32::MAX), (LEN, good.len() as u32 - 7)] {
         let mut bad = good.clone();
         set(&mut bad, at, &value.to_le_bytes());
         assert_eq!(error_at(&bad), at as u64);
     }
+    let mut none = good.clone();
+    none[COUNT] = 0;
+    assert_eq!(error_at(&none), 8, "bytes where there are no ops");
     let mut many = good.clone();
     many[COUNT] = 2;
     assert_eq!(error_at(&many), good.len() as u64);

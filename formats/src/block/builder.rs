@@ -39,15 +39,42 @@ struct Sums {
     values: usize,
 }
 
+/// Regions of a block, each of which begins on a multiple of 8.
+const REGIONS: usize = 10;
+
 /// How many bytes two keys have in common at their start.
 fn common(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    let most = a.len().min(b.len());
+    let mut at = 0;
+    while let (Some(a), Some(b)) = (eight(a, at), eight(b, at)) {
+        if a != b {
+            return at + ((a ^ b).trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let rest = a[at..most].iter().zip(&b[at..most]);
+    at + rest.take_while(|(a, b)| a == b).count()
+}
+
+/// The eight bytes from a place on, if there are so many; the first weighs least.
+fn eight(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 impl Sums {
     /// Four bytes do where no key has more behind the prefix: then there are no tails either.
     fn width(&self) -> usize {
         if self.longest - self.prefix <= 4 { 4 } else { 8 }
+    }
+
+    /// Bytes of the sealed block, at most: what takes a moment to say.
+    fn at_most(&self) -> usize {
+        let has = |flag: u8, bytes: usize| if self.flags & flag != 0 { bytes } else { 0 };
+        // Column, short column, two offsets.
+        let per_entry =
+            8 + 1 + 2 * 4 + has(FLAG_KINDS, 1) + has(FLAG_SEQNOS, 8) + has(FLAG_EXPIRY, 8);
+        let around = HEADER_LEN + REGIONS * 7 + 2 * 4 + CHECKSUM_LEN;
+        around + self.prefix + self.tails + self.values + per_entry * self.count
     }
 
     fn shape(&self, stored_len: usize) -> Shape {
@@ -156,16 +183,9 @@ impl BlockBuilder {
         sums.shape(sums.values).regions().1 as usize + CHECKSUM_LEN
     }
 
-    /// Bytes of the sealed block, values uncompressed, if a put of this key and a value of this
-    /// length were added, with another sequence number than the entries before and no expiry. An
-    /// entry of another kind, or with an expiry, can take more: [`BlockBuilder::size_with_entry`].
-    pub fn size_with(&self, key: &[u8], value_len: usize) -> usize {
-        let flags = if self.is_empty() { 0 } else { FLAG_SEQNOS };
-        Self::sealed_size(&self.sums_with(key, value_len, flags))
-    }
-
     /// Bytes of the sealed block, values uncompressed, if this entry were added: exact.
-    pub fn size_with_entry(
+    #[cfg(test)]
+    pub(super) fn size_with_entry(
         &self,
         key: &[u8],
         seqno: Seqno,
@@ -177,9 +197,40 @@ impl BlockBuilder {
         Self::sealed_size(&self.sums_with(key, value_len, flags))
     }
 
+    /// Adds an entry as [`BlockBuilder::add`] does, unless the block would get more than so many bytes (values
+    /// uncompressed, sealed); false then. An empty one takes an entry of any size.
+    pub fn add_within(
+        &mut self,
+        limit: usize,
+        (key, seqno, kind): (&[u8], Seqno, Kind),
+        expiry: Option<u64>,
+        value: &[u8],
+    ) -> bool {
+        let flags = self.flags_of(seqno, kind, expiry);
+        let sums = self.sums_with(key, value.len(), flags);
+        let is_over = || sums.at_most() > limit && Self::sealed_size(&sums) > limit;
+        if !self.is_empty() && is_over() {
+            return false;
+        }
+        self.push(sums, (key, seqno, kind), expiry, value);
+        true
+    }
+
     /// Adds an entry. The caller keeps the order (key ascending, then sequence number descending,
     /// no two alike) and the limits of keys and values. An expiry of 0 becomes 1.
     pub fn add(&mut self, key: &[u8], seqno: Seqno, kind: Kind, expiry: Option<u64>, value: &[u8]) {
+        let flags = self.flags_of(seqno, kind, expiry);
+        let sums = self.sums_with(key, value.len(), flags);
+        self.push(sums, (key, seqno, kind), expiry, value);
+    }
+
+    fn push(
+        &mut self,
+        sums: Sums,
+        (key, seqno, kind): (&[u8], Seqno, Kind),
+        expiry: Option<u64>,
+        value: &[u8],
+    ) {
         debug_assert!(key.len() <= MAX_KEY_LEN);
         debug_assert!(
             self.is_empty()
@@ -187,8 +238,7 @@ impl BlockBuilder {
                 || self.last_key() == key && self.seqnos.last().is_some_and(|last| *last > seqno),
             "entries must be added in order"
         );
-        let flags = self.flags_of(seqno, kind, expiry);
-        self.sums = self.sums_with(key, value.len(), flags);
+        self.sums = sums;
         debug_assert!(self.sums.values <= MAX_BLOCK_VALUES_LEN);
         self.keys.extend_from_slice(key);
         self.key_ends.push(self.keys.len());

@@ -147,6 +147,14 @@ impl<B> Parsed<B> {
         Parsed { body, count, flags, base_seqno, plain_len, width, regions }
     }
 
+    /// The same block, whose entries all have one sequence number, which is said elsewhere. `None` where it says any
+    /// itself.
+    #[must_use]
+    pub fn numbered(self, seqno: Seqno) -> Option<Self> {
+        let says_none = self.flags & FLAG_SEQNOS == 0 && self.base_seqno == 0;
+        says_none.then_some(Self { base_seqno: seqno, ..self })
+    }
+
     /// Entries in the block; at least 1.
     #[inline]
     pub fn len(&self) -> usize {

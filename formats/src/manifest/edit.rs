@@ -19,6 +19,9 @@ const SEGMENT_END: u64 = 9;
 const LAST_SEQNO: u64 = 10;
 const ADDED_RANGE_DELETE: u64 = 11;
 const REMOVED_RANGE_DELETE: u64 = 12;
+const LOADING: u64 = 13;
+const LOADED: u64 = 14;
+const LOADED_SEQNO: u64 = 15;
 
 /// A change to a version. What is `None` or empty stays as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +50,12 @@ pub struct VersionEdit {
     pub added_range_deletes: Vec<RangeDelete>,
     /// Those that are not needed any more.
     pub removed_range_deletes: Vec<RangeDelete>,
+    /// Tables of bulk loads that are not finished: nobody reads them. Level, run and sequence numbers are 0.
+    pub loading: Vec<TableMeta>,
+    /// Tables that are not among these any more.
+    pub loaded: Vec<FileNumber>,
+    /// The commit of the last bulk load, all of which is in tables.
+    pub loaded_seqno: Option<Seqno>,
 }
 
 impl VersionEdit {
@@ -62,6 +71,7 @@ impl VersionEdit {
             (NEXT_DATABASE_ID, self.next_database_id.map(u64::from)),
             (CLOCK_MS, self.clock_ms),
             (LAST_SEQNO, self.last_seqno),
+            (LOADED_SEQNO, self.loaded_seqno),
         ];
         for (tag, number) in numbers {
             if let Some(number) = number {
@@ -82,6 +92,12 @@ impl VersionEdit {
         }
         for range in &self.removed_range_deletes {
             tagged::put(out, REMOVED_RANGE_DELETE, &range.encode());
+        }
+        for table in &self.loading {
+            tagged::put(out, LOADING, &table.encode());
+        }
+        for number in &self.loaded {
+            tagged::put_u64(out, LOADED, *number);
         }
     }
 
@@ -119,6 +135,9 @@ impl VersionEdit {
             REMOVED_RANGE_DELETE => {
                 self.removed_range_deletes.push(RangeDelete::decode(field.bytes).map_err(inside)?);
             }
+            LOADING => self.loading.push(TableMeta::decode_loading(field.bytes).map_err(inside)?),
+            LOADED => self.loaded.push(field.u64()?),
+            LOADED_SEQNO => field.once(&mut self.loaded_seqno, field.u64()?)?,
             _ => return Err(field.corrupt("a known tag")),
         }
         Ok(())

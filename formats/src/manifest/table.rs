@@ -131,6 +131,28 @@ impl TableMeta {
         }
         Ok(meta)
     }
+
+    /// A table of a bulk load that is not finished: it has no place yet, and no sequence number.
+    pub(super) fn decode_loading(bytes: &[u8]) -> Result<Self> {
+        let meta = Self::decode(bytes)?;
+        let fixed = Fixed::new(&TABLE_LAYOUT, bytes)?;
+        let numbers = [
+            (LEVEL, u64::from(meta.level)),
+            (RUN, meta.run),
+            (MIN_SEQNO, meta.min_seqno),
+            (MAX_SEQNO, meta.max_seqno),
+        ];
+        if let Some((at, number)) = numbers.into_iter().find(|(_, number)| *number != 0) {
+            let expected = "0 in a table of an unfinished load";
+            return Err(fixed.corrupt(at, expected, number.to_string()));
+        }
+        let (first, last) = (meta.smallest.0, meta.largest.0);
+        if first != last {
+            let expected = format!("bounds of one database, {first}");
+            return Err(fixed.corrupt(TABLE_LEN, expected, last.to_string()));
+        }
+        Ok(meta)
+    }
 }
 
 fn decode_bound(bytes: &[u8], at: &mut usize) -> Option<(DatabaseId, Vec<u8>)> {

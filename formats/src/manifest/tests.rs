@@ -37,8 +37,10 @@ fn edit() -> impl Strategy<Value = VersionEdit> {
     });
     let lists = (vec(table(), 0..4), vec(any::<u64>(), 0..4), vec(segment_end, 0..4));
     let range_deletes = (vec(range_delete(), 0..4), vec(range_delete(), 0..4));
-    (any::<bool>(), any::<[Option<u64>; 5]>(), any::<Option<u32>>(), lists, range_deletes).prop_map(
-        |(snapshot, n, next_database_id, (added, removed, segment_ends), ranges)| VersionEdit {
+    let loads = (vec(table().prop_map(loading), 0..4), vec(any::<u64>(), 0..4));
+    let lists = (lists, range_deletes, loads);
+    (any::<bool>(), any::<[Option<u64>; 6]>(), any::<Option<u32>>(), lists).prop_map(
+        |(snapshot, n, next_database_id, (lists, ranges, loads))| VersionEdit {
             snapshot,
             next_file_number: n[0],
             log_number: n[1],
@@ -46,13 +48,27 @@ fn edit() -> impl Strategy<Value = VersionEdit> {
             next_database_id,
             clock_ms: n[3],
             last_seqno: n[4],
-            added,
-            removed,
-            segment_ends,
+            added: lists.0,
+            removed: lists.1,
+            segment_ends: lists.2,
             added_range_deletes: ranges.0,
             removed_range_deletes: ranges.1,
+            loading: loads.0,
+            loaded: loads.1,
+            loaded_seqno: n[5],
         },
     )
+}
+
+/// The table, as one of an unfinished load.
+fn loading(mut table: TableMeta) -> TableMeta {
+    let database = table.smallest.0;
+    if table.largest.0 != database {
+        table.largest = (database, [&table.smallest.1[..], b"z"].concat());
+        table.largest.1.truncate(crate::limits::MAX_KEY_LEN);
+        table.smallest.1.clear();
+    }
+    TableMeta { level: 0, run: 0, min_seqno: 0, max_seqno: 0, ..table }
 }
 
 fn range_delete() -> impl Strategy<Value = RangeDelete> {
@@ -89,12 +105,12 @@ fn sample() -> TableMeta {
 
 #[test]
 fn hostile_edits() {
-    for tag in [0, 13, u64::MAX] {
+    for tag in [0, 16, u64::MAX] {
         let mut out = Vec::new();
         tagged::put(&mut out, tag, &[]);
         assert!(VersionEdit::decode(&out).is_err(), "tag {tag}");
     }
-    for tag in [1, 2, 3, 4, 5, 6, 10] {
+    for tag in [1, 2, 3, 4, 5, 6, 10, 15] {
         let mut out = Vec::new();
         for _ in 0..2 {
             if tag == 1 { tagged::put(&mut out, 1, &[]) } else { tagged::put_u64(&mut out, tag, 1) }
@@ -131,6 +147,25 @@ fn hostile_tables() {
         TableMeta { smallest: swapped.0, largest: swapped.1, ..good },
     ] {
         assert!(TableMeta::decode(&bad.encode()).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn hostile_tables_of_loads() {
+    let good = loading(sample());
+    let decode = |meta: &TableMeta| {
+        let edit = VersionEdit { loading: vec![meta.clone()], ..VersionEdit::default() };
+        VersionEdit::decode(&bytes(&edit))
+    };
+    assert_eq!(decode(&good).unwrap().loading, std::slice::from_ref(&good));
+    for bad in [
+        TableMeta { level: 1, ..good.clone() },
+        TableMeta { run: 1, ..good.clone() },
+        TableMeta { max_seqno: 1, ..good.clone() },
+        TableMeta { min_seqno: 1, max_seqno: 1, ..good.clone() },
+        TableMeta { largest: (DatabaseId(17), b"b".to_vec()), ..good },
+    ] {
+        assert!(decode(&bad).is_err(), "{bad:?}");
     }
 }
 

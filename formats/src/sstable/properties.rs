@@ -60,6 +60,12 @@ pub struct Properties {
 }
 
 impl Properties {
+    /// Whether the table was written by a bulk load, before there was a commit for it: the manifest says the sequence
+    /// number of its entries.
+    pub fn is_loaded(&self) -> bool {
+        self.max_seqno == 0
+    }
+
     /// The region's bytes, without checksum.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();

@@ -53,7 +53,7 @@ pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("partitions", encode_partitions(&[partition])),
         ("properties", properties().encode()),
         ("sstable footer", footer.encode(&PLACE).to_vec()),
-        ("version edit", edit_bytes(&edits()[4])),
+        ("version edit", edit_bytes(&edits()[6])),
         ("table", edit_bytes(&VersionEdit { added: vec![table(10)], ..VersionEdit::default() })),
         ("range delete", edit_bytes(&range_delete)),
         ("catalog key", key.encode()),

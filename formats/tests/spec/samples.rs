@@ -181,10 +181,24 @@ pub(crate) fn edits() -> Vec<VersionEdit> {
     let merge =
         VersionEdit { removed_range_deletes: range_deletes()[..1].to_vec(), ..flush.clone() };
     let merge = VersionEdit { added_range_deletes: Vec::new(), ..merge };
+    let part_of_load = TableMeta { level: 0, run: 0, min_seqno: 0, max_seqno: 0, ..table(17) };
+    let load = VersionEdit {
+        next_file_number: Some(18),
+        loading: vec![TableMeta { smallest: (EVENTS, b"a".to_vec()), ..part_of_load }],
+        ..VersionEdit::default()
+    };
+    let loaded = TableMeta { level: 1, min_seqno: 104, max_seqno: 104, ..load.loading[0].clone() };
+    let finish = VersionEdit {
+        last_seqno: Some(104),
+        added: vec![loaded],
+        loaded: vec![17],
+        loaded_seqno: Some(104),
+        ..VersionEdit::default()
+    };
     let end = SegmentEnd { number: 12, end: 4300, last_seqno: 103 };
     let close =
         VersionEdit { last_seqno: Some(103), segment_ends: vec![end], ..VersionEdit::default() };
-    vec![snapshot, compaction, flush, merge, close]
+    vec![snapshot, compaction, flush, merge, load, finish, close]
 }
 
 /// One with an end, and one without.

@@ -67,7 +67,10 @@ fn follow(env: &SimEnv, script: &Workload) -> Result<(), String> {
         play::step(&mut store, open, &mut model, step).map_err(told)?;
         rules.read(env)?;
         match step {
-            Step::Commit(_, Durability::Synced) | Step::Sync | Step::Flush => rules.synced()?,
+            Step::Commit(_, Durability::Synced)
+            | Step::Load(_, _, true)
+            | Step::Sync
+            | Step::Flush => rules.synced()?,
             _ => {}
         }
     }

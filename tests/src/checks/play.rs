@@ -17,6 +17,13 @@ pub(super) fn step(
             history::batch(store, changes, model)?.commit_with(*durability)
         }
         Step::Flight(..) | Step::Beside(..) => Ok(()), // whoever plays has taken it apart
+        Step::Load(name, changes, is_finished) => {
+            model.entry(name.clone()).or_default();
+            if *is_finished {
+                changes.iter().for_each(|change| change.apply(model));
+            }
+            history::load(store, name, changes, *is_finished)
+        }
         Step::Sync => store.sync(),
         Step::Flush => store.flush(),
         Step::Compact => store.compact(),

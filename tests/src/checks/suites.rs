@@ -17,7 +17,7 @@ use crate::tally::Tally;
 const DEPTH: Depth = Depth { nested: 25, sequel: 4 };
 
 /// Workloads that take turns, a part of each by part: single macro-operations and all scripts are among them.
-const ABREAST: usize = 37;
+const ABREAST: usize = 39;
 
 /// Parts of each of these: a prime, so that each part has cases of every kind.
 const PARTS: u64 = 61;

@@ -6,7 +6,7 @@
 //! the next open, and until then nothing more is acknowledged.
 
 use orlop::sim::SimEnv;
-use orlop::{Durability, Error, Snapshot, Store};
+use orlop::{DatabaseOptions, Durability, Error, Snapshot, Store};
 
 use super::workload::Workload;
 use crate::history::{self, Change, Promise, Step};
@@ -89,6 +89,9 @@ impl GoesOn<'_> {
         let poisoned = store.stats().poisoned.is_some();
         let done = match step {
             Step::Commit(changes, durability) => return self.commit(store, changes, *durability),
+            Step::Load(name, changes, is_finished) => {
+                return self.load(store, name, changes, *is_finished);
+            }
             Step::Snapshot => return self.snapshot(store),
             Step::Background => return self.survived(store, store.step().map(drop)),
             Step::Sync => store.sync(),
@@ -133,6 +136,45 @@ impl GoesOn<'_> {
             Err(error) => return self.survived(store, Err(error)),
         };
         let done = batch.commit_with(durability);
+        self.committed(store, next, durability, (done, poisoned))
+    }
+
+    fn load(
+        &mut self,
+        store: &Store,
+        name: &str,
+        changes: &[Change],
+        is_finished: bool,
+    ) -> Result<(), Wrong> {
+        let is_poisoned = || store.stats().poisoned.is_some();
+        let mut next = self.promise.states[self.live].clone();
+        if !next.contains_key(name) {
+            next.insert(name.to_owned(), model::Contents::new());
+            let poisoned = is_poisoned();
+            let created = store.create_database(name, DatabaseOptions::default()).map(drop);
+            let failed = created.is_err();
+            self.committed(store, next.clone(), Durability::Synced, (created, poisoned))?;
+            if failed {
+                return Ok(());
+            }
+        }
+        let poisoned = is_poisoned();
+        let loaded = history::load(store, name, changes, is_finished);
+        if !is_finished {
+            return self.survived(store, loaded);
+        }
+        changes.iter().for_each(|change| change.apply(&mut next));
+        self.committed(store, next, Durability::Synced, (loaded, poisoned))
+    }
+
+    /// What is left of a commit to a store that was poisoned or was not.
+    fn committed(
+        &mut self,
+        store: &Store,
+        next: Model,
+        durability: Durability,
+        (done, poisoned): (orlop::Result<()>, bool),
+    ) -> Result<(), Wrong> {
         match (&done, poisoned) {
             (Ok(()), true) => {
                 return Err(Wrong::FalseAck("a commit to a poisoned store counts".to_owned()));

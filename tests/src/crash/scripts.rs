@@ -28,6 +28,7 @@ pub(super) fn all() -> Vec<Workload> {
     scripts.push(Workload { tree: WIDE, ..of("bulk-wide".to_owned(), bulk(27 << 10)) });
     scripts.push(of("expiring".to_owned(), expiring()));
     scripts.push(of("ranges".to_owned(), ranges()));
+    scripts.push(of("loads".to_owned(), loads()));
     scripts
 }
 
@@ -64,6 +65,31 @@ fn everything(durability: Durability) -> Vec<Step> {
 
 fn drop_of(name: &str) -> Change {
     Change::Drop(name.to_owned())
+}
+
+/// Loads over what memory has, over what tables have, below neither; one that is left, and one that takes its place; one into a
+/// database that is dropped behind it.
+fn loads() -> Vec<Step> {
+    let load = |name: &str, changes, is_finished| Step::Load(name.to_owned(), changes, is_finished);
+    let first = vec![put("a", 10, "p", 60), put("b", 1, "p", 60), put("c", 1, "p", 60)];
+    let mut steps = vec![commit(first, Buffered)];
+    let over_memory = vec![put("a", 9, "l", 1500), put("a", 10, "l", 90), put("a", 40, "l", 900)];
+    steps.push(load("a", over_memory, true));
+    steps.push(commit(vec![put("a", 10, "q", 60), delete("a", 40)], Memory));
+    steps.extend([Step::Snapshot, Step::Flush, Step::Snapshot]);
+    steps.push(load("a", vec![put("a", 40, "m", 60), delete("a", 9), put("a", 41, "m", 60)], true));
+    steps.push(commit(vec![put("b", 2, "q", 60)], Buffered));
+    steps.push(load("b", vec![put("b", 60, "x", 1500), put("b", 61, "x", 1500)], false));
+    steps.extend([Step::Background, Step::Reopen]);
+    steps.push(load("b", vec![put("b", 60, "y", 1500), until("b", 61, "y", 70)], true));
+    steps.push(load("c", vec![put("c", 5, "x", 1500)], false));
+    steps.push(commit(vec![drop_of("c"), put("a", 11, "r", 40)], Synced));
+    steps.extend([Step::Background, Step::Background, Step::Compact]);
+    // It is the last commit of all, beside what memory has.
+    steps.push(commit(vec![put("a", 1, "s", 40)], Buffered));
+    steps.push(load("b", vec![put("b", 70, "z", 60)], true));
+    steps.extend([Step::Flush, Step::Reopen]);
+    steps
 }
 
 /// Entries that expire later, and such that have expired above others that have not.

@@ -33,7 +33,7 @@ pub struct Workload {
 pub type Macro = (&'static str, fn(u32) -> Vec<Step>);
 
 /// What short sequences are made of.
-pub const MACROS: [Macro; 17] = [
+pub const MACROS: [Macro; 18] = [
     ("put", |at| vec![commit(vec![put("a", at, "p", 60)], Synced)]),
     ("pair", |at| vec![commit(vec![put("a", 20 + at, "q", 90), put("b", at, "q", 90)], Synced)]),
     ("buffer", |at| vec![commit(vec![put("a", 30 + at, "r", 50)], Buffered)]),
@@ -46,6 +46,11 @@ pub const MACROS: [Macro; 17] = [
     ("clear", |at| vec![commit(vec![Change::Clear("a".into()), put("a", at, "t", 30)], Synced)]),
     ("drop", |at| vec![commit(vec![Change::Drop("b".into()), put("c", at, "u", 30)], Buffered)]),
     ("swap", |_| vec![commit(vec![Change::Swap("a".into(), "b".into())], Synced)]),
+    ("load", |at| {
+        let changes =
+            vec![put("a", at, "l", 900), delete("a", 20 + at), put("a", 30 + at, "l", 90)];
+        vec![Step::Load("a".into(), changes, true)]
+    }),
     ("large", |at| vec![commit(vec![put("a", 40 + at, "v", 20 << 10)], Buffered)]),
     ("flush", |_| vec![Step::Flush]),
     ("compact", |_| vec![Step::Compact]),
@@ -234,12 +239,26 @@ fn random_step(dice: &mut Dice, largest: u64, mix: &[Durability]) -> Step {
         4..=8 => Step::Background,
         9 => Step::Reopen,
         10 => Step::Snapshot,
+        11 => random_load(dice, largest),
         _ => {
             let count = 1 + dice.below(3);
             let changes = (0..count).map(|_| random_change(dice, largest)).collect();
             Step::Commit(changes, dice.pick(mix))
         }
     }
+}
+
+/// Most are finished.
+fn random_load(dice: &mut Dice, largest: u64) -> Step {
+    let name = dice.pick(&["a", "b", "c"]).to_owned();
+    let most = dice.pick(&[3, 12, 60]);
+    let count = 1 + dice.below(most);
+    let change = |_| random_change(dice, largest / 8).loaded_into(&name);
+    let mut changes: Vec<Change> = (0..count).filter_map(change).collect();
+    if changes.is_empty() {
+        changes.push(put(&name, 3, "load", 40));
+    }
+    Step::Load(name, changes, dice.below(5) > 0)
 }
 
 fn random_change(dice: &mut Dice, largest: u64) -> Change {

@@ -1,14 +1,14 @@
-//! `orlop load`: store the entries of a file of text, in batches.
+//! `orlop load`: store the entries of a file of text, in batches, or sorted as one bulk load.
 //!
 //! Each batch is one commit, the end is a sync. Whatever was interrupted is resumed by running
-//! the same command again: storing an entry twice gives the same store.
+//! the same command again: storing an entry twice gives the same store. A bulk load is one commit, at the end.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use orlop::{Batch, Database, DatabaseOptions, Expiry, Store};
+use orlop::{Batch, BulkLoad, Database, DatabaseOptions, Error, Expiry, Store};
 
 use crate::cli;
 use crate::failure::{Answer, Failure};
@@ -33,9 +33,12 @@ pub(crate) fn run(args: &cli::Load) -> Result<Answer, Failure> {
     let store = Store::open(&args.store)?;
     let database = store.database(&args.database)?;
     let start = std::time::Instant::now();
+    let sink = match args.sorted {
+        true => Sink::Sorted(database.bulk_load()?),
+        false => Sink::Batches { batch: store.batch(), bytes: 0 },
+    };
     let mut loader = Loader {
-        batch: store.batch(),
-        batch_bytes: 0,
+        sink,
         store: &store,
         database,
         args,
@@ -45,8 +48,8 @@ pub(crate) fn run(args: &cli::Load) -> Result<Answer, Failure> {
         bad: Bad::default(),
     };
     let outcome = loader.run(reader);
-    let Loader { stored, stored_bytes, bad, batch, bar, .. } = loader;
-    drop(batch);
+    let Loader { stored, stored_bytes, bad, sink, bar, .. } = loader;
+    let outcome = sink.end(outcome);
     bar.finish_and_clear();
     if outcome.is_ok() && !store.database(&args.database)?.exists()? {
         // An empty file is the dump of an empty database.
@@ -89,12 +92,45 @@ struct Loader<'a> {
     database: Database,
     args: &'a cli::Load,
     bar: ProgressBar,
-    batch: Batch,
-    batch_bytes: usize,
+    sink: Sink,
     stored: u64,
     stored_bytes: u64,
     bad: Bad,
 }
+
+/// Where entries go.
+enum Sink {
+    /// Into batches, each of which is committed when it is large enough.
+    Batches { batch: Batch, bytes: usize },
+    /// Into tables.
+    Sorted(BulkLoad),
+}
+
+impl Sink {
+    /// Whether it is time for a commit.
+    fn is_full(&self, batch_len: usize) -> bool {
+        match self {
+            Sink::Batches { batch, bytes } => batch.len() >= batch_len || *bytes >= BATCH_BYTES,
+            Sink::Sorted(_) => false,
+        }
+    }
+
+    /// Behind the last entry, or a failure. Of batches everything is committed then.
+    fn end(self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        match (self, outcome) {
+            (Sink::Batches { .. }, outcome) => outcome,
+            (Sink::Sorted(load), Ok(())) => Ok(load.finish()?),
+            (Sink::Sorted(load), Err(failure)) => {
+                // What it leaves where this fails goes with the next load.
+                let _ = load.abandon();
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// Lines of a bulk load between two looks at the progress.
+const GLANCE: u64 = 10_000;
 
 impl Loader<'_> {
     fn run(&mut self, reader: impl BufRead) -> Result<(), Failure> {
@@ -117,8 +153,11 @@ impl Loader<'_> {
                 }
                 self.bad.add(number, why);
             }
-            if self.batch.len() >= self.args.batch as usize || self.batch_bytes >= BATCH_BYTES {
+            let is_full = self.sink.is_full(self.args.batch as usize);
+            if is_full {
                 self.commit()?;
+            }
+            if is_full || number % GLANCE == 0 {
                 self.bar.set_position(lines.bytes_read());
             }
         }
@@ -135,22 +174,36 @@ impl Loader<'_> {
             Err(why) => return Ok(Err(why)),
         };
         let len = entry.key.len() + entry.value.len();
-        if self.batch_bytes + len > BATCH_BYTES {
+        if matches!(&self.sink, Sink::Batches { bytes, .. } if bytes + len > BATCH_BYTES) {
             self.commit()?;
         }
         // As it was dumped, whatever the database would have it by default.
         let expiry = entry.expiry.map_or(Expiry::Never, Expiry::At);
-        self.batch.put_expiring(&self.database, &entry.key, &entry.value, expiry)?;
-        self.batch_bytes += len;
+        match &mut self.sink {
+            Sink::Batches { batch, bytes } => {
+                batch.put_expiring(&self.database, &entry.key, &entry.value, expiry)?;
+                *bytes += len;
+            }
+            Sink::Sorted(load) => match load.put_expiring(&entry.key, &entry.value, expiry) {
+                // It is not in order.
+                Err(error @ Error::InvalidArgument { .. }) => return Ok(Err(error.to_string())),
+                put => {
+                    put?;
+                    self.stored += 1;
+                    self.stored_bytes += len as u64;
+                }
+            },
+        }
         Ok(Ok(()))
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
-        if self.batch.is_empty() {
+        let Sink::Batches { batch, bytes } = &mut self.sink else { return Ok(()) };
+        if batch.is_empty() {
             return Ok(());
         }
-        let batch = std::mem::replace(&mut self.batch, self.store.batch());
-        let (entries, bytes) = (batch.len() as u64, std::mem::take(&mut self.batch_bytes) as u64);
+        let batch = std::mem::replace(batch, self.store.batch());
+        let (entries, bytes) = (batch.len() as u64, std::mem::take(bytes) as u64);
         batch.commit_with(self.args.durability.into())?;
         self.stored += entries;
         self.stored_bytes += bytes;
@@ -163,6 +216,7 @@ impl Loader<'_> {
             _ => self.args.file.display().to_string(),
         };
         let before = match self.stored {
+            _ if self.args.sorted => "nothing of it is stored".to_owned(),
             0 => "nothing stands before it".to_owned(),
             1 => "the entry before it is stored".to_owned(),
             stored => format!("the {} entries before it are stored", count(stored)),

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::cli;
 use crate::failure::{Answer, Failure};
-use crate::output::{Output, count, size};
+use crate::output::{Output, count, counted, size};
 
 /// The kinds of files, in the order in which they are printed.
 const KINDS: [&str; 9] =
@@ -123,6 +123,8 @@ fn as_json(
         "sealed_memtables": stats.sealed_memtables,
         "memtable_range_deletes": stats.memtable_range_deletes,
         "range_deletes": stats.range_deletes,
+        "loading_tables": stats.loading_tables,
+        "loading_bytes": stats.loading_bytes,
         "levels": levels,
         "commits": stats.commits,
         "commit_groups": stats.commit_groups,
@@ -171,6 +173,8 @@ fn print(
     row("in memory", format!("{sealed} (replayed from the log)"))?;
     let ranges = count(stats.memtable_range_deletes + stats.range_deletes);
     row("range deletes", ranges)?;
+    let loading = counted(stats.loading_tables, "table", "tables");
+    row("unfinished loads", format!("{loading}, {}", size(stats.loading_bytes)))?;
     row("snapshots", count(stats.snapshots))?;
     row("log path", format!("{} (this open only reads)", stats.log_path))?;
     let why = log_path.fallback.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();

@@ -97,6 +97,36 @@ fn a_bad_line_stops_the_load_behind_what_came_before() {
 }
 
 #[test]
+fn sorted_lines_are_one_commit() {
+    let p = Place::new();
+    let s = p.store.as_str();
+    let sorted: String = (100..400).map(|n| format!("k{n}\tv{n}\n")).collect();
+    run_with(&["load", s, "db", "-", "--sorted"], sorted.as_bytes()).fine();
+    assert_eq!(run(&["dump", s, "db"]).fine(), sorted);
+    assert_eq!(run(&["verify", s]).code, 0);
+    let stats: serde_json::Value =
+        serde_json::from_str(run(&["stats", s, "--json"]).fine()).unwrap();
+    assert_eq!((&stats["loading_tables"], &stats["memtable_entries"]), (&0.into(), &1.into()));
+    assert_eq!(stats["levels"].as_array().unwrap().len(), 1);
+
+    // Over what is there; what is out of order is a bad line, and then nothing of the file is stored.
+    let ran = run_with(&["load", s, "db", "-", "--sorted"], b"k100\tnew\nk2\tv\nk101\tw\n");
+    ran.refused("stdin, line 3: ");
+    ran.refused("greater than \"k2\"");
+    ran.refused("nothing of it is stored");
+    assert_eq!(run(&["dump", s, "db"]).fine(), sorted);
+    let ran =
+        run_with(&["load", s, "db", "-", "--sorted", "--skip-bad"], b"k100\tnew\nk2\tv\nk101\tw\n");
+    assert!(ran.err.contains("1 bad line skipped"), "{}", ran.err);
+    assert_eq!(run(&["get", s, "db", "k100"]).fine(), "new");
+    assert_eq!(run(&["get", s, "db", "k101"]).fine(), "v101");
+    run(&["load", s, "db", "-", "--sorted", "--batch", "4"]).refused("--sorted");
+    assert!(run_with(&["load", s, "empty", "-", "--sorted"], b"").fine().starts_with("0 entries"));
+    assert_eq!(run(&["dump", s, "empty"]).fine(), "");
+    assert_eq!(run(&["verify", s]).code, 0);
+}
+
+#[test]
 fn over_limit_keys_are_bad_lines() {
     let p = Place::new();
     let text = format!("{}\tv\nk\tv\n", "k".repeat(65_536));

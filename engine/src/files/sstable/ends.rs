@@ -102,5 +102,17 @@ pub(super) fn decode(map: &Mapping, place: &Place, meta: &TableMeta) -> Result<D
     }
     let properties = Properties::decode(region(footer.properties, "properties")?)
         .map_err(|source| source.at(footer.properties.0))?;
+    // Without numbers of its own it gets one for all; and none where it has some.
+    let fits = match properties.is_loaded() {
+        true => meta.min_seqno == meta.max_seqno,
+        false => meta.max_seqno != 0,
+    };
+    if !fits {
+        let expected =
+            format!("seqnos {} to {} as in the manifest", meta.min_seqno, meta.max_seqno);
+        let found = format!("{} to {}", properties.min_seqno, properties.max_seqno);
+        let source = DecodeError::corrupt("properties", footer.properties.0, expected, found);
+        return Err(Unread::Decode(source));
+    }
     Ok((footer, partitions, properties))
 }

@@ -27,4 +27,4 @@ pub(crate) use heads::Heads;
 pub(crate) use lookup::{Found, Location, Payload};
 pub(crate) use reader::Table;
 pub(crate) use scrub::Scrubbed;
-pub(crate) use writer::{Entry, TableFormat, TableWriter};
+pub(crate) use writer::{Entry, Pace, TableFormat, TableWriter};

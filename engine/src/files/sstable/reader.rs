@@ -15,7 +15,7 @@ use orlop_formats::block::{Block, Compression};
 use orlop_formats::checksum::{self, Place};
 use orlop_formats::error::DecodeError;
 use orlop_formats::filter;
-use orlop_formats::ids::DatabaseId;
+use orlop_formats::ids::{DatabaseId, Seqno};
 use orlop_formats::manifest::TableMeta;
 use orlop_formats::sstable::{Footer, Handle, Partition, Properties};
 
@@ -44,6 +44,8 @@ struct Part {
 /// An open sstable; see the module.
 pub(crate) struct Table {
     meta: TableMeta,
+    /// The sequence number of all entries, of a table that was loaded; 0: its blocks say them.
+    numbered: Seqno,
     path: PathBuf,
     place: Place,
     map: Mapping,
@@ -109,6 +111,7 @@ impl Table {
             verified_regions: Marks::new(parts.len() + 1),
             filter_copy: OnceLock::default(),
             slots: Arc::new(Slots::new(if is_cached { first_block } else { 0 }, &context.cache)),
+            numbered: if properties.is_loaded() { meta.min_seqno } else { 0 },
             meta,
             path,
             place,
@@ -121,6 +124,14 @@ impl Table {
             verify: context.verify,
             context,
         })
+    }
+
+    /// The table, which was loaded, in its place: on a level, in a run, of a commit.
+    pub(crate) fn placed(mut self, level: u8, run: u64, seqno: Seqno) -> Self {
+        (self.meta.level, self.meta.run) = (level, run);
+        (self.meta.min_seqno, self.meta.max_seqno) = (seqno, seqno);
+        self.numbered = seqno;
+        self
     }
 
     pub(crate) fn meta(&self) -> &TableMeta {
@@ -390,9 +401,18 @@ impl Table {
         let verified = (&self.verified_blocks, self.ordinal(part, at));
         let region = (offset, u64::from(len));
         let body = self.body(region, "data block", verified, verify)?;
-        let block = Block::parse(body).map_err(|source| self.corrupt(source.at(offset)))?;
+        let mut block = Block::parse(body).map_err(|source| self.corrupt(source.at(offset)))?;
+        if seeded!(LoadedUnnumbered => false, else self.numbered != 0) {
+            block = block.numbered(self.numbered).ok_or_else(|| self.has_numbers(offset))?;
+        }
         let start = offset as usize;
         Ok((block, start..start + body.len()))
+    }
+
+    #[cold]
+    fn has_numbers(&self, offset: u64) -> Error {
+        let (expected, found) = ("no sequence numbers, as in a table that was loaded", "some");
+        self.corrupt(DecodeError::corrupt("data block", offset, expected, found))
     }
 
     /// Whether somebody has read a data block in this open.

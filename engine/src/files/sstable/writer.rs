@@ -22,11 +22,22 @@ use orlop_formats::sstable::{
 use crate::env::{Env, WriteFile};
 use crate::error::{Error, Result};
 
-/// Bytes of a write, but for the last one: whole sectors, which go past the page cache.
-const WRITE_BYTES: usize = 1 << 20;
+/// How a table is brought to the device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Bytes of a write, but for the last one: whole sectors, which can go past the page cache.
+    write: usize,
+    /// Bytes between two syncs: while the device makes a large part durable, what a commit wants of it waits.
+    sync: u64,
+}
 
-/// Bytes between two syncs: while the device makes a large part durable, what a commit wants of it waits.
-const SYNC_BYTES: u64 = 8 << 20;
+impl Pace {
+    /// Beside commits.
+    pub(crate) const BESIDE_COMMITS: Pace = Pace { write: 1 << 20, sync: 8 << 20 };
+
+    /// As fast as the device can: a commit that needs it waits longer.
+    pub(crate) const FAST: Pace = Pace { write: 1 << 20, sync: u64::MAX };
+}
 
 /// One entry on its way into a table.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +67,7 @@ pub(crate) struct TableFormat {
     pub(crate) filter_bits: u32,
     /// No range delete up to this commit deletes an entry.
     pub(crate) cleared_to: Seqno,
+    pub(crate) pace: Pace,
 }
 
 /// A data block that is written, and whose fence waits for the next block's first key.
@@ -76,6 +88,7 @@ pub(crate) struct TableWriter {
     written: u64,
     /// Bytes before this are on the device.
     synced: u64,
+    pace: Pace,
     block_size: usize,
     block: BlockBuilder,
     index: BlockBuilder,
@@ -102,11 +115,21 @@ impl TableWriter {
         format: TableFormat,
     ) -> Result<Self> {
         let file = env.create(&path).map_err(|source| Error::io("create", &path, source))?;
-        let id = FileId(env.random());
+        Ok(Self::over(file, FileId(env.random()), path, place, format))
+    }
+
+    /// The same over a file that is empty.
+    pub(crate) fn over(
+        file: Box<dyn WriteFile>,
+        id: FileId,
+        path: PathBuf,
+        place: Place,
+        format: TableFormat,
+    ) -> Self {
         let header =
             FileHeader { kind: FileKind::Sstable, store: place.store, number: place.file, id };
-        let TableFormat { block_size, compression, filter_bits: bits, cleared_to } = format;
-        Ok(Self {
+        let TableFormat { block_size, compression, filter_bits: bits, cleared_to, pace } = format;
+        Self {
             path,
             place,
             id,
@@ -114,6 +137,7 @@ impl TableWriter {
             buffer: header.encode().to_vec(),
             written: 0,
             synced: 0,
+            pace,
             block_size,
             block: BlockBuilder::new(compression),
             index: BlockBuilder::new(Compression::None),
@@ -133,7 +157,7 @@ impl TableWriter {
             },
             last_hash: None,
             expiries: ExpiriesBuilder::default(),
-        })
+        }
     }
 
     /// Bytes of the file so far, without what follows the data.
@@ -154,23 +178,18 @@ impl TableWriter {
             self.end_partition()?;
             self.begin_partition(&entry);
         }
-        if !self.block.is_empty()
-            && self.block.size_with_entry(
-                entry.key,
-                entry.seqno,
-                entry.kind,
-                entry.expiry,
-                entry.value.len(),
-            ) > self.block_size
-        {
-            self.end_block()?;
-        }
-        if self.block.is_empty() {
-            self.place_fence(Some(entry.key));
-        }
-        self.block.add(entry.key, entry.seqno, entry.kind, entry.expiry, entry.value);
-        self.last_seqno = entry.seqno;
+        // Before the value is looked at, which may be on its way here.
         self.account(&entry);
+        let Entry { key, seqno, kind, expiry, value, .. } = entry;
+        if self.block.is_empty() {
+            self.place_fence(Some(key));
+        }
+        if !self.block.add_within(self.block_size, (key, seqno, kind), expiry, value) {
+            self.end_block()?;
+            self.place_fence(Some(key));
+            self.block.add(key, seqno, kind, expiry, value);
+        }
+        self.last_seqno = seqno;
         Ok(())
     }
 
@@ -311,7 +330,7 @@ impl TableWriter {
 
     /// Writes what is whole.
     fn write_out(&mut self) -> Result<()> {
-        self.write(self.buffer.len() / WRITE_BYTES * WRITE_BYTES)
+        self.write(self.buffer.len() / self.pace.write * self.pace.write)
     }
 
     /// Writes the first `len` bytes of the buffer.
@@ -324,7 +343,7 @@ impl TableWriter {
         written.map_err(|source| Error::io("write", &self.path, source))?;
         self.written += len as u64;
         self.buffer.drain(..len);
-        if self.written - self.synced >= SYNC_BYTES {
+        if self.written - self.synced >= self.pace.sync {
             self.sync()?;
             self.synced = self.written;
         }

@@ -26,7 +26,7 @@ use crate::state::catalog::Liveness;
 use crate::state::iter::{Merge, Source};
 use crate::state::range_deletes::Cover;
 use crate::state::shared::Shared;
-use crate::state::version::{Run, Version};
+use crate::state::version::{Merging, Run, Version};
 use crate::sync::Arc;
 
 /// A table is rewritten when more than one part in this many belongs to dropped databases.
@@ -110,9 +110,43 @@ fn shape(
     Shape { levels: (0..crate::options::LEVELS).map(level).collect() }
 }
 
-/// Runs one compaction; see the module.
+/// Says where the tables of a job will lie, for as long as it goes on.
+struct Claim<'a>(&'a Shared);
+
+impl<'a> Claim<'a> {
+    /// `None` if a load has put a table there since the job was picked.
+    fn of(shared: &'a Shared, job: &Job) -> Option<(Self, Arc<Version>)> {
+        let mut merging = shared.merging.lock();
+        let version = Arc::clone(&shared.view.pin().version);
+        let inputs = job.input_set();
+        let (inputs, others): (Vec<&TableMeta>, Vec<&TableMeta>) =
+            version.tables().map(|table| table.meta()).partition(|of| inputs.contains(&of.number));
+        let claimed = Merging {
+            level: job.level,
+            run: job.run,
+            smallest: inputs.iter().map(|table| &table.smallest).min()?.clone(),
+            largest: inputs.iter().map(|table| &table.largest).max()?.clone(),
+        };
+        let in_the_way = |table: &&TableMeta| {
+            (table.level, table.run) == (job.level, job.run) && claimed.touches(table)
+        };
+        if others.iter().any(in_the_way) {
+            return None;
+        }
+        *merging = Some(claimed);
+        Some((Self(shared), version))
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        *self.0.merging.lock() = None;
+    }
+}
+
+/// Runs one compaction, or none where it does not fit any more; see the module.
 pub(crate) fn run(shared: &Shared, job: &Job) -> Result<()> {
-    let version = Arc::clone(&shared.view.pin().version);
+    let Some((_claim, version)) = Claim::of(shared, job) else { return Ok(()) };
     let inputs = job.input_set();
     let tables: Vec<&Arc<Table>> =
         version.tables().filter(|table| inputs.contains(&table.meta().number)).collect();

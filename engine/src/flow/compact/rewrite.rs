@@ -12,7 +12,7 @@ use orlop_formats::ids::{DatabaseId, Seqno};
 use orlop_formats::manifest::TableMeta;
 
 use crate::error::{Error, Result};
-use crate::files::sstable::{Entry, TableFormat, TableWriter};
+use crate::files::sstable::{Entry, Pace, TableFormat, TableWriter};
 use crate::flow::compact::fold::{Fate, Fold, Judged};
 use crate::options::Background;
 use crate::state::catalog::Liveness;
@@ -205,7 +205,7 @@ fn judge(plan: &mut Plan<'_>, (database, key): (DatabaseId, &[u8]), version: Jud
     fold.judge(version, range_delete, || bottom(database, key))
 }
 
-fn sync_names(shared: &Shared) -> Result<()> {
+pub(crate) fn sync_names(shared: &Shared) -> Result<()> {
     seeded!(TableDirectoryUnsynced => return Ok(()));
     shared.dir.sync().inspect_err(|error| {
         if shared.dir.has_failed() {
@@ -233,6 +233,7 @@ fn begin(shared: &Shared, plan: &Plan<'_>, output: &mut Output) -> Result<TableW
         compression: options.compression_of(plan.level),
         filter_bits: options.filter_bits_of(plan.is_lowest),
         cleared_to: plan.fold.clears_to(plan.cover.1),
+        pace: Pace::BESIDE_COMMITS,
     };
     TableWriter::create(&*shared.dir.env, path, shared.place(number), format)
 }

@@ -154,11 +154,7 @@ fn a_reader_finds_every_commit_that_it_sees() {
             /// What commits 1 and 2 wrote into the memtables with these log floors.
             writes: [Watched; 2],
         }
-        let view = View {
-            active: Arc::clone(Active::new(1).memtable()),
-            sealed: Vec::new(),
-            version: Arc::new(Version::empty()),
-        };
+        let view = View::of(Arc::clone(Active::new(1).memtable()), Version::empty());
         let store = Arc::new(Store {
             view: ViewCell::new(view),
             visible: AtomicU64::new(0),
@@ -174,7 +170,7 @@ fn a_reader_finds_every_commit_that_it_sees() {
                 store.view.update(|view| View {
                     active: Arc::clone(Active::new(2).memtable()),
                     sealed: vec![Arc::clone(&view.active)],
-                    version: Arc::clone(&view.version),
+                    ..view.clone()
                 });
                 store.writes[1].write();
                 store.visible.store(2, Ordering::Release);
@@ -186,6 +182,33 @@ fn a_reader_finds_every_commit_that_it_sees() {
                 assert!(memtables.any(|memtable| memtable.log_floor() == seqno), "{seqno}");
                 store.writes[seqno as usize - 1].read();
             }
+        });
+        leader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_reader_of_an_older_view_reads_at_no_commit_behind_a_load() {
+    loom::model(|| {
+        let view = View::of(Arc::clone(Active::new(1).memtable()), Version::empty());
+        let before = Arc::clone(&view.until);
+        let store = Arc::new((ViewCell::new(view), AtomicU64::new(1)));
+        let leader = {
+            let (store, before) = (Arc::clone(&store), Arc::clone(&before));
+            thread::spawn(move || {
+                let (view, visible) = &*store;
+                // As `flow::install::replace_view` does it for commit 2, which is then published, and one behind it.
+                let until = Arc::new(AtomicU64::new(u64::MAX));
+                view.update(|view| View { until: Arc::clone(&until), ..view.clone() });
+                before.store(1, Ordering::Release);
+                visible.store(2, Ordering::Release);
+                visible.store(3, Ordering::Release);
+            })
+        };
+        let (view, visible) = &*store;
+        view.with(|view| {
+            let has_load = !Arc::ptr_eq(&view.until, &before);
+            assert!(has_load || view.readable(visible) == 1);
         });
         leader.join().unwrap();
     });

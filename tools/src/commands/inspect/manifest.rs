@@ -18,12 +18,16 @@ pub(super) fn inspect(sink: &mut Sink, bytes: &[u8], header: &FileHeader) -> Ins
         match VersionEdit::decode(frame.payload) {
             Ok(edit) => {
                 sink.record(Record::new(frame.offset, len, "edit", fields(frame.first, &edit)))?;
-                for table in &edit.added {
-                    sink.record(table_record(frame.offset, table))?;
+                for (what, tables) in [("added", &edit.added), ("loading", &edit.loading)] {
+                    for table in tables {
+                        sink.record(table_record(frame.offset, what, table))?;
+                    }
                 }
-                for number in &edit.removed {
-                    let number = vec![Field::number("number", *number)];
-                    sink.record(Record::new(frame.offset, 0, "removed", number).inside(1))?;
+                for (what, numbers) in [("removed", &edit.removed), ("load ended", &edit.loaded)] {
+                    for number in numbers {
+                        let number = vec![Field::number("number", *number)];
+                        sink.record(Record::new(frame.offset, 0, what, number).inside(1))?;
+                    }
                 }
                 let added = ("range delete", &edit.added_range_deletes);
                 for (what, ranges) in [added, ("range delete gone", &edit.removed_range_deletes)] {
@@ -57,6 +61,7 @@ fn fields(number: u64, edit: &VersionEdit) -> Vec<Field<'static>> {
         ("log", edit.log_number),
         ("flushed seqno", edit.flushed_seqno),
         ("last seqno", edit.last_seqno),
+        ("loaded seqno", edit.loaded_seqno),
         ("next database", edit.next_database_id.map(u64::from)),
         ("clock ms", edit.clock_ms),
     ];
@@ -68,6 +73,8 @@ fn fields(number: u64, edit: &VersionEdit) -> Vec<Field<'static>> {
         ("removed", edit.removed.len()),
         ("range deletes", edit.added_range_deletes.len()),
         ("range deletes gone", edit.removed_range_deletes.len()),
+        ("loading", edit.loading.len()),
+        ("loads ended", edit.loaded.len()),
     ];
     for (name, count) in counts {
         if count > 0 {
@@ -87,7 +94,7 @@ fn range_record<'a>(offset: u64, what: &'static str, range: &'a RangeDelete) -> 
     Record::new(offset, 0, what, fields).inside(1)
 }
 
-fn table_record(offset: u64, table: &TableMeta) -> Record<'_> {
+fn table_record<'a>(offset: u64, what: &'static str, table: &'a TableMeta) -> Record<'a> {
     let (smallest, largest) = (&table.smallest, &table.largest);
     let fields = vec![
         Field::number("number", table.number),
@@ -104,5 +111,5 @@ fn table_record(offset: u64, table: &TableMeta) -> Record<'_> {
         Field::text("id", table.id.to_string()),
         Field::text("footer checksum", format!("{:016x}", table.footer_checksum)),
     ];
-    Record::new(offset, 0, "added", fields).inside(1)
+    Record::new(offset, 0, what, fields).inside(1)
 }

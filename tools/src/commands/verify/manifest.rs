@@ -6,7 +6,7 @@ use std::path::Path;
 use orlop_formats::error::DecodeError;
 use orlop_formats::file_header::{FileHeader, FileKind};
 use orlop_formats::frame::{self, Frame, FrameKind, Walk};
-use orlop_formats::ids::{FileId, FileNumber, Seqno, StoreId};
+use orlop_formats::ids::{DatabaseId, FileId, FileNumber, Seqno, StoreId};
 use orlop_formats::limits::{MAX_FILE_NUMBER, MAX_SEQNO, SECTOR};
 use orlop_formats::manifest::{PROLOGUE_LEN, RangeDelete, SegmentEnd, TableMeta, VersionEdit};
 
@@ -24,8 +24,11 @@ pub(super) struct Version {
     pub(super) next_database_id: u32,
     pub(super) segment_ends: Vec<SegmentEnd>,
     pub(super) range_deletes: BTreeSet<RangeDelete>,
+    /// Tables of bulk loads that are not finished.
+    loading: BTreeMap<FileNumber, TableMeta>,
     next_file_number: FileNumber,
     pub(super) last_seqno: Seqno,
+    loaded_seqno: Seqno,
     clock_ms: u64,
 }
 
@@ -129,7 +132,7 @@ impl Version {
         report: &mut Report,
         path: &Path,
         offset: u64,
-        edit: VersionEdit,
+        mut edit: VersionEdit,
         first: bool,
     ) {
         let what = "version edit";
@@ -141,19 +144,7 @@ impl Version {
         if edit.snapshot {
             *self = Self::default();
         }
-        for number in &edit.removed {
-            if self.tables.remove(number).is_none() {
-                let found = format!("table {number}, which is none");
-                report.finding(path, offset, what, "a live table to remove", found);
-            }
-        }
-        for table in edit.added {
-            let number = table.number;
-            if self.tables.insert(number, table).is_some() {
-                let found = format!("table {number}, which is live");
-                report.finding(path, offset, what, "a new table to add", found);
-            }
-        }
+        self.apply_tables(report, (path, offset), &mut edit);
         let mut grow = |name: &str, slot: &mut u64, value: Option<u64>| {
             if let Some(value) = value {
                 if value < *slot {
@@ -167,6 +158,7 @@ impl Version {
         grow("log number", &mut self.log_number, edit.log_number);
         grow("flushed sequence number", &mut self.flushed_seqno, edit.flushed_seqno);
         grow("last sequence number", &mut self.last_seqno, edit.last_seqno);
+        grow("loaded sequence number", &mut self.loaded_seqno, edit.loaded_seqno);
         grow("clock", &mut self.clock_ms, edit.clock_ms);
         let mut next_database_id = u64::from(self.next_database_id);
         grow("next database id", &mut next_database_id, edit.next_database_id.map(u64::from));
@@ -194,6 +186,45 @@ impl Version {
     }
 }
 
+impl Version {
+    /// Takes the tables of an edit over.
+    fn apply_tables(
+        &mut self,
+        report: &mut Report,
+        (path, offset): (&Path, u64),
+        edit: &mut VersionEdit,
+    ) {
+        let what = "version edit";
+        for number in &edit.removed {
+            if self.tables.remove(number).is_none() {
+                let found = format!("table {number}, which is none");
+                report.finding(path, offset, what, "a live table to remove", found);
+            }
+        }
+        for number in &edit.loaded {
+            if self.loading.remove(number).is_none() {
+                let found = format!("table {number}, which is none");
+                report.finding(path, offset, what, "a loading table that is none any more", found);
+            }
+        }
+        let (added, loading) = (edit.added.drain(..), edit.loading.drain(..));
+        for (table, is_loading) in added.map(|of| (of, false)).chain(loading.map(|of| (of, true))) {
+            let number = table.number;
+            if self.tables.contains_key(&number) || self.loading.contains_key(&number) {
+                let found = format!("table {number}, which is there");
+                report.finding(path, offset, what, "a new table to add", found);
+            }
+            let among = if is_loading { &mut self.loading } else { &mut self.tables };
+            among.insert(number, table);
+        }
+    }
+
+    /// Every table that is named: those of the version, and those that are loading.
+    pub(super) fn named(&self) -> BTreeMap<FileNumber, &TableMeta> {
+        self.tables.iter().chain(&self.loading).map(|(number, table)| (*number, table)).collect()
+    }
+}
+
 /// A range delete in one line.
 pub(super) fn told(range: &RangeDelete) -> String {
     let RangeDelete { seqno, database, start, end } = range;
@@ -211,6 +242,7 @@ fn check_version(report: &mut Report, path: &Path, version: &Version) {
     for (name, value, limit) in [
         ("flushed sequence number", version.flushed_seqno, MAX_SEQNO),
         ("last sequence number", version.last_seqno, MAX_SEQNO),
+        ("loaded sequence number", version.loaded_seqno, version.last_seqno),
         // Whoever opens the store for writing needs some.
         ("next file number", version.next_file_number, MAX_FILE_NUMBER - 1),
     ] {
@@ -218,8 +250,7 @@ fn check_version(report: &mut Report, path: &Path, version: &Version) {
             report.finding(path, 0, name, format!("at most {limit}"), value.to_string());
         }
     }
-    let numbers =
-        version.tables.keys().copied().chain(version.segment_ends.iter().map(|s| s.number));
+    let numbers = version.named().into_keys().chain(version.segment_ends.iter().map(|s| s.number));
     if let Some(number) = numbers.max().filter(|number| *number >= version.next_file_number) {
         let found = format!("{number} in use, next {}", version.next_file_number);
         report.finding(path, 0, what, "file numbers below the next one", found);
@@ -230,20 +261,30 @@ fn check_version(report: &mut Report, path: &Path, version: &Version) {
             let found = format!("table {} on level {}", table.number, table.level);
             report.finding(path, 0, what, format!("levels 0 to {}", LEVELS - 1), found);
         }
-        if table.max_seqno > version.flushed_seqno {
-            let expected = format!("sequence numbers up to {}", version.flushed_seqno);
+        // What was loaded is in tables before what was committed earlier is.
+        let known = version.flushed_seqno.max(version.loaded_seqno);
+        if table.max_seqno > known {
+            let expected = format!("sequence numbers up to {known}");
             let found = format!("{} in table {}", table.max_seqno, table.number);
             report.finding(path, 0, what, expected, found);
         }
         runs.entry((table.level, table.run)).or_default().push(table);
     }
-    for ((level, run), mut tables) in runs {
+    let mut loads: BTreeMap<DatabaseId, Vec<&TableMeta>> = BTreeMap::new();
+    for table in version.loading.values() {
+        loads.entry(table.smallest.0).or_default().push(table);
+    }
+    let of_version = |((level, run), tables)| (format!("run {run} of level {level}"), tables);
+    let of_load = |(database, tables)| (format!("the load into database {database}"), tables);
+    for (whose, mut tables) in
+        runs.into_iter().map(of_version).chain(loads.into_iter().map(of_load))
+    {
         tables.sort_by(|a, b| a.smallest.cmp(&b.smallest));
         for pair in tables.windows(2) {
             let [left, right] = pair else { continue };
             if left.largest >= right.smallest {
                 let found = format!("tables {} and {} overlap", left.number, right.number);
-                let expected = format!("disjoint tables in run {run} of level {level}");
+                let expected = format!("disjoint tables in {whose}");
                 report.finding(path, 0, what, expected, found);
             }
         }

@@ -210,15 +210,16 @@ impl Check<'_> {
         Ok((None, None))
     }
 
-    /// The sstables of the version; without one, every sstable there is.
+    /// The sstables of the version and of unfinished loads; without a version, every sstable there is.
     fn tables(&mut self, store: Option<StoreId>, version: Option<&Version>) -> Result<(), Failure> {
         let numbers: Vec<FileNumber> = match version {
-            Some(version) => version.tables.keys().copied().collect(),
+            Some(version) => version.named().keys().copied().collect(),
             None => self.listing.tables.iter().copied().collect(),
         };
+        let named = version.map(Version::named).unwrap_or_default();
         for number in numbers {
             let path = self.path(FileName::Sstable(number));
-            let meta = version.and_then(|version| version.tables.get(&number));
+            let meta = named.get(&number).copied();
             let Some(bytes) = self.read(&path, "sstable")? else { continue };
             let belongs = Belongs { path: &path, number, store, meta, version };
             table::verify(&mut self.report, &mut self.catalog, &belongs, &bytes);
@@ -302,7 +303,8 @@ impl Check<'_> {
     ) -> Result<(), Failure> {
         let mut orphans = Vec::new();
         if let Some(version) = version {
-            let live = |number: &&FileNumber| !version.tables.contains_key(number);
+            let named = version.named();
+            let live = |number: &&FileNumber| !named.contains_key(number);
             orphans.extend(self.listing.tables.iter().filter(live).map(|n| FileName::Sstable(*n)));
             let obsolete = self.listing.logs.range(..version.log_number);
             orphans.extend(obsolete.map(|number| FileName::Log(*number)));

@@ -76,6 +76,7 @@ pub(super) fn verify(
     let cleared_to = properties.as_ref().map_or(0, |properties| properties.cleared_to);
     let ranges = belongs.version.iter().flat_map(|version| &version.range_deletes);
     blocks.cleared = Cleared::of(ranges, cleared_to);
+    blocks.is_loaded = properties.as_ref().is_some_and(Properties::is_loaded);
     let totals = blocks.check(&partitions, footer.filter.0);
     check_order(report, path, bytes, &footer, &partitions);
     if let Some(properties) = properties {
@@ -252,10 +253,17 @@ fn check_meta(
     for (what, manifest, said) in [
         ("entries as in the manifest", meta.entries, properties.entries),
         ("tombstones as in the manifest", meta.tombstones, properties.tombstones),
-        ("min seqno as in the manifest", meta.min_seqno, properties.min_seqno),
-        ("max seqno as in the manifest", meta.max_seqno, properties.max_seqno),
     ] {
         report.equal(path, offset, what, manifest, said);
+    }
+    if properties.is_loaded() {
+        let what = "one seqno for all entries in the manifest";
+        report.equal(path, offset, what, meta.min_seqno, meta.max_seqno);
+    } else {
+        let (what, said) = ("min seqno as in the manifest", properties.min_seqno);
+        report.equal(path, offset, what, meta.min_seqno, said);
+        let (what, said) = ("max seqno as in the manifest", properties.max_seqno);
+        report.equal(path, offset, what, meta.max_seqno, said);
     }
     for (what, manifest, said) in [
         ("smallest as in the manifest", &meta.smallest, &properties.smallest),

@@ -65,6 +65,8 @@ pub(super) struct Blocks<'a, 'r> {
     complete: bool,
     /// What must have deleted nothing of what is here.
     pub(super) cleared: Cleared<'a>,
+    /// No block says a sequence number.
+    pub(super) is_loaded: bool,
 }
 
 impl<'a, 'r> Blocks<'a, 'r> {
@@ -79,7 +81,7 @@ impl<'a, 'r> Blocks<'a, 'r> {
     ) -> Self {
         let totals = Totals { min_seqno: Seqno::MAX, ..Totals::default() };
         let at = Some(HEADER_LEN as u64);
-        let (last, complete, cleared) = (None, true, Cleared::default());
+        let (last, complete, cleared, is_loaded) = (None, true, Cleared::default(), false);
         Self {
             report,
             catalog,
@@ -93,6 +95,7 @@ impl<'a, 'r> Blocks<'a, 'r> {
             totals,
             complete,
             cleared,
+            is_loaded,
         }
     }
 
@@ -224,6 +227,10 @@ impl<'a, 'r> Blocks<'a, 'r> {
             self.last = None;
             return false;
         };
+        if self.is_loaded && block.clone().numbered(0).is_none() {
+            let (expected, found) = ("no seqnos, as in a table that was loaded", "some");
+            self.report.finding(self.path, offset, "data block", expected, found);
+        }
         match self.entries(database, &block, fence, before) {
             Ok(()) => true,
             Err(error) => self.fail::<()>(error, offset).is_some(),
