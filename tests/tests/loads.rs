@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -630,6 +630,48 @@ fn what_is_noted_outlives_a_power_cut_as_its_database_does() {
         settle(&store);
         let load = store.database("d").unwrap().resume_bulk_load().unwrap();
         assert_eq!(load.last_key(), Some(&key(1)[..]));
+    }
+}
+
+/// Nobody reads it before the load is finished. Then its ends are looked at, and its blocks as they are read; who looks for
+/// damage is told before.
+#[test]
+fn a_damaged_table_of_an_unfinished_load_is_told() {
+    for (at, is_told_by_finish) in [(20, true), (120, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let store = Store::open(&path).unwrap();
+        let database = store.database("d").unwrap();
+        database.put("b", "there").unwrap();
+        let mut load = database.bulk_load().unwrap();
+        load.put("a", [7; 3000]).unwrap();
+        load.checkpoint().unwrap();
+        drop(load);
+        store.clone().close().unwrap();
+        assert_eq!(orlop_tools::verify(&path), Ok(vec![]));
+        let mut files = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+        let is_table = |path: &PathBuf| path.extension().is_some_and(|of| of == "sst");
+        let table = files.find(is_table).unwrap();
+        let mut bytes = std::fs::read(&table).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&table, &bytes).unwrap();
+        assert!(!orlop_tools::verify(&path).unwrap().is_empty(), "a flip at {at}");
+
+        let store = Store::open(&path).unwrap();
+        let database = store.database("d").unwrap();
+        let finished = database.resume_bulk_load().unwrap().finish();
+        if is_told_by_finish {
+            let error = finished.unwrap_err().to_string();
+            assert!(error.contains(table.to_str().unwrap()), "{error}");
+            assert_eq!(store.stats().loading_tables, 1, "it is left as it is");
+            database.bulk_load().unwrap().abandon().unwrap();
+            assert_eq!(store.stats().loading_tables, 0);
+        } else {
+            finished.unwrap();
+            assert!(matches!(database.get("a"), Err(Error::Corrupt { .. })), "as in every table");
+        }
+        assert_eq!(database.get("b").unwrap().as_deref(), Some(&b"there"[..]));
+        store.close().unwrap();
     }
 }
 

@@ -22,7 +22,8 @@ pub(super) const KIND: Kind = Kind {
                cache is the cache. Compressed: Snappy from \
                level 2 down as shipped, and level 1 of 32 MiB instead of 256, so that most of the \
                store lies there, and the cache for decompressed blocks. Reads through `get` (a \
-               value that pins its table) and one cursor that is reused; the row in place through `get_with`.",
+               value that pins its table) and one cursor that is reused; the row in place through `get_with`. Bulk load: \
+               `Database::bulk_load`, which ends on the device whatever the row is worth.",
     answers: true,
 };
 

@@ -133,6 +133,11 @@ impl Scribe {
         self.look()
     }
 
+    fn load(&mut self, store: &Store, name: &str, changes: &[Change]) -> Made<()> {
+        history::load(store, name, changes, true).map_err(told("load"))?;
+        self.committed(|next| changes.iter().for_each(|change| change.apply(next)))
+    }
+
     /// A commit that the batches of the histories do not know.
     fn committed(&mut self, change: impl FnOnce(&mut Model)) -> Made<()> {
         let mut next = self.latest();
@@ -295,6 +300,12 @@ fn merged(scribe: &mut Scribe) -> Made<()> {
     scribe.commit(&store, &changes, Durability::Synced)?;
     scribe.flush(&store)?;
     drop(snapshots);
+    let loaded = [
+        scribe.put(BETA, "b1", 1_600, 60),
+        delete(BETA, "b2"),
+        scribe.put_until(BETA, "loaded", 1_601, 90),
+    ];
+    scribe.load(&store, BETA, &loaded)?;
     scribe.close(store)
 }
 
