@@ -1,5 +1,7 @@
 //! What a store knows about itself.
 
+use std::time::Duration;
+
 use crate::sync::{AtomicU64, Ordering};
 
 /// Counters that the engine keeps while it runs.
@@ -9,6 +11,7 @@ pub(crate) struct Counters {
     groups: AtomicU64,
     syncs: AtomicU64,
     stalls: AtomicU64,
+    stall_micros: AtomicU64,
     flushes: AtomicU64,
     flushed_bytes: AtomicU64,
     compactions: AtomicU64,
@@ -31,6 +34,11 @@ impl Counters {
         self.stalls.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn count_stall_time(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.stall_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_flush(&self, bytes: u64) {
         self.flushes.fetch_add(1, Ordering::Relaxed);
         self.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -48,6 +56,7 @@ impl Counters {
         stats.commit_groups = read(&self.groups);
         stats.log_syncs = read(&self.syncs);
         stats.write_stalls = read(&self.stalls);
+        stats.write_stall_time = Duration::from_micros(read(&self.stall_micros));
         stats.flushes = read(&self.flushes);
         stats.flushed_bytes = read(&self.flushed_bytes);
         stats.compactions = read(&self.compactions);
@@ -101,10 +110,15 @@ pub struct Stats {
     pub log_syncs: u64,
     /// Times a writer waited for a flush or a compaction.
     pub write_stalls: u64,
+    /// How long writers have waited there, all together.
+    pub write_stall_time: Duration,
     /// Memtables flushed.
     pub flushes: u64,
     /// Bytes of the sstables these made.
     pub flushed_bytes: u64,
+    /// Bytes that compactions have to bring down yet: those by which levels exceed their targets, and all of level 0 once it has
+    /// too many runs. When it has very many, writers wait.
+    pub compaction_debt: u64,
     /// Compactions finished, moves and drops of whole files included.
     pub compactions: u64,
     /// Bytes of the sstables these read.

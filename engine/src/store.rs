@@ -7,6 +7,7 @@ use crate::database::{Database, check_name};
 use crate::env::{Env, Lock, MemoryEnv, default_env};
 use crate::error::{Error, Result};
 use crate::flow::background::Progress;
+use crate::flow::compact::job;
 use crate::flow::write::Submitted;
 use crate::flow::{attach, background, close, recover, room, scrub, write};
 use crate::options::{Background, Compression, Durability, Options, Verify};
@@ -389,6 +390,7 @@ fn stats(shared: &Shared) -> Stats {
         memtable_range_deletes: memtables().map(|memtable| memtable.range_deletes()).sum(),
         range_deletes: view.version.range_deletes().all().len() as u64,
         sealed_memtables: view.sealed.len() as u64,
+        compaction_debt: job::debt(shared, &view.version),
         background_error,
         poisoned: shared.poison.get().cloned(),
         ..Stats::default()

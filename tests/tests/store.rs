@@ -511,6 +511,32 @@ fn a_snapshot_keeps_what_compactions_would_drop() {
 }
 
 #[test]
+fn what_is_left_to_do_and_what_writers_wait_for_is_told() {
+    let (_dir, path) = temp();
+    let small = Store::builder().memtable_size(32 << 10).table_size(32 << 10);
+    let store = small.level_base(64 << 10).background(Background::Manual).open(&path).unwrap();
+    let database = store.database("d").unwrap();
+    assert_eq!((store.stats().compaction_debt, store.stats().write_stalls), (0, 0));
+    let (mut most, mut n) = (0, 0_u32);
+    while store.stats().write_stalls == 0 {
+        let key = n.wrapping_mul(0x9e37_79b9).to_be_bytes();
+        database.put_with(key, [7; 100], Durability::Buffered).unwrap();
+        most = most.max(store.stats().compaction_debt);
+        n += 1;
+    }
+    let waited = store.stats().write_stall_time;
+    assert!(waited > Duration::ZERO, "a writer did the work itself");
+    while store.stats().compactions == 0 {
+        database.put_with([1; 4], [7; 20_000], Durability::Buffered).unwrap();
+        most = most.max(store.stats().compaction_debt);
+    }
+    assert!(most >= 4 * 16 << 10, "level 0 was to be merged: {most}");
+    assert!(store.stats().write_stall_time > waited);
+    store.settle().unwrap();
+    assert_eq!(store.stats().compaction_debt, 0);
+}
+
+#[test]
 fn a_settled_store_has_nothing_left_to_do() {
     for background in [Background::Thread, Background::Manual] {
         let (_dir, path) = temp();
@@ -525,6 +551,7 @@ fn a_settled_store_has_nothing_left_to_do() {
         let settled = store.stats();
         assert_eq!((settled.memtable_entries, settled.sealed_memtables), (0, 0));
         assert!(settled.levels.iter().any(|level| level.level > 0), "{settled:?}");
+        assert_eq!(settled.compaction_debt, 0);
         std::thread::sleep(Duration::from_millis(30));
         store.settle().unwrap();
         assert_eq!(store.stats(), settled, "the second time there is nothing to do");

@@ -20,7 +20,7 @@ use crate::state::lead::{Behind, Lead};
 use crate::state::memtable::{Active, Memtable};
 use crate::state::shared::{BackgroundState, Shared};
 use crate::state::view::View;
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, Stopwatch};
 
 /// Returns when the active memtable can take a group.
 pub(crate) fn make(shared: &Shared, lead: &mut Lead) -> Result<()> {
@@ -143,11 +143,17 @@ pub(crate) fn make_for_bulk(shared: &Shared) -> Result<()> {
 }
 
 pub(super) fn wait_while(shared: &Shared, go_on: impl Fn() -> bool) -> Result<()> {
-    while go_on() {
-        shared.counters.count_stall();
-        wait(shared, &go_on)?;
+    if !go_on() {
+        return Ok(());
     }
-    Ok(())
+    let begun = Stopwatch::start();
+    let mut waited = Ok(());
+    while waited.is_ok() && go_on() {
+        shared.counters.count_stall();
+        waited = wait(shared, &go_on);
+    }
+    shared.counters.count_stall_time(begun.elapsed());
+    waited
 }
 
 /// Waits a while for the background, unless there is nothing to wait for any more.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::cli;
 use crate::failure::{Answer, Failure};
-use crate::output::{Output, count, counted, size};
+use crate::output::{Output, count, counted, size, time};
 
 /// The kinds of files, in the order in which they are printed.
 const KINDS: [&str; 9] =
@@ -130,6 +130,8 @@ fn as_json(
         "commit_groups": stats.commit_groups,
         "log_syncs": stats.log_syncs,
         "write_stalls": stats.write_stalls,
+        "write_stall_ms": stats.write_stall_time.as_millis() as u64,
+        "compaction_debt": stats.compaction_debt,
         "flushes": stats.flushes,
         "flushed_bytes": stats.flushed_bytes,
         "compactions": stats.compactions,
@@ -180,12 +182,14 @@ fn print(
     let why = log_path.fallback.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
     row("  when writing", format!("{}{why}", log_path.name))?;
     row("commits", format!("{} in {} groups", count(stats.commits), count(stats.commit_groups)))?;
-    let waits = format!("{} syncs, {} stalls", count(stats.log_syncs), count(stats.write_stalls));
-    row("  with", waits)?;
+    let stalls =
+        format!("{} stalls of {}", count(stats.write_stalls), time(stats.write_stall_time));
+    row("  with", format!("{} syncs, {stalls}", count(stats.log_syncs)))?;
     row("flushes", format!("{}, {}", count(stats.flushes), size(stats.flushed_bytes)))?;
     let moved =
         format!("{} in, {} out", size(stats.compacted_bytes_in), size(stats.compacted_bytes_out));
     row("compactions", format!("{}, {moved}", count(stats.compactions)))?;
+    row("  left to do", size(stats.compaction_debt))?;
     row("background error", stats.background_error.clone().unwrap_or("none".to_owned()))?;
     row("poisoned", stats.poisoned.clone().unwrap_or("no".to_owned()))?;
     out.line("")?;

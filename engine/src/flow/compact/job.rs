@@ -43,6 +43,27 @@ pub(crate) enum Search {
     Full { asked: u64 },
 }
 
+fn targets(shared: &Shared) -> Targets {
+    Targets {
+        level0_runs: L0_COMPACT,
+        level_base: shared.options.level_base,
+        multiplier: shared.options.level_multiplier,
+        table_size: shared.options.table_size,
+        compressed_from: (shared.options.compression != Compression::None)
+            .then_some(FIRST_COMPRESSED_LEVEL),
+    }
+}
+
+/// Bytes that compactions have to bring down.
+pub(crate) fn debt(shared: &Shared, version: &Version) -> u64 {
+    let of_level = |level| {
+        let runs = version.level(level);
+        (runs.len(), runs.iter().map(Run::bytes).sum())
+    };
+    let levels: Vec<(usize, u64)> = (0..crate::options::LEVELS).map(of_level).collect();
+    pick::debt(&levels, &targets(shared))
+}
+
 /// The compaction that is next, if there is one.
 pub(crate) fn next(shared: &Shared, search: Search) -> Option<Job> {
     let version = Arc::clone(&shared.view.pin().version);
@@ -58,14 +79,7 @@ pub(crate) fn next(shared: &Shared, search: Search) -> Option<Job> {
         looks_for_worn && look.is_worn(table) && !unmergeable.contains(&table.meta().number)
     };
     let shape = shape(&version, liveness.as_ref(), is_worn, |table| look.is_deleted(table));
-    let targets = Targets {
-        level0_runs: L0_COMPACT,
-        level_base: shared.options.level_base,
-        multiplier: shared.options.level_multiplier,
-        table_size: shared.options.table_size,
-        compressed_from: (shared.options.compression != Compression::None)
-            .then_some(FIRST_COMPRESSED_LEVEL),
-    };
+    let targets = targets(shared);
     if let Some(job) = pick::pick_deleted(&shape) {
         return Some(job);
     }
@@ -230,10 +244,20 @@ fn merge(
     let output = rewrite(shared, &mut Merge::new(sources), plan);
     // Zeros in place of a page are no entries, and no end of them.
     let sound = read.iter().try_for_each(|table| table.check());
-    if let (Err(_), Ok(output)) = (&sound, &output) {
-        output.discard(shared);
+    let output = output?;
+    let sound = sound.and_then(|()| check_count(shared, &read, &output));
+    sound.inspect_err(|_| output.discard(shared)).map(|()| output)
+}
+
+/// Nothing is dropped but what was looked at: what was read is what the tables say that they have.
+fn check_count(shared: &Shared, tables: &[Arc<Table>], output: &Output) -> Result<()> {
+    let entries: u64 = tables.iter().map(|table| table.meta().entries).sum();
+    if output.read == entries {
+        return Ok(());
     }
-    sound.and(output)
+    let numbers: Vec<FileNumber> = tables.iter().map(|table| table.meta().number).collect();
+    let expected = format!("{entries} entries, as the tables {numbers:?} say");
+    Err(Error::corrupt(&shared.dir.path, "merge", 0, expected, output.read.to_string()))
 }
 
 /// Whether no table outside of the merge can hold an older version of a key. The tables that can

@@ -94,6 +94,19 @@ pub(crate) fn pick(shape: &Shape, targets: &Targets) -> Option<Job> {
     over_target(shape, targets).or_else(|| stale(shape))
 }
 
+/// Bytes that compactions have to bring down: those by which levels exceed their targets, and all of level 0 once it has too many
+/// runs. `levels`: runs and bytes of each.
+pub(crate) fn debt(levels: &[(usize, u64)], targets: &Targets) -> u64 {
+    let [(runs, bytes), below @ .., _] = levels else { return 0 };
+    let of_level0 = if *runs >= targets.level0_runs { *bytes } else { 0 };
+    let mut target = targets.level_base;
+    below.iter().fold(of_level0, |debt, (_, bytes)| {
+        let over = bytes.saturating_sub(target);
+        target = target.saturating_mul(targets.multiplier);
+        debt + over
+    })
+}
+
 /// A merge of what is worn. Of level 0 it takes all that this overlaps: it is worth it if level 0 is a fair part of that, or
 /// if it has no more bytes than this.
 pub(crate) fn pick_worn(shape: &Shape, targets: &Targets, worth: u64) -> Option<Job> {
@@ -296,5 +309,26 @@ impl Job {
     /// The inputs as a set.
     pub(crate) fn input_set(&self) -> HashSet<FileNumber> {
         self.inputs.iter().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_a_target_is_left_to_do() {
+        let targets = Targets {
+            level0_runs: 4,
+            level_base: 100,
+            multiplier: 10,
+            table_size: 10,
+            compressed_from: None,
+        };
+        let debt = |levels: &[(usize, u64)]| debt(levels, &targets);
+        assert_eq!(debt(&[]), 0);
+        assert_eq!(debt(&[(3, 50), (1, 100), (1, 1_000), (1, 9_000)]), 0);
+        assert_eq!(debt(&[(4, 50), (1, 130), (1, 1_007), (1, 9_000)]), 50 + 30 + 7);
+        assert_eq!(debt(&[(0, 0), (1, u64::MAX), (0, 0)]), u64::MAX - 100);
     }
 }

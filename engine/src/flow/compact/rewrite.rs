@@ -89,13 +89,15 @@ const WORTH_A_FILE: u64 = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     pub(crate) tables: Vec<TableMeta>,
+    /// Entries of the sources, of which some were dropped.
+    pub(crate) read: u64,
     paths: Vec<PathBuf>,
 }
 
 impl Output {
     /// Tables whose files exist already.
     pub(crate) fn of(tables: Vec<TableMeta>) -> Self {
-        Self { tables, paths: Vec::new() }
+        Self { tables, ..Self::default() }
     }
 
     /// Removes the files: nothing names them.
@@ -109,6 +111,7 @@ impl Output {
     /// Tables of the same run, behind these.
     pub(crate) fn append(&mut self, mut behind: Output) {
         self.tables.append(&mut behind.tables);
+        self.read += behind.read;
         self.paths.append(&mut behind.paths);
     }
 
@@ -141,10 +144,9 @@ fn fill(
 ) -> Result<()> {
     let mut writer: Option<TableWriter> = None;
     let mut current: Option<(DatabaseId, Vec<u8>)> = None;
-    let mut read: u64 = 0;
     while let Some(entry) = input.entry() {
-        read += 1;
-        if read.is_multiple_of(PAUSE_ENTRIES) {
+        output.read += 1;
+        if output.read.is_multiple_of(PAUSE_ENTRIES) {
             (plan.pause)()?;
         }
         let Entry { database, key, seqno, kind, expiry, .. } = entry;
