@@ -53,6 +53,15 @@ fn tables(env: &SimEnv) -> usize {
     listed.iter().filter(|entry| entry.name.ends_with(".sst")).count()
 }
 
+/// Tells other threads that it is over, also where a test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 fn numbers(upto: u64) -> Vec<u64> {
     (0..upto).collect()
 }
@@ -483,6 +492,7 @@ fn a_load_goes_on_beside_writers_readers_and_merges() {
                 assert_eq!(even, if now == 0 { 0 } else { 2000 });
             }
         });
+        let ends = Ends(&done);
         for round in 1..=rounds {
             let mut load = database.bulk_load().unwrap();
             for n in 0..2000 {
@@ -493,7 +503,7 @@ fn a_load_goes_on_beside_writers_readers_and_merges() {
             }
             load.finish().unwrap();
         }
-        done.store(true, Ordering::Release);
+        drop(ends);
     });
     store.settle().unwrap();
     structure(&store).unwrap();
@@ -510,12 +520,12 @@ fn a_load_keeps_out_of_the_way_of_a_merge() {
     let watch = move |operation: &'static str| {
         let merging = (operation == "create").then(|| to_load.lock().unwrap().take()).flatten();
         if let Some(store) = merging {
-            load(&store, "d", 60..90, b"loaded");
+            load(&store, "d", 60..90, &[7; 700]);
         }
     };
     let watched_env = WatchedEnv { env: env.clone(), watch: Arc::new(watch) };
     let store = builder(&env).env(Arc::new(watched_env)).table_size(64 << 10);
-    let store = store.open("/store").unwrap();
+    let store = store.level_base(1 << 20).open("/store").unwrap();
     let database = store.database("d").unwrap();
     for round in 0..2 {
         for first in [0, 100] {
@@ -573,6 +583,7 @@ fn a_cursor_sees_no_commit_behind_a_load_without_the_load() {
                 })
             })
             .collect();
+        let ends = Ends(&done);
         for round in 0..300_u32 {
             let value = round.to_be_bytes();
             let mut load = database.bulk_load().unwrap();
@@ -580,7 +591,7 @@ fn a_cursor_sees_no_commit_behind_a_load_without_the_load() {
             load.finish().unwrap();
             database.put("marker", value).unwrap();
         }
-        done.store(true, Ordering::Release);
+        drop(ends);
         assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
     });
 }
@@ -596,6 +607,35 @@ fn loads_that_overlap_wait_for_merges() {
     }
     assert!(store.stats().compactions > 0);
     structure(&store).unwrap();
+}
+
+/// Each would leave a table.
+#[test]
+fn small_loads_become_large_tables() {
+    let env = SimEnv::new(1);
+    let store = builder(&env).table_size(16 << 10).open("/store").unwrap();
+    for round in 0..200 {
+        load(&store, "d", 3 * round..3 * round + 3, &[7; 20]);
+    }
+    settle(&store);
+    assert!(tables(&env) < 12, "{} tables", tables(&env));
+    assert_eq!(found(&store.database("d").unwrap(), &store, 600), numbers(600));
+    structure(&store).unwrap();
+}
+
+#[test]
+fn the_log_of_one_open_that_only_loads_ends() {
+    let env = SimEnv::new(1);
+    let store = builder(&env).memtable_size(1 << 10).segment_size(64 << 10).open("/store").unwrap();
+    for round in 0..300 {
+        load(&store, "d", round..round + 1, b"value");
+    }
+    settle(&store);
+    let listed = env.list(Path::new("/store")).unwrap();
+    let logs = listed.iter().filter(|entry| entry.name.ends_with(".log"));
+    let bytes: u64 = logs.map(|entry| entry.len).sum();
+    assert!(bytes <= 6 * (64 << 10), "{bytes} bytes");
+    assert!(store.stats().flushes > 0);
 }
 
 /// A store into which is only loaded has a log, too: of commits that have nothing in it.

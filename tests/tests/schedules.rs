@@ -34,6 +34,11 @@ fn loads_keep_their_promises_in_every_order() {
     schedules::loads::run(number("ORLOP_SEED", 1), number("ORLOP_SCHEDULES", 1000) as usize);
 }
 
+#[test]
+fn what_a_load_says_is_there_is_there_on_a_full_disk_too() {
+    schedules::loads::run_full(number("ORLOP_SEED", 1), number("ORLOP_SCHEDULES", 1000) as usize);
+}
+
 /// Bugs that need a second thread, or are seen by one: within a few hundred schedules each.
 #[cfg(feature = "seeded-bugs")]
 #[test]

@@ -264,6 +264,9 @@ pub(crate) struct Load {
     /// The lines are in the order of their keys, of which no two are alike: all are one commit, and go straight into tables
     #[arg(long, conflicts_with_all = ["durability", "batch"])]
     pub(crate) sorted: bool,
+    /// With --sorted: give up what an unfinished bulk load has left in the database
+    #[arg(long, requires = "sorted")]
+    pub(crate) discard: bool,
     /// What each commit is worth; the end syncs in any case
     #[arg(long, default_value = "buffered")]
     pub(crate) durability: Durability,

@@ -14,7 +14,7 @@
 //! Each later edit is one frame, synced before anything that depends on it happens, and then
 //! followed by an empty edit as a witness of that sync.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use orlop_formats::error::DecodeError;
@@ -68,15 +68,8 @@ impl State {
             let at = at.ok_or(format!("an edit removes table {number}, which is not live"))?;
             self.tables.swap_remove(at);
         }
-        self.forget_loading(&edit.loaded)?;
-        for table in edit.added {
-            self.check_new(&table)?;
-            self.tables.push(table);
-        }
-        for table in edit.loading {
-            self.check_new(&table)?;
-            self.loading.push(table);
-        }
+        self.apply_loads(&edit.loaded)?;
+        self.add_tables(edit.added, edit.loading)?;
         self.next_file_number = edit.next_file_number.unwrap_or(self.next_file_number);
         self.log_number = edit.log_number.unwrap_or(self.log_number);
         self.flushed_seqno = edit.flushed_seqno.unwrap_or(self.flushed_seqno);
@@ -102,22 +95,31 @@ impl State {
         Ok(())
     }
 
-    /// Refuses a table that there is already, in the version or on its way there.
-    fn check_new(&self, table: &TableMeta) -> Result<(), String> {
-        match self.tables.iter().chain(&self.loading).any(|other| other.number == table.number) {
-            true => Err(format!("an edit adds table {} twice", table.number)),
-            false => Ok(()),
+    /// Takes in tables of the version, and such that are loading: none that there is already, here or there.
+    fn add_tables(&mut self, added: Vec<TableMeta>, loading: Vec<TableMeta>) -> Result<(), String> {
+        if added.is_empty() && loading.is_empty() {
+            return Ok(());
         }
+        let there = self.tables.iter().chain(&self.loading);
+        let mut numbers: HashSet<FileNumber> = there.map(|table| table.number).collect();
+        if let Some(table) = added.iter().chain(&loading).find(|of| !numbers.insert(of.number)) {
+            return Err(format!("an edit adds table {} twice", table.number));
+        }
+        self.tables.extend(added);
+        self.loading.extend(loading);
+        Ok(())
     }
 
-    fn forget_loading(&mut self, loaded: &[FileNumber]) -> Result<(), String> {
-        for number in loaded {
-            let at = self.loading.iter().position(|table| table.number == *number);
-            let at =
-                at.ok_or(format!("an edit ends the load of table {number}, which has none"))?;
-            self.loading.swap_remove(at);
+    fn apply_loads(&mut self, loaded: &[FileNumber]) -> Result<(), String> {
+        if loaded.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut ended: HashSet<FileNumber> = loaded.iter().copied().collect();
+        self.loading.retain(|table| !ended.remove(&table.number));
+        match ended.into_iter().min() {
+            Some(number) => Err(format!("an edit ends the load of table {number}, which has none")),
+            None => Ok(()),
+        }
     }
 
     fn apply_range_deletes(

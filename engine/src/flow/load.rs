@@ -80,7 +80,11 @@ impl Load {
     pub(crate) fn begin(shared: &Arc<Shared>, slot: &Slot, earlier: Earlier) -> Result<Self> {
         let name = Arc::clone(slot.name());
         let dropped = || Error::DatabaseDropped { name: name.to_string() };
+        // Together: a swap exchanges them both.
+        let catalog = read(&shared.catalog);
         let database = slot.latest().ok_or_else(dropped)?;
+        let time_to_live = slot.time_to_live();
+        drop(catalog);
         shared.check_poison()?;
         drop(shared.loads.work()?);
         if !shared.loads.begin(database) {
@@ -94,7 +98,7 @@ impl Load {
         let mut load = Self {
             name: Arc::clone(&name),
             database,
-            time_to_live: slot.time_to_live(),
+            time_to_live,
             lane: Lane::new(shared, threaded),
             writer: None,
             tables: noted(shared, |of| of == database),
@@ -249,6 +253,10 @@ impl Load {
         shared.check_poison()?;
         if !read(&shared.catalog).is_live(self.database) {
             return Err(Error::DatabaseDropped { name: self.name.to_string() });
+        }
+        if lead.is_full {
+            // Of a log that has nothing but loads, too.
+            room::seal(shared, lead);
         }
         seeded!(LoadBehindMemtable => (), else clear_the_way(shared, lead, &tables)?);
         let seqno = write::commit_nothing(shared, lead)?;

@@ -76,6 +76,7 @@ fn check_range_deletes(shared: &Shared, version: &Version) -> Result<()> {
 }
 
 fn check_files(shared: &Shared, version: &Version) -> Result<()> {
+    let was_loading = !shared.loads.is_empty();
     let listed = shared.dir.list()?;
     let next = shared.numbers.load(Ordering::Relaxed);
     let log_number = shared.log_number.load(Ordering::Acquire);
@@ -116,7 +117,7 @@ fn check_files(shared: &Shared, version: &Version) -> Result<()> {
     let named: BTreeMap<FileNumber, u64> =
         version.tables().map(|table| (table.meta().number, table.meta().size)).collect();
     // The last reader of a table may have let go of it a moment ago.
-    let waiting = shared.tables.graveyard.expects() || !shared.loads.is_empty();
+    let waiting = shared.tables.graveyard.expects() || was_loading || !shared.loads.is_empty();
     let is_named = |number| named.contains_key(number) || loading.contains(number);
     let extra: BTreeSet<_> = tables.iter().filter(|table| !is_named(table.0)).collect();
     let missing = named.iter().any(|(number, size)| tables.get(number) != Some(size));

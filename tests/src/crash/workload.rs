@@ -239,7 +239,7 @@ fn random_step(dice: &mut Dice, largest: u64, mix: &[Durability]) -> Step {
         4..=8 => Step::Background,
         9 => Step::Reopen,
         10 => Step::Snapshot,
-        11 => random_load(dice, largest),
+        11 | 12 => random_load(dice, largest),
         _ => {
             let count = 1 + dice.below(3);
             let changes = (0..count).map(|_| random_change(dice, largest)).collect();

@@ -72,6 +72,7 @@ fn check(found: &[Option<u8>]) {
 }
 
 fn look((_, _, database): &(SimEnv, Store, Database)) {
+    let mut least = Vec::new();
     for _ in 0..4 {
         let entries: Vec<(Vec<u8>, u8)> = database
             .iter()
@@ -80,8 +81,57 @@ fn look((_, _, database): &(SimEnv, Store, Database)) {
         let value = |key: &&[u8]| entries.iter().find(|(of, _)| of == key).map(|(_, value)| *value);
         check(&KEYS.iter().map(value).collect::<Vec<_>>());
         let found = database.multi_get(&KEYS).expect("it can be read");
-        check(&found.iter().map(|value| value.as_ref().map(|value| value[0])).collect::<Vec<_>>());
+        let found: Vec<_> =
+            found.iter().map(|value| value.as_ref().map(|value| value[0])).collect();
+        check(&found);
+        assert!(least.iter().zip(&found).all(|(least, now)| least <= now), "{least:?} {found:?}");
+        least = found;
     }
+}
+
+/// Runs so many schedules in which the disk is full for a while. What a checkpoint has said is there is there.
+///
+/// # Panics
+/// If one breaks a rule.
+pub fn run_full(seed: u64, schedules: usize) {
+    let scheduler = PctScheduler::new_from_seed(seed, STOPS, schedules);
+    Runner::new(scheduler, config()).run(|| {
+        let env = SimEnv::new(7);
+        let store = open(&env, Background::Thread, 2 << 10).expect("a new disk");
+        let database = store.database("d").expect("a name");
+        database.put(b"there", b"before").expect("nothing fails here");
+        let full = {
+            let env = env.clone();
+            thread::spawn(move || {
+                thread::yield_now();
+                env.set_full(true);
+                thread::yield_now();
+                env.set_full(false);
+            })
+        };
+        let mut promised = None;
+        for round in 1..=ROUNDS {
+            let Ok(mut load) = database.resume_bulk_load() else { continue };
+            let done = load.put([round], [round]).and_then(|()| load.checkpoint());
+            if done.is_ok() {
+                promised = Some(vec![round]);
+            }
+            if round == ROUNDS && load.finish().is_ok() {
+                let found = database.get([ROUNDS]).expect("it can be read");
+                assert!(found.is_some() || done.is_err(), "it was finished");
+                promised = None;
+            }
+        }
+        full.join().expect("it fails nowhere");
+        let left = database.resume_bulk_load().expect("the disk has space");
+        assert!(left.last_key() >= promised.as_deref(), "{promised:?} was at a checkpoint");
+        drop(left);
+        assert!(store.stats().poisoned.is_none());
+        assert_eq!(
+            database.get(b"there").expect("it can be read").as_deref(),
+            Some(&b"before"[..])
+        );
+    });
 }
 
 fn look_beside((env, _, _): &(SimEnv, Store, Database)) {

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &cli::Load) -> Result<Answer, Failure> {
     let database = store.database(&args.database)?;
     let start = std::time::Instant::now();
     let sink = match args.sorted {
-        true => Sink::Sorted(database.bulk_load()?),
+        true => Sink::Sorted(begin(&database, args)?),
         false => Sink::Batches { batch: store.batch(), bytes: 0 },
     };
     let mut loader = Loader {
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &cli::Load) -> Result<Answer, Failure> {
     };
     let outcome = loader.run(reader);
     let Loader { stored, stored_bytes, bad, sink, bar, .. } = loader;
-    let outcome = sink.end(outcome);
+    let outcome = sink.end(outcome, &store, &args.database);
     bar.finish_and_clear();
     if outcome.is_ok() && !store.database(&args.database)?.exists()? {
         // An empty file is the dump of an empty database.
@@ -67,6 +67,24 @@ pub(crate) fn run(args: &cli::Load) -> Result<Answer, Failure> {
     out.line(format!("{entries} of {} stored and synced in {took}", size(stored_bytes)))?;
     out.flush()?;
     Ok(Answer::Yes)
+}
+
+/// Begins a bulk load, if no other was left unfinished in the database.
+fn begin(database: &Database, args: &cli::Load) -> Result<BulkLoad, Failure> {
+    if args.discard {
+        return Ok(database.bulk_load()?);
+    }
+    let load = database.resume_bulk_load()?;
+    match load.last_key() {
+        None => Ok(load),
+        Some(last) => {
+            let last = crate::text::escape(last);
+            let what =
+                format!("a bulk load into {} was not finished: it is at \"{last}\"", args.database);
+            let hint = "let the program that has begun it finish it, or add --discard";
+            Err(Failure::with_hint(what, hint))
+        }
+    }
 }
 
 fn open_input(path: &Path) -> Result<(Box<dyn BufRead>, ProgressBar), Failure> {
@@ -116,16 +134,26 @@ impl Sink {
     }
 
     /// Behind the last entry, or a failure. Of batches everything is committed then.
-    fn end(self, outcome: Result<(), Failure>) -> Result<(), Failure> {
-        match (self, outcome) {
-            (Sink::Batches { .. }, outcome) => outcome,
-            (Sink::Sorted(load), Ok(())) => Ok(load.finish()?),
-            (Sink::Sorted(load), Err(failure)) => {
-                // What it leaves where this fails goes with the next load.
-                let _ = load.abandon();
+    fn end(
+        self,
+        outcome: Result<(), Failure>,
+        store: &Store,
+        database: &str,
+    ) -> Result<(), Failure> {
+        let Sink::Sorted(load) = self else { return outcome };
+        let ended = match outcome {
+            Ok(()) => load.finish().map_err(Failure::from),
+            Err(failure) => {
+                drop(load);
                 Err(failure)
             }
+        };
+        if ended.is_err() {
+            // Nobody will go on with it. What stays where this fails, too, is told by the next one.
+            let left = store.database(database).and_then(|database| database.resume_bulk_load());
+            let _ = left.and_then(BulkLoad::abandon);
         }
+        ended
     }
 }
 
@@ -216,7 +244,7 @@ impl Loader<'_> {
             _ => self.args.file.display().to_string(),
         };
         let before = match self.stored {
-            _ if self.args.sorted => "nothing of it is stored".to_owned(),
+            _ if self.args.sorted => "no entry of it is stored".to_owned(),
             0 => "nothing stands before it".to_owned(),
             1 => "the entry before it is stored".to_owned(),
             stored => format!("the {} entries before it are stored", count(stored)),

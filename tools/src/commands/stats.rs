@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use orlop::{Stats, Store};
+use orlop::{ScrubStats, Stats, Store};
 use orlop_formats::filename::FileName;
 use serde_json::json;
 
@@ -143,11 +143,7 @@ fn as_json(
         "pinned_memtable_bytes": stats.pinned_memtable_bytes,
         "pinned_tables": stats.pinned_tables,
         "pinned_table_bytes": stats.pinned_table_bytes,
-        "scrub": {
-            "passes": stats.scrub.passes, "tables": stats.scrub.tables,
-            "bytes": stats.scrub.bytes, "damaged": stats.scrub.damaged,
-            "damage": stats.scrub.damage, "error": stats.scrub.error,
-        },
+        "scrub": scrub(&stats.scrub),
         "background_error": stats.background_error,
         "poisoned": stats.poisoned,
         "log_path": stats.log_path,
@@ -155,6 +151,13 @@ fn as_json(
         "log_path_for_writing": log_path.name,
         "log_path_for_writing_fallback": log_path.fallback,
         "files": files,
+    })
+}
+
+fn scrub(stats: &ScrubStats) -> serde_json::Value {
+    json!({
+        "passes": stats.passes, "tables": stats.tables, "bytes": stats.bytes,
+        "damaged": stats.damaged, "damage": stats.damage, "error": stats.error,
     })
 }
 

@@ -113,7 +113,7 @@ fn sorted_lines_are_one_commit() {
     let ran = run_with(&["load", s, "db", "-", "--sorted"], b"k100\tnew\nk2\tv\nk101\tw\n");
     ran.refused("stdin, line 3: ");
     ran.refused("greater than \"k2\"");
-    ran.refused("nothing of it is stored");
+    ran.refused("no entry of it is stored");
     assert_eq!(run(&["dump", s, "db"]).fine(), sorted);
     let ran =
         run_with(&["load", s, "db", "-", "--sorted", "--skip-bad"], b"k100\tnew\nk2\tv\nk101\tw\n");
@@ -123,6 +123,19 @@ fn sorted_lines_are_one_commit() {
     run(&["load", s, "db", "-", "--sorted", "--batch", "4"]).refused("--sorted");
     assert!(run_with(&["load", s, "empty", "-", "--sorted"], b"").fine().starts_with("0 entries"));
     assert_eq!(run(&["dump", s, "empty"]).fine(), "");
+
+    // What a program has left is not given up by the way.
+    let store = orlop::Store::open(s).unwrap();
+    let mut load = store.database("db").unwrap().bulk_load().unwrap();
+    load.put("half", "done").unwrap();
+    load.checkpoint().unwrap();
+    drop(load);
+    store.close().unwrap();
+    let ran = run_with(&["load", s, "db", "-", "--sorted"], b"k\tv\n");
+    ran.refused("a bulk load into db was not finished: it is at \"half\"");
+    assert!(run(&["stats", s]).fine().contains("unfinished loads  1 table"));
+    run_with(&["load", s, "db", "-", "--sorted", "--discard"], b"k\tv\n").fine();
+    assert!(run(&["stats", s]).fine().contains("unfinished loads  0 tables"));
     assert_eq!(run(&["verify", s]).code, 0);
 }
 

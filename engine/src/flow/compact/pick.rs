@@ -221,7 +221,7 @@ fn over_target(shape: &Shape, targets: &Targets) -> Option<Job> {
 }
 
 /// A table below this share of a full one is small: it is merged where a larger one would be moved.
-const SMALL_SHARE: u64 = 4;
+pub(crate) const SMALL_SHARE: u64 = 4;
 
 /// Takes `inputs` down to `level`, with what they overlap there.
 fn down<'a>(shape: &'a Shape, targets: &Targets, inputs: &[&'a Candidate], level: usize) -> Job {

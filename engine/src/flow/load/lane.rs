@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use crate::env::WriteFile;
 use crate::error::{Error, Result};
 use crate::state::shared::Shared;
-use crate::sync::{Arc, Condvar, JoinHandle, Mutex, panicking, spawn};
+use crate::sync::{Arc, Condvar, JoinHandle, Mutex, spawn};
 
 /// Bytes that wait, at most: a few writes of a table.
 const MOST_WAITING: usize = 32 << 20;
@@ -164,31 +164,42 @@ impl Line {
             if state.error.is_none() {
                 state.is_working = true;
                 drop(state);
-                let working = Working(self);
-                let done = self.run(job);
+                let mut working = Working { line: self, done: None };
+                working.done = Some(self.run(job));
                 drop(working);
                 state = self.state.lock();
-                state.error = state.error.take().or(done.err());
             }
-            state.waiting -= bytes;
+            state.waiting = state.waiting.saturating_sub(bytes);
             self.changed.notify_all();
         }
     }
 }
 
-/// Does a job. If that panics, what it was to do is undone, and nobody may wait for it.
-struct Working<'a>(&'a Line);
+/// Does a job, and tells how it has ended: who sees that it has, sees how.
+struct Working<'a> {
+    line: &'a Line,
+    /// `None`: it has panicked. What it was about may be half done then, in the manifest for one.
+    done: Option<Result<()>>,
+}
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        state.is_working = false;
-        if panicking() {
+        let panicked = || {
             let cause = "a thread panicked while it wrote tables of a load".to_owned();
-            state.error.get_or_insert(Error::Poisoned { cause });
+            self.line.shared.poison(&Error::Poisoned { cause: cause.clone() });
+            Err(Error::Poisoned { cause })
+        };
+        let done = self.done.take().unwrap_or_else(panicked);
+        let mut state = self.line.state.lock();
+        state.is_working = false;
+        if let Err(error) = done {
+            state.error.get_or_insert(error);
+            // Nobody comes to them, and nobody is to wait for them.
             state.jobs.clear();
+            state.waiting = 0;
         }
-        self.0.changed.notify_all();
+        drop(state);
+        self.line.changed.notify_all();
     }
 }
 

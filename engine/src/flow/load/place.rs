@@ -1,11 +1,12 @@
 //! Where the tables of a load go. Pure: a function of the version, of what is being merged, and of the tables.
 //!
-//! A table goes as far down as it can: no table on its way there, or where it lies, may have keys between its bounds, for
+//! A load that is small goes into level 0, from where merges bring it down with others: many of them would leave a table each.
+//! Otherwise a table goes as far down as it can: no table on its way there, or where it lies, may have keys between its bounds, for
 //! what is loaded is newer than all that there is. Where it would end is the level that the store, with it, is large enough for.
 
 use orlop_formats::manifest::TableMeta;
 
-use crate::flow::compact::pick::LEVELED_RUN;
+use crate::flow::compact::pick::{LEVELED_RUN, SMALL_SHARE};
 use crate::options::{LEVELS, Options};
 use crate::state::version::{Merging, Run, Version};
 
@@ -17,7 +18,10 @@ pub(super) fn levels(
     options: &Options,
 ) -> Vec<u8> {
     let bytes = tables.iter().map(|table| table.size).sum();
-    let wanted = level_of_size(version, bytes, options).max(version.lowest());
+    let wanted = match bytes < options.table_size / SMALL_SHARE {
+        true => 0,
+        false => level_of_size(version, bytes, options).max(version.lowest()),
+    };
     tables.iter().map(|table| deepest(version, merging, table, wanted) as u8).collect()
 }
 
