@@ -20,8 +20,11 @@ use std::path::Path;
 
 use orlop::Durability;
 use orlop::env::{Env, SimEnv};
+use orlop_formats::file_header::FileHeader;
 use orlop_formats::filename::FileName;
+use orlop_formats::frame::Walk;
 use orlop_formats::ids::FileNumber;
+use orlop_formats::manifest::{PROLOGUE_LEN, VersionEdit};
 use orlop_formats::{log, superblock};
 
 use super::trace::Op;
@@ -70,7 +73,7 @@ fn follow(env: &SimEnv, script: &Workload) -> Result<(), String> {
             Step::Commit(_, Durability::Synced)
             | Step::Load(_, _, true)
             | Step::Sync
-            | Step::Flush => rules.synced()?,
+            | Step::Flush => rules.synced(log_number(env)?)?,
             _ => {}
         }
     }
@@ -125,6 +128,19 @@ fn logs(env: &SimEnv) -> Result<Vec<String>, String> {
     let entries = env.list(Path::new(history::DIR)).map_err(|error| error.to_string())?;
     let names = entries.into_iter().map(|entry| entry.name);
     Ok(names.filter(|name| name.ends_with(".log")).collect())
+}
+
+/// The log number that the newest manifest says: it is that of the last edit that has one.
+fn log_number(env: &SimEnv) -> Result<FileNumber, String> {
+    let told = |error: std::io::Error| error.to_string();
+    let entries = env.list(Path::new(history::DIR)).map_err(told)?;
+    let manifests = entries.into_iter().map(|entry| entry.name).filter(|name| is(name, "manifest"));
+    let Some(newest) = manifests.max_by_key(|name| number_of(name)) else { return Ok(0) };
+    let bytes = env.read(&Path::new(history::DIR).join(newest)).map_err(told)?;
+    let header = FileHeader::decode(&bytes).map_err(|error| error.to_string())?;
+    let edits = Walk::new(&bytes, PROLOGUE_LEN, u64::MAX, header.id).expecting(1);
+    let numbers = edits.filter_map(|edit| VersionEdit::decode(edit.payload).ok()?.log_number);
+    Ok(numbers.last().unwrap_or(0))
 }
 
 /// What is known of a file.
@@ -354,15 +370,18 @@ impl Rules {
         self.demand(edits, "an edit and its witness come before a file is removed for them")
     }
 
-    /// A synced commit was acknowledged.
-    fn synced(&self) -> Result<(), String> {
-        let clean = self.all("log", |log| !log.dirty && log.flight.is_none());
+    /// A synced commit was acknowledged. What segments below this number had is in tables.
+    fn synced(&self, log_number: u64) -> Result<(), String> {
+        let is_clean = |(name, log): (&String, &File)| {
+            !is(name, "log") || number_of(name) < log_number || !log.dirty && log.flight.is_none()
+        };
+        let clean = self.files.iter().all(is_clean);
         self.demand(clean, "then a commit is acknowledged, and a segment is not synced")
     }
 
     /// The store was closed.
     fn closed(&self) -> Result<(), String> {
-        self.synced()?;
+        self.synced(0)?;
         let last_edit = self.files.get(&self.manifest).map_or(0, |manifest| manifest.synced_at);
         self.demand(self.slot_at > last_edit, "then a close leaves an edit behind the superblock")
     }
