@@ -549,53 +549,6 @@ fn a_load_keeps_out_of_the_way_of_a_merge() {
     assert_eq!(found(&database, &store, 150), all);
 }
 
-/// A view is pinned before a load is finished, and read with what is committed behind it.
-#[test]
-fn a_cursor_sees_no_commit_behind_a_load_without_the_load() {
-    let store = Store::in_memory().unwrap();
-    let database = store.database("d").unwrap();
-    database.put("a", "first").unwrap();
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let readers: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut looks = 0_u64;
-                    while !done.load(Ordering::Acquire) {
-                        let last = |key: &[u8], value: &[u8]| {
-                            (key.first() == Some(&b'l')).then(|| value.to_vec())
-                        };
-                        let mut cursor = database.cursor().unwrap();
-                        let (mut loaded, mut marked) = (None, None);
-                        while let Some((key, value)) = cursor.next().unwrap() {
-                            loaded = last(key, value).or(loaded);
-                            if key == b"marker" {
-                                marked = Some(value.to_vec());
-                            }
-                        }
-                        assert!(
-                            loaded >= marked,
-                            "{marked:?} is there, and the load is {loaded:?}"
-                        );
-                        looks += 1;
-                    }
-                    looks
-                })
-            })
-            .collect();
-        let ends = Ends(&done);
-        for round in 0..300_u32 {
-            let value = round.to_be_bytes();
-            let mut load = database.bulk_load().unwrap();
-            load.put("loaded", value).unwrap();
-            load.finish().unwrap();
-            database.put("marker", value).unwrap();
-        }
-        drop(ends);
-        assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
-    });
-}
-
 #[test]
 fn loads_that_overlap_wait_for_merges() {
     let env = SimEnv::new(1);

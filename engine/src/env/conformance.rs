@@ -63,6 +63,7 @@ fn on_disk(env: &dyn Env) {
 fn run(env: &dyn Env, base: &Path) {
     directories(env, base);
     files(env, base);
+    streams(env, base);
     names(env, base);
     maps(env, base);
     logs(env, base);
@@ -136,6 +137,25 @@ fn files(env: &dyn Env, base: &Path) {
     again.sync().unwrap();
     assert_eq!(env.read(&path).unwrap(), b"aB\0\0");
     assert!(env.disk_usage(&path).unwrap() > 0);
+}
+
+/// A hint: what is written, read and promised is as without it.
+fn streams(env: &dyn Env, base: &Path) {
+    let path = base.join("streamed");
+    let mut file = env.create(&path).unwrap();
+    file.stream();
+    // As much as would go past the page cache, and what is in no whole sectors.
+    let bytes: Vec<u8> = (0..(1 << 20) + 77_u32).map(|n| (n % 251) as u8).collect();
+    let (first, rest) = bytes.split_at(1 << 20);
+    file.write_at(0, first).unwrap();
+    file.write_at(1 << 20, rest).unwrap();
+    file.write_at(5, b"again").unwrap();
+    file.sync().unwrap();
+    let mut expected = bytes.clone();
+    expected[5..10].copy_from_slice(b"again");
+    assert!(env.read(&path).unwrap() == expected);
+    assert!(env.map(&path).unwrap().bytes() == expected);
+    env.remove(&path).unwrap();
 }
 
 fn names(env: &dyn Env, base: &Path) {

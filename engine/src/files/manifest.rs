@@ -68,7 +68,7 @@ impl State {
             let at = at.ok_or(format!("an edit removes table {number}, which is not live"))?;
             self.tables.swap_remove(at);
         }
-        self.apply_loads(&edit.loaded)?;
+        self.end_loading(&edit.loaded)?;
         self.add_tables(edit.added, edit.loading)?;
         self.next_file_number = edit.next_file_number.unwrap_or(self.next_file_number);
         self.log_number = edit.log_number.unwrap_or(self.log_number);
@@ -110,16 +110,14 @@ impl State {
         Ok(())
     }
 
-    fn apply_loads(&mut self, loaded: &[FileNumber]) -> Result<(), String> {
-        if loaded.is_empty() {
-            return Ok(());
+    fn end_loading(&mut self, loaded: &[FileNumber]) -> Result<(), String> {
+        let mut loading: HashSet<FileNumber> =
+            self.loading.iter().map(|table| table.number).collect();
+        if let Some(number) = loaded.iter().find(|number| !loading.remove(*number)) {
+            return Err(format!("an edit ends the load of table {number}, which has none"));
         }
-        let mut ended: HashSet<FileNumber> = loaded.iter().copied().collect();
-        self.loading.retain(|table| !ended.remove(&table.number));
-        match ended.into_iter().min() {
-            Some(number) => Err(format!("an edit ends the load of table {number}, which has none")),
-            None => Ok(()),
-        }
+        self.loading.retain(|table| loading.contains(&table.number));
+        Ok(())
     }
 
     fn apply_range_deletes(
@@ -506,3 +504,6 @@ impl Tail {
         Some(Tail { file, path, id, end, edits, rotate_at: ROTATE_BYTES })
     }
 }
+
+#[cfg(test)]
+mod tests;

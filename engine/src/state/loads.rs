@@ -22,7 +22,8 @@ struct State {
     /// How many touch the directory just now.
     working: usize,
     is_closed: bool,
-    /// Number and bytes of the tables of unfinished loads.
+    /// Number and bytes of the tables of unfinished loads, as the manifest has them: who asks for figures does not wait for
+    /// its syncs.
     figures: (u64, u64),
 }
 

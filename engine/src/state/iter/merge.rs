@@ -88,6 +88,7 @@ impl Merge {
     /// How many entries of the current source follow that nobody need compare: values that a reader sees, the
     /// only versions of their keys; all before `limit`, if there is one. It may be said to be fewer. The value of the entry
     /// that it stands on must be available.
+    #[inline]
     pub(crate) fn plain_run(&mut self, limit: Option<&[u8]>, as_of: AsOf) -> usize {
         let (run, rival) = self.unrivalled();
         seeded!(RunPastRival: rival = None);
@@ -154,6 +155,7 @@ impl Merge {
     }
 
     /// Makes the entry's value available.
+    #[inline]
     pub(crate) fn load_value(&mut self) -> Result<()> {
         match self.current.and_then(|at| self.sources.get_mut(at)) {
             Some(source) => source.load_value(),

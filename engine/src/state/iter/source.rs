@@ -126,6 +126,7 @@ impl Source {
     }
 
     /// Makes [`Source::value`] available.
+    #[inline]
     pub(crate) fn load_value(&mut self) -> Result<()> {
         match self {
             Source::Memory(_) => Ok(()),
